@@ -1,1 +1,14 @@
-//! placeholder
+//! Support for tests: a scripted model server, and the real agents wired to it.
+//!
+//! [`ModelServer`] answers the model protocols that the supported agents speak, from a script, on
+//! loopback. [`agents`] installs the real agent programs at locked versions outside the checkout,
+//! and prepares a home directory in which each of them talks to that server and to nothing else.
+//!
+//! The crate knows the agents' and the models' wires. It must not know decklog's own crates: what
+//! is tested with it must not be able to agree with it by sharing code.
+
+pub mod agents;
+mod server;
+pub mod usage;
+
+pub use server::{ModelServer, Request, Step};

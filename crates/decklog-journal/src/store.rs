@@ -1,0 +1,372 @@
+//! The sessions under one session root: make, find, list, read.
+//!
+//! The root is flat. An entry is a session when its name is an id: a real directory, or a link to one
+//! that was asked for by path. Anything else is foreign and passed over. One unreadable session never
+//! hides another.
+//!
+//! Must not know: the environment, the home directory, where the root comes from.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::SessionStart;
+use crate::files;
+use crate::head::{HEAD_FILE, Head, HeadError};
+use crate::id::{SelectError, Selector, SessionId};
+use crate::lock::{self, Held, LockError, SessionLock};
+use crate::session::{self, JOURNAL_FILE, LoadError, Session};
+use crate::words::{SessionKind, ShownStatus, Status};
+use crate::writer::{SessionWriter, WriteError, WriterOptions};
+
+/// The sessions under one root.
+#[derive(Debug, Clone)]
+pub struct SessionStore {
+    root: PathBuf,
+}
+
+/// Where a new session is to be.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A new directory under the root.
+    Auto,
+    /// This directory, made if absent, with a link to it under the root.
+    Dir(PathBuf),
+}
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// A session directory that was asked for holds a session already.
+    #[error("{} holds a session already: give another --session-dir, or discard that one first", .0.display())]
+    Occupied(PathBuf),
+    /// The new session could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The new session could not be locked.
+    #[error("{}: {error}", .path.display())]
+    Lock {
+        /// The session directory.
+        path: PathBuf,
+        /// Why.
+        error: LockError,
+    },
+    /// No single session is named.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The session cannot be read.
+    #[error("session {id}: {error}")]
+    Load {
+        /// Which.
+        id: String,
+        /// Why.
+        error: LoadError,
+    },
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    /// Only the newest so many.
+    pub limit: Option<usize>,
+    /// Only those shown with one of these.
+    pub statuses: Option<Vec<ShownStatus>>,
+    /// Only those of one of these kinds.
+    pub kinds: Option<Vec<SessionKind>>,
+    /// Only those that ended (or, crashed, were last heard of) before.
+    pub ended_before: Option<Timestamp>,
+}
+
+/// A session in a listing.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its summary.
+    pub head: Head,
+    /// What to show as its status.
+    pub status: ShownStatus,
+    /// Its entry under the root.
+    pub entry: PathBuf,
+    /// Where the entry leads, when it is a link.
+    pub linked_to: Option<PathBuf>,
+}
+
+/// An entry that looks like a session and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Its id.
+    pub id: SessionId,
+    /// Its entry under the root.
+    pub path: PathBuf,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+/// What listing gave.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Sessions, newest first.
+    pub sessions: Vec<Listed>,
+    /// Entries that cannot be read, newest first.
+    pub unreadable: Vec<Unreadable>,
+    /// How many entries have the shape of an id.
+    pub entries: usize,
+}
+
+impl SessionStore {
+    /// The store under `root`, which need not exist yet. Nothing is made until a session is.
+    pub fn open(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The session root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Ids under the root, oldest first. A root that does not exist holds none.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the root cannot be read.
+    pub fn ids(&self) -> Result<Vec<SessionId>, StoreError> {
+        let io = |error| StoreError::Io { path: self.root.clone(), error };
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(io)?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(io)?.file_name();
+            if let Some(Ok(id)) = name.to_str().map(str::parse) {
+                ids.push(id);
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The one session that `selector` names.
+    ///
+    /// # Errors
+    /// [`StoreError::Select`] when none, or more than one, is named.
+    pub fn find(&self, selector: &Selector) -> Result<SessionId, StoreError> {
+        let ids = self.ids()?;
+        // A full id is found even when it is also the end of nothing else.
+        if let Selector::Part(part) = selector
+            && let Ok(id) = part.parse()
+            && ids.binary_search(&id).is_ok()
+        {
+            return Ok(id);
+        }
+        Ok(selector.pick(&ids)?.clone())
+    }
+
+    /// The entry of a session under the root.
+    #[must_use]
+    pub fn entry(&self, id: &SessionId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
+    /// Reads a session whole.
+    ///
+    /// # Errors
+    /// [`StoreError::Load`].
+    pub fn load(&self, id: &SessionId) -> Result<Session, StoreError> {
+        session::load(&self.entry(id)).map_err(|error| StoreError::Load { id: id.to_string(), error })
+    }
+
+    /// Lists sessions, newest first, from their heads, or their journals where those say more.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the root cannot be read; an unreadable session is no error.
+    pub fn list(&self, filter: &SessionFilter) -> Result<Listing, StoreError> {
+        let mut ids = self.ids()?;
+        ids.reverse();
+        let mut listing = Listing { entries: ids.len(), ..Listing::default() };
+        let wanted = filter.limit.unwrap_or(usize::MAX);
+        let mut rest = ids.as_slice();
+        while !rest.is_empty() && listing.sessions.len() < wanted {
+            let missing = wanted - listing.sessions.len();
+            let (batch, later) = rest.split_at(rest.len().min(missing));
+            rest = later;
+            for read in self.read_heads(batch) {
+                match read {
+                    Ok(Some(listed)) if filter.takes(&listed) => listing.sessions.push(listed),
+                    Ok(_) => {}
+                    Err(unreadable) => listing.unreadable.push(unreadable),
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Reads heads in order, on two threads when there are many.
+    fn read_heads(&self, ids: &[SessionId]) -> Vec<Result<Option<Listed>, Unreadable>> {
+        let read = |ids: &[SessionId]| ids.iter().map(|id| self.look(id)).collect::<Vec<_>>();
+        if ids.len() < 256 {
+            return read(ids);
+        }
+        let (first, second) = ids.split_at(ids.len() / 2);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| read(second));
+            let mut all = read(first);
+            all.extend(other.join().unwrap_or_default());
+            all
+        })
+    }
+
+    /// Looks at one session; `None` while its recorder is still making it.
+    ///
+    /// # Errors
+    /// [`Unreadable`] with the reason.
+    pub fn look(&self, id: &SessionId) -> Result<Option<Listed>, Unreadable> {
+        let entry = self.entry(id);
+        let unreadable = |reason: String| Unreadable { id: id.clone(), path: entry.clone(), reason };
+        let head = match current_head(&entry) {
+            Ok(head) => head,
+            Err(reason) => {
+                // The lock comes first, then the journal: a session in the making is held and empty.
+                let starting = lock::held(&entry) == Held::Yes && !entry.join(HEAD_FILE).exists();
+                return if starting { Ok(None) } else { Err(unreadable(reason)) };
+            }
+        };
+        if head.id != *id {
+            return Err(unreadable(format!("it says that it is session {}", head.id)));
+        }
+        let status = match head.status {
+            Status::Active if lock::held(&entry) == Held::No => ShownStatus::Crashed,
+            Status::Active => ShownStatus::Active,
+            Status::Checkpointed => ShownStatus::Checkpointed,
+            Status::Completed => ShownStatus::Completed,
+        };
+        let linked_to = std::fs::read_link(&entry).ok();
+        Ok(Some(Listed { head, status, entry, linked_to }))
+    }
+
+    /// Makes a new session: reserves an id that nobody has, in the root and in `place`, takes its lock, and
+    /// records the event that `start` makes. The event is given the id and the absolute session directory.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is left behind when the directory could not be made or was occupied.
+    pub fn create(
+        &self,
+        place: &Place,
+        options: WriterOptions,
+        suffix: Option<u16>,
+        start: impl FnOnce(SessionId, &Path) -> SessionStart,
+    ) -> Result<SessionWriter, StoreError> {
+        let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
+        files::make_private_dirs(&self.root).map_err(|error| io(&self.root, error))?;
+        let target = match place {
+            Place::Auto => None,
+            Place::Dir(dir) => Some(prepare_dir(dir)?),
+        };
+        let (id, entry) = self.reserve(target.as_deref(), &options, suffix)?;
+        let dir = match target {
+            Some(dir) => dir,
+            None => entry.canonicalize().map_err(|error| io(&entry, error))?,
+        };
+        let made = SessionLock::create(&dir)
+            .map_err(|error| StoreError::Lock { path: dir.clone(), error })
+            .and_then(|lock| {
+                let start = start(id.clone(), &dir);
+                Ok(SessionWriter::create(dir.clone(), lock, options.clone(), start)?)
+            });
+        if made.is_err() {
+            // Ours alone and of no use to anybody: take it back.
+            for name in [HEAD_FILE, JOURNAL_FILE, lock::LOCK_FILE] {
+                let _ = std::fs::remove_file(dir.join(name));
+            }
+            let _ = std::fs::remove_dir(&entry).or_else(|_| std::fs::remove_file(&entry));
+        }
+        let writer = made?;
+        if options.durability != crate::append::Durability::Os {
+            files::sync_dir(&self.root).map_err(|error| io(&self.root, error))?;
+        }
+        Ok(writer)
+    }
+
+    fn reserve(
+        &self,
+        target: Option<&Path>,
+        options: &WriterOptions,
+        suffix: Option<u16>,
+    ) -> Result<(SessionId, PathBuf), StoreError> {
+        let now = options.clock.now();
+        let mut suffix = suffix.unwrap_or_else(random_suffix);
+        for _ in 0..=u16::MAX {
+            let id = SessionId::new(now, suffix);
+            let entry = self.entry(&id);
+            let made = match target {
+                None => files::make_private_dir(&entry),
+                Some(dir) => std::os::unix::fs::symlink(dir, &entry),
+            };
+            match made {
+                Ok(()) => return Ok((id, entry)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => suffix = suffix.wrapping_add(1),
+                Err(error) => return Err(StoreError::Io { path: entry, error }),
+            }
+        }
+        let error = io::Error::new(io::ErrorKind::AlreadyExists, "all 65,536 ids of this second are taken");
+        Err(StoreError::Io { path: self.root.clone(), error })
+    }
+}
+
+impl SessionFilter {
+    fn takes(&self, listed: &Listed) -> bool {
+        let last = listed.head.ended_at.unwrap_or(listed.head.last_event_at);
+        self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&listed.status))
+            && self.kinds.as_ref().is_none_or(|wanted| wanted.contains(&listed.head.kind))
+            && self.ended_before.is_none_or(|before| last < before)
+    }
+}
+
+/// The head of the session in `dir` as it is now: the stored one when it sums up the whole journal, else one
+/// made from the journal.
+///
+/// # Errors
+/// The reason, when neither can be read.
+pub fn current_head(dir: &Path) -> Result<Head, String> {
+    let stored = Head::read(dir);
+    if let Err(HeadError::Format(_)) = &stored {
+        return stored.map_err(|error| error.to_string());
+    }
+    let journal = std::fs::symlink_metadata(dir.join(JOURNAL_FILE));
+    match (stored, journal) {
+        (Ok(head), Ok(journal)) if journal.is_file() && journal.len() == head.journal_bytes => Ok(head),
+        (Ok(_), Err(error)) => Err(format!("journal.jsonl cannot be read: {error}")),
+        (stored, _) => session::rebuild_head(dir).map_err(|error| match stored {
+            Ok(_) => error.to_string(),
+            Err(head) => format!("{head}; {error}"),
+        }),
+    }
+}
+
+fn prepare_dir(dir: &Path) -> Result<PathBuf, StoreError> {
+    let io = |error| StoreError::Io { path: dir.to_owned(), error };
+    files::make_private_dirs(dir).map_err(io)?;
+    let dir = dir.canonicalize().map_err(io)?;
+    for name in [HEAD_FILE, JOURNAL_FILE, lock::LOCK_FILE] {
+        if dir.join(name).symlink_metadata().is_ok() {
+            return Err(StoreError::Occupied(dir));
+        }
+    }
+    Ok(dir)
+}
+
+fn random_suffix() -> u16 {
+    let mut bytes = [0; 2];
+    // Without a source of randomness the search for a free suffix starts at 0: no id is ever shared.
+    let _ = getrandom::fill(&mut bytes);
+    u16::from_le_bytes(bytes)
+}

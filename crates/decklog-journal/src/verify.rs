@@ -1,0 +1,193 @@
+//! Whether a session is what was recorded: every line's sum and number, head against journal, artifacts.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::artifacts::TORN_FILE;
+use crate::event::ArtifactRef;
+use crate::files;
+use crate::head::{HEAD_FILE, Head, HeadFold};
+use crate::lock::{self, Held};
+use crate::read::{Fault, FaultKind, Item, JournalReader};
+use crate::session::JOURNAL_FILE;
+use crate::state::State;
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Lines read.
+    pub events: u64,
+    /// Artifacts looked for.
+    pub artifacts: u64,
+    /// What is wrong, in the order it was found.
+    pub faults: Vec<Finding>,
+    /// What is unusual, and no fault: a torn end that a crash left.
+    pub remarks: Vec<Finding>,
+}
+
+/// Something that is wrong or unusual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file in the session directory, with the line where that helps.
+    pub place: String,
+    /// What about it.
+    pub what: String,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    fn fault(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.faults.push(Finding { place: place.into(), what: what.into() });
+    }
+}
+
+/// Checks the session in `dir`. Reads every byte of the journal, and the size of every artifact.
+#[must_use]
+pub fn verify(dir: &Path) -> Report {
+    let mut report = Report::default();
+    let live = lock::held(dir) == Held::Yes;
+    let mut reader = match JournalReader::open(&dir.join(JOURNAL_FILE)) {
+        Ok(reader) => reader,
+        Err(error) => {
+            report.fault(JOURNAL_FILE, format!("cannot be read: {error}"));
+            return report;
+        }
+    };
+    let (mut fold, mut state) = (HeadFold::default(), State::default());
+    let mut artifacts = Vec::new();
+    for item in &mut reader {
+        match item {
+            Ok(Item::Event(event)) => {
+                if let Err(illegal) = state.advance(&event.body) {
+                    report.fault(format!("{JOURNAL_FILE} seq {}", event.seq), illegal.to_string());
+                    state.apply(&event.body);
+                }
+                artifacts.extend(event.body.artifacts().into_iter().cloned());
+                fold.apply(&event);
+            }
+            Ok(Item::Fault(fault)) => journal_fault(&mut report, &fault, live),
+            Err(error) => {
+                report.fault(JOURNAL_FILE, format!("cannot be read on: {error}"));
+                break;
+            }
+        }
+    }
+    report.events = reader.next_seq();
+    fold.set_journal(reader.offset(), reader.last_sum().unwrap_or_default());
+    match fold.into_head() {
+        None => report.fault(JOURNAL_FILE, "holds no session"),
+        Some(made) => check_head(&mut report, dir, &made, live),
+    }
+    for artifact in &artifacts {
+        report.artifacts += 1;
+        check_artifact(&mut report, dir, artifact);
+    }
+    if dir.join(TORN_FILE).exists() {
+        let what = "holds what a crash had left of a line";
+        report.remarks.push(Finding { place: TORN_FILE.into(), what: what.into() });
+    }
+    report
+}
+
+fn journal_fault(report: &mut Report, fault: &Fault, live: bool) {
+    let place = format!("{JOURNAL_FILE} line {} (byte {})", fault.line, fault.offset);
+    let finding = Finding { place, what: fault.kind.to_string() };
+    match fault.kind {
+        FaultKind::Torn { .. } if live => {}
+        // A crash leaves the beginning of a line; other bytes at the end are damage. Both are said.
+        _ => report.faults.push(finding),
+    }
+}
+
+fn check_head(report: &mut Report, dir: &Path, made: &Head, live: bool) {
+    let stored = match Head::read(dir) {
+        Ok(stored) => stored,
+        Err(error) => return report.fault(HEAD_FILE, error.to_string()),
+    };
+    let behind = made.events > stored.events;
+    if behind && (live || made.outcome.is_none()) {
+        // A recorder renews the head at milestones: in between, and after a crash, it is behind.
+        return;
+    }
+    if stored == *made {
+        return;
+    }
+    let (Ok(serde_json::Value::Object(stored)), Ok(serde_json::Value::Object(made))) =
+        (serde_json::to_value(&stored), serde_json::to_value(made))
+    else {
+        return;
+    };
+    let keys: std::collections::BTreeSet<_> = stored.keys().chain(made.keys()).collect();
+    for key in keys {
+        let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
+        if stored.get(key) != made.get(key) {
+            let what = format!("`{key}` is {}, the journal makes it {}", show(stored.get(key)), show(made.get(key)));
+            report.fault(HEAD_FILE, what);
+        }
+    }
+}
+
+fn check_artifact(report: &mut Report, dir: &Path, artifact: &ArtifactRef) {
+    if !is_inside(&artifact.path) {
+        return report.fault(artifact.path.clone(), "the journal names it as an artifact, outside the session");
+    }
+    match find_artifact(dir, &artifact.path).and_then(|file| Ok((file.compressed, file.file.metadata()?.len()))) {
+        Ok((false, bytes)) if bytes != artifact.bytes => {
+            report.fault(artifact.path.clone(), format!("is {bytes} bytes long, the journal says {}", artifact.bytes));
+        }
+        Ok(_) => {}
+        Err(error) => report.fault(artifact.path.clone(), format!("cannot be read: {error}")),
+    }
+}
+
+/// Whether an artifact's path, as a journal names it, stays in the session directory.
+#[must_use]
+pub fn is_inside(path: &str) -> bool {
+    !path.is_empty()
+        && !path.contains('\0')
+        && Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+/// An artifact, opened.
+#[derive(Debug)]
+pub struct ArtifactFile {
+    /// The file.
+    pub file: std::fs::File,
+    /// Whether its content is zstd-compressed.
+    pub compressed: bool,
+}
+
+/// Opens the artifact at `path` in the session `dir`, as it is or compressed (`.zst`). No directory on the way
+/// may be a link.
+///
+/// # Errors
+/// When it is not there, leads out of the session, or is no regular file.
+pub fn find_artifact(dir: &Path, path: &str) -> std::io::Result<ArtifactFile> {
+    if !is_inside(path) {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it leads out of the session"));
+    }
+    let mut full = dir.to_owned();
+    let parts: Vec<_> = path.split('/').collect();
+    for part in &parts[..parts.len() - 1] {
+        full.push(part);
+        if full.symlink_metadata()?.is_symlink() {
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it leads out of the session"));
+        }
+    }
+    match files::open_regular(&dir.join(path)) {
+        Ok(file) => Ok(ArtifactFile { file, compressed: path.ends_with(".zst") }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            match files::open_regular(&dir.join(format!("{path}.zst"))) {
+                Ok(file) => Ok(ArtifactFile { file, compressed: true }),
+                Err(_) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,85 @@
+//! What can go wrong with a snapshot, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a snapshot could not be taken or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// There is no `git` to run, or it is too old.
+    #[error("{problem}; install git 2.31 or newer (https://git-scm.com/downloads) and see that it is on PATH")]
+    GitMissing {
+        /// What was found instead.
+        problem: String,
+    },
+    /// A bare repository, or the inside of a `.git`.
+    #[error("{path} is part of a git repository but of no working tree; run in a checkout of it")]
+    NoWorkTree {
+        /// The directory asked for.
+        path: PathBuf,
+    },
+    /// git will not work there, for instance because another user owns the repository.
+    #[error("git refuses to work in {path}: {message}")]
+    Refused {
+        /// The directory asked for.
+        path: PathBuf,
+        /// git's own words, with its advice.
+        message: String,
+    },
+    /// The working tree holds more than a snapshot should copy. Nothing was written.
+    #[error(
+        "a snapshot of {root} would be too large: {what}; run in the project's own directory, or list in \
+         .gitignore what is no part of the work"
+    )]
+    TooLarge {
+        /// The top of the working tree.
+        root: PathBuf,
+        /// Which limit was passed.
+        what: String,
+    },
+    /// git failed at something it should be able to do.
+    #[error("git {command} failed in {path} ({status}): {message}")]
+    Git {
+        /// The subcommand.
+        command: String,
+        /// Where it ran.
+        path: PathBuf,
+        /// How it ended: an exit status or a signal.
+        status: String,
+        /// What it wrote to stderr.
+        message: String,
+    },
+    /// git, or a file of a repository, said something this crate does not understand.
+    #[error("cannot make sense of {what}; is git damaged, or newer than this program knows?")]
+    Unexpected {
+        /// What it was.
+        what: String,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The patch could not be handed over: its reader failed.
+    #[error("cannot write the patch: {0}")]
+    Output(#[source] io::Error),
+    /// Not the id of a tree.
+    #[error("{0:?} is no tree id: expected 40 or 64 lower-case hex digits")]
+    BadTree(String),
+}
+
+impl SnapshotError {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn unexpected(what: impl Into<String>) -> Self {
+        Self::Unexpected { what: what.into() }
+    }
+}
