@@ -551,6 +551,9 @@ payload! {
     Checkpoint {
         /// `rate_limit`, `manual`, `handoff` or `boundary`.
         reason: String,
+        /// What the program exited with, if it ended here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
     }
 }
 

@@ -238,6 +238,7 @@ impl HeadFold {
             }
             EventBody::Checkpoint(checkpoint) => {
                 head.checkpoint_reason = Some(checkpoint.reason.clone());
+                head.exit_code = checkpoint.exit_code;
                 head.end(event.timestamp);
             }
             EventBody::Resumed(resumed) => {

@@ -304,6 +304,7 @@ impl SessionFold {
                 (Some(Step::Message(last)), Step::Message(more))
                 | (Some(Step::Thought(last)), Step::Thought(more)) => {
                     last.text.push_str(&more.text);
+                    last.text_artifact = more.text_artifact.clone().or(last.text_artifact.take());
                     return;
                 }
                 _ => {}

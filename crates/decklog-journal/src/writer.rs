@@ -348,6 +348,14 @@ impl SessionWriter {
         self.io(&self.dir.join(path), artifact.write(bytes).and_then(|()| artifact.finish()))
     }
 
+    /// Begins an artifact that does not pass the redactor: its writer has seen to it that it holds no secret.
+    ///
+    /// # Errors
+    /// As for [`Self::artifact`].
+    pub fn exact_artifact(&self, path: &str) -> Result<std::fs::File, WriteError> {
+        self.io(&self.dir.join(path), files::create_private(&self.dir.join(path)))
+    }
+
     fn write_head(&mut self) -> Result<(), WriteError> {
         let Some(head) = self.fold.head() else { return Ok(()) };
         let sync = self.options.durability == Durability::Event;

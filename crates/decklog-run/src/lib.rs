@@ -1,1 +1,14 @@
-//! placeholder
+//! Doing: starting agents, watching over them, and recording what they do.
+//!
+//! Must not know: `decklog-query` (the journal is the interface), the terminal, the home directory.
+
+pub mod agents;
+mod check;
+mod finish;
+pub mod observe;
+pub mod orchestrate;
+mod record;
+pub mod supervise;
+mod transcript;
+mod trees;
+mod turn;

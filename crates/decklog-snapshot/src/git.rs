@@ -78,8 +78,14 @@ impl Git {
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
         ];
-        let env = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self { cwd: cwd.to_owned(), env }
+        let env = env
+            .iter()
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
+        Self {
+            cwd: cwd.to_owned(),
+            env,
+        }
     }
 
     /// Sets one variable.
@@ -103,15 +109,29 @@ impl Git {
     }
 
     /// Runs git to its end with `input` as its stdin, whatever its exit status.
-    pub(crate) fn ask<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Said, SnapshotError> {
+    pub(crate) fn ask<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        input: Stdin,
+    ) -> Result<Said, SnapshotError> {
         let child = self.spawn(args, input, Stdio::piped())?;
-        let said = child.wait_with_output().map_err(SnapshotError::io("run git in", &self.cwd))?;
+        let said = child
+            .wait_with_output()
+            .map_err(SnapshotError::io("run git in", &self.cwd))?;
         let stderr = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
-        Ok(Said { status: said.status, stdout: said.stdout, stderr })
+        Ok(Said {
+            status: said.status,
+            stdout: said.stdout,
+            stderr,
+        })
     }
 
     /// The same, but takes a failure for an error.
-    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Vec<u8>, SnapshotError> {
+    pub(crate) fn run<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        input: Stdin,
+    ) -> Result<Vec<u8>, SnapshotError> {
         let said = self.ask(args, input)?;
         if said.status.success() {
             Ok(said.stdout)
@@ -121,20 +141,41 @@ impl Git {
     }
 
     /// Starts git for its output to be read while it runs.
-    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Running<'_>, SnapshotError> {
-        let (stderr, write_end) = unnamed_file().map_err(SnapshotError::io("buffer the errors of git in", &self.cwd))?;
+    pub(crate) fn start<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        input: Stdin,
+    ) -> Result<Running<'_>, SnapshotError> {
+        let (stderr, write_end) =
+            unnamed_file().map_err(SnapshotError::io("buffer the errors of git in", &self.cwd))?;
         let child = self.spawn(args, input, write_end.into())?;
         let command = command_name(args);
-        Ok(Running { git: self, command, child, stderr })
+        Ok(Running {
+            git: self,
+            command,
+            child,
+            stderr,
+        })
     }
 
-    fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin, stderr: Stdio) -> Result<Child, SnapshotError> {
+    fn spawn<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        input: Stdin,
+        stderr: Stdio,
+    ) -> Result<Child, SnapshotError> {
         let mut command = Command::new("git");
         for name in REDIRECTING {
             command.env_remove(name);
         }
         command
-            .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+            .args([
+                "--no-pager",
+                "-c",
+                "core.fsmonitor=false",
+                "-c",
+                "core.hooksPath=/dev/null",
+            ])
             .args(args)
             .current_dir(&self.cwd)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
@@ -144,25 +185,40 @@ impl Git {
             // Ctrl-C at the terminal ends the agent, not the recording of what it did.
             .process_group(0);
         command.spawn().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound if self.cwd.is_dir() => {
-                SnapshotError::GitMissing { problem: "there is no git program".to_owned() }
-            }
-            _ => SnapshotError::Io { action: "run git in", path: self.cwd.clone(), source },
+            io::ErrorKind::NotFound if self.cwd.is_dir() => SnapshotError::GitMissing {
+                problem: "there is no git program".to_owned(),
+            },
+            _ => SnapshotError::Io {
+                action: "run git in",
+                path: self.cwd.clone(),
+                source,
+            },
         })
     }
 
-    pub(crate) fn failure<S: AsRef<OsStr>>(&self, args: &[S], status: ExitStatus, stderr: String) -> SnapshotError {
+    pub(crate) fn failure<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        status: ExitStatus,
+        stderr: String,
+    ) -> SnapshotError {
         SnapshotError::Git {
             command: command_name(args),
             path: self.cwd.clone(),
             status: status.to_string(),
-            message: if stderr.is_empty() { "it did not say why".to_owned() } else { stderr },
+            message: if stderr.is_empty() {
+                "it did not say why".to_owned()
+            } else {
+                stderr
+            },
         }
     }
 }
 
 fn command_name<S: AsRef<OsStr>>(args: &[S]) -> String {
-    args.first().map(|arg| arg.as_ref().to_string_lossy().into_owned()).unwrap_or_default()
+    args.first()
+        .map(|arg| arg.as_ref().to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// What git reads as its stdin.
@@ -192,7 +248,10 @@ impl Stdin {
             file.rewind()?;
             Ok(file)
         };
-        let file = buffered().map_err(SnapshotError::io("buffer the input of git in", Path::new("a temporary file")))?;
+        let file = buffered().map_err(SnapshotError::io(
+            "buffer the input of git in",
+            Path::new("a temporary file"),
+        ))?;
         Ok(Self(file.into()))
     }
 }
@@ -215,18 +274,28 @@ pub(crate) struct Running<'a> {
 impl Running<'_> {
     /// Its output, to be read to the end before [`Running::finish`].
     pub(crate) fn stdout(&mut self) -> &mut ChildStdout {
-        self.child.stdout.as_mut().expect("stdout is piped, and taken by `finish` alone")
+        self.child
+            .stdout
+            .as_mut()
+            .expect("stdout is piped, and taken by `finish` alone")
     }
 
     /// Reads some output; `None` when none came until `deadline`.
-    pub(crate) fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<Option<usize>> {
+    pub(crate) fn read_until(
+        &mut self,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> io::Result<Option<usize>> {
         let stdout = self.stdout();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
                 return Ok(None);
             }
-            let timeout = Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+            let timeout = Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
             match poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return stdout.read(buffer).map(Some),
@@ -238,12 +307,22 @@ impl Running<'_> {
     /// Waits for its end and returns what it wrote to stderr; a failure is an error.
     pub(crate) fn finish(mut self) -> Result<String, SnapshotError> {
         drop(self.child.stdout.take());
-        let status = self.child.wait().map_err(SnapshotError::io("run git in", &self.git.cwd))?;
+        let status = self
+            .child
+            .wait()
+            .map_err(SnapshotError::io("run git in", &self.git.cwd))?;
         let mut stderr = Vec::new();
-        let read = self.stderr.rewind().and_then(|()| (&self.stderr).take(1 << 20).read_to_end(&mut stderr));
+        let read = self
+            .stderr
+            .rewind()
+            .and_then(|()| (&self.stderr).take(1 << 20).read_to_end(&mut stderr));
         read.map_err(SnapshotError::io("run git in", &self.git.cwd))?;
         let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
-        if status.success() { Ok(stderr) } else { Err(self.git.failure(&[&self.command], status, stderr)) }
+        if status.success() {
+            Ok(stderr)
+        } else {
+            Err(self.git.failure(&[&self.command], status, stderr))
+        }
     }
 }
 

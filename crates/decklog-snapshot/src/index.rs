@@ -52,7 +52,11 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
         } else {
             let known = usize::from(flags & NAME_LENGTH);
             let long = flags & NAME_LENGTH == NAME_LENGTH;
-            let len = if long { until_nul(index.get(name_at..)?)?.len() } else { known };
+            let len = if long {
+                until_nul(index.get(name_at..)?)?.len()
+            } else {
+                known
+            };
             if special {
                 name = index.get(name_at..name_at + len)?.to_vec();
             }

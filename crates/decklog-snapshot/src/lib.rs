@@ -1,15 +1,60 @@
 //! Working-tree snapshots: take one, tell two apart, print the patch between them.
 //!
 //! A snapshot is a git tree of everything in the working tree that is not ignored, tracked or
-//! not. Its objects go to the session's own `objects/` directory and lean on the repository's
-//! objects, which are only read. The user's `.git` is the same, byte for byte, before and after.
+//! not, and whether or not the directory is a repository. Its objects go to the session's own
+//! `objects/` directory and lean on the repository's objects, which are only read. The user's
+//! `.git` is the same, byte for byte, before and after.
 //!
-//! This is the only crate that runs `git`. It knows nothing of sessions, journals, agents or the
-//! terminal, and reads neither environment nor home directory (the `git` it starts does).
+//! ```no_run
+//! # use decklog_snapshot::*;
+//! # use std::path::Path;
+//! # fn main() -> Result<(), SnapshotError> {
+//! let (here, objects) = (Path::new("."), Path::new("session/objects"));
+//! let mut snapshots = Snapshotter::open(here, objects, Limits::default(), Box::new(NoSecrets))?;
+//! let before = snapshots.take()?.tree;
+//! // An agent works.
+//! let after = snapshots.take()?.tree;
+//! snapshots.patch(&before, &after, &mut std::io::stdout())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This is the only crate that runs `git`, of which it needs 2.31 or newer. It knows nothing of
+//! sessions, journals, agents or the terminal, and reads neither environment nor home directory
+//! (the `git` it starts does).
+//!
+//! # How a snapshot is taken
+//!
+//! 1. `repository` asks git once where everything is and how the user has it configured.
+//! 2. `private` sets up a git directory of our own: that configuration, no hooks, no refs.
+//! 3. `seed` copies the user's index into it, so that unchanged files need not be read.
+//! 4. `listing` has `git status` compare that index with the working tree.
+//! 5. `scan` reads what differs, `store` has git store what holds no secret, `recheck` sees that
+//!    it was the same content.
+//! 6. `worktree` does these in turn and has the index written as a tree, `submodule` puts those of
+//!    submodules into it.
+//!
+//! When nothing differs, step 4 is all that runs.
 
+mod blobs;
+mod diff;
 mod error;
+mod git;
+mod index;
 mod limits;
+mod listing;
 mod model;
+mod private;
+mod reader;
+mod recheck;
+mod repository;
+mod scan;
+mod seed;
+mod snapshotter;
+mod store;
+mod submodule;
+mod trees;
+mod worktree;
 
 pub use error::SnapshotError;
 pub use limits::Limits;
@@ -17,66 +62,5 @@ pub use model::{
     Change, ChangeStatus, FileScanner, NoSecrets, Patch, Repository, Taken, Tree, Withheld,
     WithheldReason,
 };
-
-use std::io::Write;
-use std::path::Path;
-
-/// Takes snapshots of one working tree into one session's `objects/`.
-pub struct Snapshotter {}
-
-impl Snapshotter {
-    /// Looks at `working_dir` and prepares to snapshot it. `objects` (made if absent) receives
-    /// git objects, and while this value lives one `scratch-*` directory, removed on drop.
-    pub fn open(
-        working_dir: &Path,
-        objects: &Path,
-        limits: Limits,
-        scan: Box<dyn FileScanner + Send>,
-    ) -> Result<Self, SnapshotError> {
-        todo!()
-    }
-    /// The repository around the working directory; `None` when there is none.
-    pub fn repository(&self) -> Option<&Repository> {
-        todo!()
-    }
-    /// Snapshots the working tree as it is now.
-    pub fn take(&mut self) -> Result<Taken, SnapshotError> {
-        todo!()
-    }
-    /// Writes the patch from one tree to another into `out`, as `git apply` takes it.
-    /// Returns its size, and the files left out because either side holds a secret.
-    pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
-        todo!()
-    }
-    /// What changed from one tree to another, in path order.
-    pub fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
-        todo!()
-    }
-}
-
-/// Reads the snapshots of a session, finished or not, and writes nothing.
-pub struct SnapshotReader {}
-
-impl SnapshotReader {
-    /// `working_dir` is where the session worked, if it is still there: its repository's objects
-    /// complete the snapshots.
-    pub fn open(working_dir: Option<&Path>, objects: &Path) -> Result<Self, SnapshotError> {
-        todo!()
-    }
-    /// Leaves files holding a secret out of patches, as `Snapshotter::patch` does.
-    pub fn with_scanner(self, scan: Box<dyn FileScanner + Send>) -> Self {
-        todo!()
-    }
-    /// As `Snapshotter::patch`.
-    pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
-        todo!()
-    }
-    /// As `Snapshotter::changes`.
-    pub fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
-        todo!()
-    }
-    /// Whether anything the tree needs is no longer there.
-    pub fn missing(&self, tree: &Tree) -> Result<bool, SnapshotError> {
-        todo!()
-    }
-}
+pub use reader::SnapshotReader;
+pub use snapshotter::Snapshotter;

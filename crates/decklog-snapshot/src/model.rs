@@ -32,7 +32,11 @@ impl Tree {
     }
 
     pub(crate) fn format(&self) -> ObjectFormat {
-        if self.0.len() == 64 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
+        if self.0.len() == 64 {
+            ObjectFormat::Sha256
+        } else {
+            ObjectFormat::Sha1
+        }
     }
 }
 

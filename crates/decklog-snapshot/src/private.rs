@@ -38,9 +38,15 @@ pub(crate) struct PrivateDir {
 
 impl PrivateDir {
     /// Makes one at `path`, for objects kept in `objects`.
-    pub(crate) fn create(path: PathBuf, objects: PathBuf, format: ObjectFormat) -> Result<Self, SnapshotError> {
+    pub(crate) fn create(
+        path: PathBuf,
+        objects: PathBuf,
+        format: ObjectFormat,
+    ) -> Result<Self, SnapshotError> {
         let config = match format {
-            ObjectFormat::Sha1 => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tsharedRepository = 0600\n",
+            ObjectFormat::Sha1 => {
+                "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tsharedRepository = 0600\n"
+            }
             ObjectFormat::Sha256 => {
                 "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tsharedRepository = 0600\n\
                  [extensions]\n\tobjectFormat = sha256\n"
@@ -74,8 +80,19 @@ impl PrivateDir {
     }
 
     /// git at work on the working tree `root`, with `settings` for its configuration.
-    pub(crate) fn git(&self, root: &Path, settings: &[(OsString, OsString)], alternates: &[PathBuf]) -> Git {
-        let mut git = self.base(root, settings, alternates);
+    pub(crate) fn git(
+        &self,
+        root: &Path,
+        settings: &[(OsString, OsString)],
+        alternates: &[PathBuf],
+    ) -> Git {
+        // Every object is to be a file of its own, which can be taken back.
+        let loose = (
+            OsString::from("core.bigFileThreshold"),
+            OsString::from("1000g"),
+        );
+        let settings: Vec<_> = settings.iter().cloned().chain([loose]).collect();
+        let mut git = self.base(root, &settings, alternates);
         git.env("GIT_WORK_TREE", root);
         git.env("GIT_INDEX_FILE", self.index());
         // The index is ours: git may keep what it finds out about unchanged files.
@@ -93,7 +110,9 @@ impl PrivateDir {
 
     fn base(&self, cwd: &Path, settings: &[(OsString, OsString)], alternates: &[PathBuf]) -> Git {
         let mut git = Git::new(cwd);
-        let own = OWN_SETTINGS.iter().map(|(key, value)| (key.into(), value.into()));
+        let own = OWN_SETTINGS
+            .iter()
+            .map(|(key, value)| (key.into(), value.into()));
         let settings: Vec<_> = settings.iter().cloned().chain(own).collect();
         git.configured(&settings);
         git.env("GIT_DIR", &self.path);
@@ -103,36 +122,42 @@ impl PrivateDir {
     }
 }
 
-/// The paths as git reads them from a variable: separated by colons, quoted like C where needed.
+/// The paths as git reads them from a variable: separated by colons, quoted where needed.
 fn quoted_list(paths: &[PathBuf]) -> OsString {
-    let mut list = Vec::new();
-    for path in paths {
-        if !list.is_empty() {
-            list.push(b':');
-        }
+    let quote = |path: &PathBuf| {
         let bytes = path.as_os_str().as_bytes();
-        if !bytes.iter().any(|byte| matches!(byte, b':' | b'"' | b'\\' | b'\n')) {
-            list.extend_from_slice(bytes);
-            continue;
+        let odd = bytes
+            .iter()
+            .any(|byte| matches!(byte, b':' | b'"' | b'\\' | b'\n'));
+        if odd { quoted(bytes) } else { bytes.to_vec() }
+    };
+    OsString::from_vec(paths.iter().map(quote).collect::<Vec<_>>().join(&b':'))
+}
+
+/// A path in quotes, as git reads it.
+pub(crate) fn quoted(path: &[u8]) -> Vec<u8> {
+    let mut quoted = vec![b'"'];
+    for byte in path {
+        match byte {
+            b'"' | b'\\' => quoted.extend([b'\\', *byte]),
+            b'\n' => quoted.extend(b"\\n"),
+            b'\r' => quoted.extend(b"\\r"),
+            _ => quoted.push(*byte),
         }
-        list.push(b'"');
-        for byte in bytes {
-            match byte {
-                b'"' | b'\\' => list.extend_from_slice(&[b'\\', *byte]),
-                b'\n' => list.extend_from_slice(b"\\n"),
-                _ => list.push(*byte),
-            }
-        }
-        list.push(b'"');
     }
-    OsString::from_vec(list)
+    quoted.push(b'"');
+    quoted
 }
 
 /// Makes `directory` for its owner alone, unless it is there.
 pub(crate) fn create_private(directory: &Path) -> Result<(), SnapshotError> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory).map_err(SnapshotError::io("create", directory))
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(SnapshotError::io("create", directory))
 }
 
 /// Copies a file that may be absent.

@@ -42,19 +42,21 @@ pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
     parts.into_iter().enumerate().map(frame).collect()
 }
 
+/// With a reset time it is the day's quota, after which the agent gives up at once; without one it
+/// is the bare error, which it retries for about a minute.
 pub(crate) fn rate_limit(reset_at_epoch: Option<u64>) -> Refusal {
-    let mut details = vec![json!({
-        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
-        "violations": [{
-            "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
-            "quotaId": "GenerateRequestsPerMinutePerProjectPerModel",
-        }],
-    })];
-    if let Some(reset) = reset_at_epoch {
-        let delay = format!("{}s", seconds_until(reset));
-        details.push(json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }));
-    }
     let message = "You exceeded your current quota, please check your plan and billing details.";
+    let details = reset_at_epoch.map_or(Vec::new(), |reset| {
+        let violation = json!({
+            "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
+            "quotaId": "GenerateRequestsPerDayPerProjectPerModel",
+        });
+        let delay = format!("{}s", seconds_until(reset));
+        vec![
+            json!({ "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation] }),
+            json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }),
+        ]
+    });
     error(429, message, "RESOURCE_EXHAUSTED", &details).retry_after(reset_at_epoch)
 }
 

@@ -1,0 +1,314 @@
+//! The redactor from outside: rules by example, and the laws it promises.
+
+#[path = "redact/samples.rs"]
+mod samples;
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use decklog_journal::redact::*;
+use proptest::prelude::*;
+
+/// Chunk by chunk, cut at the given offsets.
+fn streamed(redactor: &Redactor, input: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let (mut stream, mut out, mut from) = (redactor.stream(), Vec::new(), 0);
+    for &cut in cuts {
+        stream.push(&input[from..cut], &mut out);
+        assert!(stream.held() <= MAX_HELD);
+        from = cut;
+    }
+    stream.push(&input[from..], &mut out);
+    stream.finish(&mut out);
+    out
+}
+
+fn rules_only() -> Redactor {
+    Redactor::builder().build()
+}
+
+#[test]
+fn each_rule_finds_its_samples() {
+    let redactor = rules_only();
+    let samples = samples::positive();
+    for (id, texts) in &samples {
+        for text in texts {
+            let (before, secret, after) = samples::parts(text);
+            let whole = format!("{before}{secret}{after}");
+            let expected = format!("{before}[redacted:{id}]{after}");
+            assert_eq!(redactor.redact_str(&whole), expected, "{id}: {whole}");
+            let long = format!("{}\n{whole}\n", "some text before it. ".repeat(20));
+            assert!(redactor.redact_str(&long).ends_with(&format!("\n{expected}\n")), "{id}: {whole}");
+        }
+    }
+    let rules = Rules::built_in();
+    let untested: Vec<_> = rules.ids().filter(|id| !samples.iter().any(|(with, _)| with == id)).collect();
+    assert!(untested.is_empty(), "rules without a sample: {untested:?}");
+}
+
+#[test]
+fn samples_are_found_behind_escapes_and_colours() {
+    let redactor = rules_only();
+    for (id, texts) in samples::texts() {
+        for text in texts {
+            for before in ["\\n", "\\t", "\\\\n", "\\u001b[32m", "\x1b[1;31m", "x=", "%20", "\"", "é", "["] {
+                let out = redactor.redact_str(&format!("{before}{text}")).into_owned();
+                assert!(out.contains(&format!("[redacted:{id}]")), "{id} after {before:?}: {out}");
+                assert!(out.starts_with(before), "{out}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ordinary_text_is_borrowed() {
+    let redactor = rules_only();
+    for text in samples::negative() {
+        assert!(matches!(redactor.redact_str(&text), Cow::Borrowed(_)), "{text} -> {}", redactor.redact_str(&text));
+        assert_eq!(redactor.find(text.as_bytes()), None);
+    }
+}
+
+#[test]
+fn every_sample_at_every_cut() {
+    let redactor = rules_only();
+    for (id, texts) in samples::texts() {
+        for text in texts {
+            let whole = redactor.redact(text.as_bytes());
+            for cut in 0..=text.len() {
+                assert_eq!(streamed(&redactor, text.as_bytes(), &[cut]), *whole, "{id} cut at {cut}");
+            }
+            let every: Vec<usize> = (0..text.len()).collect();
+            assert_eq!(streamed(&redactor, text.as_bytes(), &every), *whole, "{id} byte by byte");
+        }
+    }
+}
+
+#[test]
+fn an_exact_value_in_all_its_forms() {
+    let value = "p\"a\\s/s&wörd +1";
+    let redactor = Redactor::builder().value("DB_PASSWORD", value).build();
+    let json = serde_json::to_string(value).unwrap();
+    let within = serde_json::to_string(&json).unwrap();
+    for text in [value, &json[1..json.len() - 1], &within[3..within.len() - 3], "p%22a%5Cs%2Fs%26w%C3%B6rd%20%2B1"] {
+        assert_eq!(redactor.redact_str(&format!("<{text}>")), "<[redacted:DB_PASSWORD]>", "{text}");
+    }
+    // base64 of "hunter2hunter2" behind "", "a", "ab": all but the edges, which depend on the neighbours.
+    let redactor = Redactor::builder().value("PW", "hunter2hunter2\n").build();
+    for (text, out) in [
+        ("aHVudGVyMmh1bnRlcjI=", "[redacted:PW]I="),
+        ("YWh1bnRlcjJodW50ZXIy", "YW[redacted:PW]"),
+        ("YWJodW50ZXIyaHVudGVyMg==", "YWJ[redacted:PW]g=="),
+    ] {
+        assert_eq!(redactor.redact_str(text), out);
+    }
+}
+
+#[test]
+fn names() {
+    let token = format!("{}{}", "ghp_", samples::word(36));
+    let named = Redactor::builder().value("GITHUB TOKEN", &token).build();
+    assert_eq!(named.redact_str(&token), "[redacted:GITHUB_TOKEN]", "a value goes before a rule");
+    assert_eq!(named.redact_str(&format!("{token}{token}")), "[redacted:GITHUB_TOKEN]", "one run, one marker");
+    assert_eq!(named.redact_str(&format!("{token} {token}")), "[redacted:GITHUB_TOKEN] [redacted:GITHUB_TOKEN]");
+    let short = Redactor::builder().value("A", "abc").value("B", "  ").build();
+    assert_eq!(short.redact_str("abc   abc"), "abc   abc");
+    assert!(!format!("{named:?}").contains(&token));
+    assert!(!format!("{:?}", Redactor::builder().value("A", &token)).contains(&token));
+}
+
+#[test]
+fn live_lines_are_not_held() {
+    let redactor = Redactor::builder().value("API_KEY", "q8Zr2LkX0vTn").build();
+    let mut stream = redactor.stream();
+    for text in samples::negative() {
+        let (mut out, line) = (Vec::new(), format!("{text}\n"));
+        let mut pieces = 0;
+        stream.push_with(line.as_bytes(), |bytes| {
+            pieces += 1;
+            out.extend_from_slice(bytes);
+        });
+        assert_eq!((out.as_slice(), stream.held(), pieces), (line.as_bytes(), 0, 1), "{line}");
+    }
+    let mut out = Vec::new();
+    stream.push(b"Continue? [y/N] q8Zr2LkX", &mut out);
+    assert_eq!((&out[..], stream.held()), (&b"Continue? [y/N] "[..], 8));
+    stream.push(b"0vTn", &mut out);
+    assert_eq!((&out[..], stream.held()), (&b"Continue? [y/N] [redacted:API_KEY]"[..], 0));
+}
+
+#[test]
+fn files_are_scanned_for_strong_secrets_only() {
+    let token = format!("{}{}", "glpat-", samples::word(20));
+    let redactor = Redactor::builder().value("DB_PASSWORD", "q8Zr2LkX0vTn").build();
+    let weak = "postgres://app:hunter22@db/x ".repeat(9000);
+    assert_eq!(redactor.find(weak.as_bytes()), None);
+    assert_eq!(redactor.find_in(&mut weak.as_bytes()).unwrap(), None);
+    for (secret, name) in [(token.as_str(), "gitlab-token"), ("q8Zr2LkX0vTn", "DB_PASSWORD")] {
+        let text = format!("{weak}\n{secret}\n{weak}");
+        let range = weak.len() + 1..weak.len() + 1 + secret.len();
+        assert_eq!(redactor.find(text.as_bytes()), Some(Finding { name: name.to_owned(), range }));
+        assert_eq!(redactor.find_in(&mut text.as_bytes()).unwrap().as_deref(), Some(name));
+        assert_eq!(redactor.find_in(&mut secret.as_bytes()).unwrap().as_deref(), Some(name));
+    }
+    assert_eq!(Redactor::none().find(token.as_bytes()), None);
+    assert_eq!(Redactor::none().redact_str(&token), token);
+}
+
+#[test]
+fn own_rules() {
+    let rules = Rules::parse(
+        r#"
+        [[rules]]
+        id = "acme-token"
+        regex = '''\bacme_([0-9]{8})'''
+        keywords = ["acme_"]
+        secretGroup = 1
+        tags = ["ignored"]
+        "#,
+    )
+    .unwrap();
+    let redactor = Redactor::builder().rules(&rules).build();
+    assert_eq!(redactor.redact_str("x acme_12345678 macme_12345678"), "x acme_[redacted:acme-token] macme_12345678");
+    for (bad, why) in [
+        ("[[rules]]\nid = 'a'\nregex = 'x'", "keywords"),
+        ("[[rules]]\nid = 'a'\nkeywords = ['abc']", "no regex"),
+        ("[[rules]]\nid = 'a b'\nregex = 'x'\nkeywords = ['abc']", "an id"),
+        ("[[rules]]\nid = 'a'\nregex = '('\nkeywords = ['abc']", "unclosed"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nkeywords = ['abc']\ncharset = 'z-a'", "backwards"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nkeywords = ['abc']\ncharset = '[]'", "brackets"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nkeywords = ['abc']\nmaxLength = 99999", "at most"),
+        ("[[rules]]\nid = 'a'\nregex = 'x'\nkeywords = ['abc']\nmaxLength = 9999", "above 512"),
+        ("rules = 1", "not a rule file"),
+    ] {
+        let error = Rules::parse(bad).unwrap_err().to_string();
+        assert!(error.contains(why), "{bad}: {error}");
+    }
+}
+
+/// 100 MB of the worst text we know for each rule, in pieces as a pipe gives them.
+#[test]
+fn hostile_input_stays_small_and_linear() {
+    let redactor = Redactor::builder().value("API_KEY", "aaaaaaaaaaaaaaaaaaaaaaab").build();
+    let mut hostile: Vec<Vec<u8>> = vec![
+        b"a".to_vec(),
+        b"eyJaaaaaaaaaaaa.".to_vec(),
+        b" eyJaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".to_vec(),
+        b"://a:".to_vec(),
+        b"-----BEGIN RSA PRIVATE KEY-----".to_vec(),
+        b"-----BEGIN RSA PRIVATE KEY-----\nAaa: bbb\n".to_vec(),
+        b"-----BEGIN RSA PRIVATE KEY-----\nAAAAAAAAAAAAAAAAAAAAAAAAA\n".to_vec(),
+        b"-----BEGIN RSA PRIVATE KEY-----aaaaaaaaaaaaaaaaaaaa bbb ccc\n".to_vec(),
+        b"\\\\\\\\\\\\u".to_vec(),
+        b"12345678:AA".to_vec(),
+        b"abc8Q~".to_vec(),
+    ];
+    for (_, texts) in samples::texts() {
+        // The first few bytes of every token, over and over.
+        hostile.push(texts[0].as_bytes()[..texts[0].len().min(9)].to_vec());
+    }
+    let size = if cfg!(debug_assertions) { 1 << 20 } else { 100_000_000 };
+    for seed in hostile {
+        let once: Vec<u8> = seed.iter().copied().cycle().take(1 << 16).collect();
+        for (head, piece) in [(&b""[..], 4096), (b"-----BEGIN PRIVATE KEY-----\n", 65536), (b"eyJ", 1000)] {
+            let (mut stream, mut sent, start) = (redactor.stream(), head.len(), Instant::now());
+            stream.push_with(head, |_| {});
+            while sent < size {
+                for chunk in once.chunks(piece) {
+                    stream.push_with(chunk, |_| {});
+                    assert!(stream.held() <= MAX_HELD, "{} held", stream.held());
+                    sent += chunk.len();
+                }
+            }
+            let (took, text) = (start.elapsed(), String::from_utf8_lossy(&seed).into_owned());
+            if std::env::var_os("SHOW_TIMES").is_some() {
+                println!("{:7.0} MB/s {text:?}", sent as f64 / took.as_secs_f64() / 1e6);
+            }
+            assert!(took < Duration::from_secs(60), "{text:?}: {took:?} for {sent} bytes");
+        }
+    }
+}
+
+const VALUES: &[(&str, &str)] = &[
+    ("DB_PASSWORD", "hunter2hunter2"),
+    ("NEWLINE", "n0t-a-newline"),
+    ("UNICODE", "ue9fé-wörd-€"),
+    ("BACKSLASH", "C:\\new\\u00e9\\"),
+    ("CONTROL", "two\nlines\tof it"),
+    ("BRACKET", "]brackets["),
+    ("OVERLAP", "ter2hunt://"),
+    ("WORD", "redacted"),
+    ("NAME", "DB_PASSWORD"),
+    ("PREFIX", "sk-ant-api03-sk-ant"),
+];
+
+fn with_values() -> Redactor {
+    Redactor::builder().values(VALUES.iter().copied()).build()
+}
+
+/// Text full of secrets, pieces of secrets, and what stands around them.
+fn text() -> impl Strategy<Value = String> {
+    let tokens: Vec<String> = samples::texts().into_values().flatten().filter(|t| t.len() < 400).collect();
+    let keywords = "sk-ant- sk- eyJ :// @ AKIA hf_ PRIVATE KEY-----|-----BEGIN |-----END |Bearer |Basic |authorization: |\
+        secret_access_key=|:AA|8Q~|7Q~|xox|cio|TWILIO_|discord|Bot |SG.|1//0|v1.0-|ops_|[redacted:|[redacted:DB_PASSWORD]";
+    let keywords: Vec<String> = keywords.split('|').map(str::to_owned).collect();
+    let escapes = ["\\n", "\\", "\\\\", "\\u00e9", "\\u", "\\\"", "\u{1b}[31m", "%3D", "é", "\u{1f600}", "\n", "]", "["];
+    let token = proptest::sample::select(tokens);
+    let value = proptest::sample::select(VALUES.iter().map(|(_, v)| (*v).to_owned()).collect::<Vec<_>>());
+    let cut = |s: String, from: prop::sample::Index, to: prop::sample::Index| -> String {
+        let n = s.chars().count();
+        let (a, b) = (from.index(n + 1), to.index(n + 1));
+        s.chars().skip(a.min(b)).take(a.abs_diff(b)).collect()
+    };
+    let any_cut = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
+    let piece = prop_oneof![
+        3 => token.clone(),
+        3 => value.clone(),
+        2 => (prop_oneof![token, value], any_cut).prop_map(move |(s, (a, b))| cut(s, a, b)),
+        2 => proptest::sample::select(keywords),
+        2 => proptest::sample::select(escapes.map(str::to_owned).to_vec()),
+        2 => "[a-zA-Z0-9]{1,24}",
+        1 => "[-_.:/=+@%\"'\\\\ a-f0-9\n]{1,8}",
+    ];
+    proptest::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn splitting_changes_nothing(text in text(), cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let redactor = with_values();
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        cuts.sort_unstable();
+        let whole = redactor.redact(text.as_bytes());
+        prop_assert_eq!(&streamed(&redactor, text.as_bytes(), &cuts), &*whole);
+        let every: Vec<usize> = (0..text.len()).collect();
+        prop_assert_eq!(&streamed(&redactor, text.as_bytes(), &every), &*whole);
+        prop_assert_eq!(redactor.find(text.as_bytes()).map(|f| f.name), redactor.find_in(&mut text.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn once_is_enough(text in text()) {
+        let redactor = with_values();
+        let once = redactor.redact_str(&text);
+        prop_assert_eq!(&redactor.redact_str(&once), &once);
+    }
+
+    #[test]
+    fn json_stays_json(keys in proptest::collection::vec(text(), 0..3), texts in proptest::collection::vec(text(), 1..4)) {
+        let redactor = with_values();
+        let inner = serde_json::json!({ "text": &texts, "n": 1 });
+        let mut outer = serde_json::json!({ "inner": inner.to_string(), "texts": &texts, "more": inner });
+        for key in &keys {
+            outer[key.as_str()] = serde_json::json!([1.5, key, null]);
+        }
+        for document in [outer.to_string(), serde_json::to_string_pretty(&outer).unwrap()] {
+            let out = redactor.redact_str(&document);
+            let parsed = serde_json::from_str::<serde_json::Value>(&out);
+            prop_assert!(parsed.is_ok(), "{}\n{}", parsed.unwrap_err(), out);
+            for (_, value) in VALUES.iter().filter(|(name, _)| *name == "DB_PASSWORD") {
+                prop_assert!(!out.replace("[redacted:DB_PASSWORD]", "").contains(value));
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Any agent that speaks the Agent Client Protocol, version 1, on stdin and stdout: JSON-RPC, one message a line.
+//!
+//! decklog is the client: it opens a session, sends one prompt, and answers what the agent asks. It offers neither
+//! files nor terminals, so the agent uses its own. Messages are read leniently, as the JSON they are: agents in
+//! use disagree on details, and what is not understood must be kept rather than refused.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+
+use decklog_journal::event::{PlanEntry, Tokens};
+use decklog_journal::words::{Permissions, ToolKind, ToolStatus};
+use jiff::Zoned;
+use serde_json::{Value, json};
+
+use super::common::{content_text, count, list, some_text, text, tool_title};
+use super::limits::{reset_time, says_limited, timestamp};
+use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
+
+/// Our requests, by their JSON-RPC id.
+mod ours {
+    pub(super) const INITIALIZE: u64 = 0;
+    pub(super) const SESSION: u64 = 1;
+    pub(super) const MODEL: u64 = 2;
+    pub(super) const PROMPT: u64 = 3;
+}
+
+/// Drives an ACP agent through one prompt.
+#[derive(Debug)]
+pub(super) struct Acp {
+    command: Vec<OsString>,
+    request: Option<TurnRequest>,
+    session: Option<String>,
+    /// Calls seen, with what was last known of each.
+    calls: HashMap<String, Call>,
+    ended: HashSet<String>,
+    cost: Option<f64>,
+    limit_signal: bool,
+    over: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Call {
+    name: String,
+    kind: ToolKind,
+}
+
+impl Acp {
+    pub(super) fn new(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            request: None,
+            session: None,
+            calls: HashMap::new(),
+            ended: HashSet::new(),
+            cost: None,
+            limit_signal: false,
+            over: false,
+        }
+    }
+
+    fn permissions(&self) -> Permissions {
+        self.request.as_ref().map_or(Permissions::ReadOnly, |request| request.permissions)
+    }
+
+    fn open_session(&self, agent: &Value, out: &mut Output) {
+        let Some(request) = &self.request else { return };
+        let cwd = request.working_dir.to_string_lossy();
+        let can_load = agent.pointer("/agentCapabilities/loadSession") == Some(&Value::Bool(true));
+        match &request.resume {
+            Some(session) if can_load => {
+                send(out, ours::SESSION, "session/load", json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }));
+            }
+            _ => send(out, ours::SESSION, "session/new", json!({ "cwd": cwd, "mcpServers": [] })),
+        }
+    }
+
+    fn prompt(&self, out: &mut Output) {
+        let (Some(request), Some(session)) = (&self.request, &self.session) else { return };
+        let prompt = json!([{ "type": "text", "text": request.prompt }]);
+        send(out, ours::PROMPT, "session/prompt", json!({ "sessionId": session, "prompt": prompt }));
+    }
+
+    fn response(&mut self, id: u64, result: &Value, out: &mut Output) {
+        match id {
+            ours::INITIALIZE => self.open_session(result, out),
+            ours::SESSION => {
+                let loaded = self.request.as_ref().and_then(|request| request.resume.clone());
+                self.session = some_text(result, "sessionId").or(loaded);
+                out.events.extend(self.session.clone().map(AgentEvent::Session));
+                out.events.extend(some_text(&result["models"], "currentModelId").map(AgentEvent::Model));
+                match self.request.as_ref().and_then(|request| request.model.clone()) {
+                    Some(model) => {
+                        let params = json!({ "sessionId": self.session, "modelId": model });
+                        send(out, ours::MODEL, "session/set_model", params);
+                    }
+                    None => self.prompt(out),
+                }
+            }
+            ours::MODEL => {
+                out.events.extend(self.request.as_ref().and_then(|request| request.model.clone()).map(AgentEvent::Model));
+                self.prompt(out);
+            }
+            ours::PROMPT => self.prompt_over(result, out),
+            _ => {}
+        }
+    }
+
+    fn prompt_over(&mut self, result: &Value, out: &mut Output) {
+        let tokens = match result.get("usage").filter(|usage| usage.is_object()) {
+            Some(usage) => {
+                let cached = count(usage, "cachedReadTokens");
+                let reasoning = count(usage, "thoughtTokens");
+                Tokens {
+                    input: count(usage, "inputTokens") + cached + count(usage, "cachedWriteTokens"),
+                    cached_input: cached,
+                    output: count(usage, "outputTokens") + reasoning,
+                    reasoning,
+                }
+            }
+            None => {
+                let quota = &result["_meta"]["quota"]["token_count"];
+                Tokens { input: count(quota, "input_tokens"), output: count(quota, "output_tokens"), ..Tokens::default() }
+            }
+        };
+        if !tokens.is_zero() || self.cost.is_some() {
+            out.push(AgentEvent::Usage { tokens, cost_usd: self.cost.take(), model: None });
+        }
+        match text(result, "stopReason") {
+            "end_turn" | "cancelled" | "" => {}
+            "refusal" => out.push(AgentEvent::Failed("the agent refused to go on".into())),
+            "max_tokens" => out.push(AgentEvent::Failed("the agent ran out of tokens".into())),
+            "max_turn_requests" => out.push(AgentEvent::Failed("the agent reached its limit of model requests".into())),
+            other => out.notice("stop_reason", other),
+        }
+        self.over(out);
+    }
+
+    fn over(&mut self, out: &mut Output) {
+        self.over = true;
+        out.finished = true;
+    }
+
+    fn error(&mut self, id: u64, error: &Value, out: &mut Output) {
+        if id == ours::MODEL {
+            let model = self.request.as_ref().and_then(|request| request.model.clone()).unwrap_or_default();
+            out.push(AgentEvent::Failed(format!("the agent does not take the model {model:?}: {}", text(error, "message"))));
+            return self.over(out);
+        }
+        let mut message = text(error, "message").to_owned();
+        let data = &error["data"];
+        let details = some_text(data, "details").or_else(|| some_text(data, "message")).or_else(|| data.as_str().map(str::to_owned));
+        if let Some(details) = details.filter(|details| !message.contains(details.as_str())) {
+            message = format!("{message}: {details}");
+        }
+        let limited = text(data, "errorKind") == "rate_limit"
+            || error["code"] == 429
+            || data["httpStatusCode"] == 429
+            || self.limit_signal
+            || says_limited(&message);
+        if limited {
+            let resets_at = timestamp(&data["resetsAt"]).or_else(|| reset_time(&message, &Zoned::now()));
+            out.push(AgentEvent::RateLimited { message: message.clone(), resets_at });
+        } else if error["code"] == -32000 && id != ours::PROMPT {
+            message = format!("{message}: the agent is not logged in; run it once by itself and log in");
+        }
+        out.push(AgentEvent::Failed(message));
+        self.over(out);
+    }
+
+    fn update(&mut self, update: &Value, raw: &[u8], out: &mut Output) {
+        match text(update, "sessionUpdate") {
+            "agent_message_chunk" => out.push(AgentEvent::TextPiece(content_text(&update["content"]))),
+            "agent_thought_chunk" => out.push(AgentEvent::ThoughtPiece(content_text(&update["content"]))),
+            "plan" => out.push(AgentEvent::Plan(
+                list(update, "entries")
+                    .iter()
+                    .map(|entry| PlanEntry {
+                        content: text(entry, "content").to_owned(),
+                        status: text(entry, "status").to_owned(),
+                    })
+                    .collect(),
+            )),
+            "tool_call" | "tool_call_update" => self.tool(update, out),
+            "usage_update" => {
+                let cost = &update["cost"];
+                if text(cost, "currency") == "USD" {
+                    self.cost = cost["amount"].as_f64().filter(|cost| *cost > 0.0);
+                }
+            }
+            "session_info_update" => {
+                let status = update.pointer("/_meta/codex/error/httpStatusCode");
+                self.limit_signal |= status.is_some_and(|status| *status == 429);
+            }
+            // What was sent, or what a client could offer to click on.
+            "user_message_chunk" | "available_commands_update" | "current_mode_update" | "config_option_update" => {}
+            _ => out.unknown_line(raw),
+        }
+    }
+
+    fn tool(&mut self, update: &Value, out: &mut Output) {
+        let id = text(update, "toolCallId").to_owned();
+        let known = self.calls.get(&id).cloned();
+        let kind = match some_text(update, "kind") {
+            Some(kind) => serde_json::from_value(Value::String(kind)).unwrap_or(ToolKind::Other),
+            None => known.as_ref().map_or(ToolKind::Other, |call| call.kind),
+        };
+        let name = some_text(&update["_meta"]["claudeCode"], "toolName")
+            .or_else(|| known.as_ref().map(|call| call.name.clone()))
+            .unwrap_or_else(|| kind.as_str().to_owned());
+        let status = text(update, "status");
+        let input = update["rawInput"].clone();
+        let has_input = input.as_object().is_some_and(|input| !input.is_empty());
+        let call = Call { name: name.clone(), kind };
+        let news = known.is_none() || has_input || update.get("title").is_some_and(Value::is_string);
+        self.calls.insert(id.clone(), call);
+        let over = matches!(status, "completed" | "failed");
+        if news && !self.ended.contains(&id) {
+            out.push(AgentEvent::ToolCall {
+                id: id.clone(),
+                name,
+                kind,
+                title: some_text(update, "title").or_else(|| tool_title(&input)),
+                input: if has_input { input } else { Value::Null },
+                status: if status == "pending" { ToolStatus::Pending } else { ToolStatus::InProgress },
+            });
+        }
+        if over && self.ended.insert(id.clone()) {
+            let raw = &update["rawOutput"];
+            let exit = raw.get("exit_code").or_else(|| raw.get("exitCode")).or_else(|| raw.pointer("/metadata/exit"));
+            let exit_code = exit.and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
+            let failed = status == "failed" || exit_code.is_some_and(|code| code != 0);
+            out.push(AgentEvent::ToolResult {
+                id,
+                status: if failed { ToolStatus::Failed } else { ToolStatus::Completed },
+                output: tool_output(update),
+                exit_code,
+                duration_secs: None,
+            });
+        }
+    }
+
+    fn asked(&mut self, id: &Value, method: &str, params: &Value, out: &mut Output) {
+        if method != "session/request_permission" {
+            let error = json!({ "code": -32601, "message": format!("decklog does not offer {method}") });
+            return reply(out, id, "error", &error);
+        }
+        let call = &params["toolCall"];
+        let known = self.calls.get(text(call, "toolCallId")).map(|call| call.kind);
+        let kind = some_text(call, "kind")
+            .and_then(|kind| serde_json::from_value(Value::String(kind)).ok())
+            .or(known)
+            .unwrap_or(ToolKind::Other);
+        let allowed = allows(self.permissions(), kind);
+        let wanted = if allowed { "allow_once" } else { "reject_once" };
+        let alternative = if allowed { "allow_always" } else { "reject_always" };
+        let options = list(params, "options");
+        let pick = |kind: &str| options.iter().find(|option| text(option, "kind") == kind);
+        let outcome = match pick(wanted).or_else(|| pick(alternative)) {
+            Some(option) => json!({ "outcome": "selected", "optionId": option["optionId"] }),
+            None => json!({ "outcome": "cancelled" }),
+        };
+        if !allowed {
+            let title = some_text(call, "title").unwrap_or_else(|| text(call, "toolCallId").to_owned());
+            let text = format!("{}: {title} (allowed is: {})", kind.as_str(), self.permissions());
+            out.notice("permission_refused", text);
+        }
+        reply(out, id, "result", &json!({ "outcome": outcome }));
+    }
+}
+
+/// Whether an agent that asks may go on. It asks for what its own rules do not allow by themselves.
+fn allows(permissions: Permissions, kind: ToolKind) -> bool {
+    match permissions {
+        Permissions::Full => true,
+        Permissions::Edit => !matches!(kind, ToolKind::Execute | ToolKind::Other),
+        Permissions::ReadOnly => matches!(kind, ToolKind::Read | ToolKind::Search | ToolKind::Think),
+    }
+}
+
+fn tool_output(update: &Value) -> String {
+    let blocks: Vec<String> = list(update, "content")
+        .iter()
+        .filter_map(|block| match text(block, "type") {
+            "diff" => Some(format!("[diff of {}]", text(block, "path"))),
+            "terminal" => None,
+            _ => Some(content_text(&block["content"])),
+        })
+        .collect();
+    if !blocks.is_empty() {
+        return blocks.join("\n");
+    }
+    match &update["rawOutput"] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        raw => some_text(raw, "output").or_else(|| some_text(raw, "formatted_output")).unwrap_or_else(|| raw.to_string()),
+    }
+}
+
+fn send(out: &mut Output, id: u64, method: &str, params: Value) {
+    write(out, &json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+}
+
+fn reply(out: &mut Output, id: &Value, key: &str, value: &Value) {
+    write(out, &json!({ "jsonrpc": "2.0", "id": id, key: value }));
+}
+
+fn write(out: &mut Output, message: &Value) {
+    out.send.extend_from_slice(message.to_string().as_bytes());
+    out.send.push(b'\n');
+}
+
+impl Adapter for Acp {
+    fn launch(&self, _: &TurnRequest) -> Launch {
+        Launch { command: self.command.clone(), keep_stdin: true, ..Launch::default() }
+    }
+
+    fn begin(&mut self, request: &TurnRequest, out: &mut Output) {
+        self.request = Some(request.clone());
+        let params = json!({
+            "protocolVersion": 1,
+            "clientCapabilities": { "fs": { "readTextFile": false, "writeTextFile": false }, "terminal": false },
+            "clientInfo": { "name": "decklog", "version": env!("CARGO_PKG_VERSION") },
+        });
+        send(out, ours::INITIALIZE, "initialize", params);
+    }
+
+    fn line(&mut self, raw: &[u8], out: &mut Output) {
+        let Ok(message) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
+        let (id, method) = (&message["id"], text(&message, "method"));
+        if method == "session/update" {
+            self.update(&message["params"]["update"], raw, out);
+        } else if !method.is_empty() && !id.is_null() {
+            self.asked(id, method, &message["params"], out);
+        } else if let (Some(id), true) = (id.as_u64(), method.is_empty()) {
+            match message.get("error").filter(|error| !error.is_null()) {
+                Some(error) => self.error(id, error, out),
+                None => self.response(id, &message["result"], out),
+            }
+        } else if !method.starts_with('_') {
+            out.unknown_line(raw);
+        }
+    }
+
+    fn cancel(&mut self, out: &mut Output) -> bool {
+        let Some(session) = &self.session else { return false };
+        write(out, &json!({ "jsonrpc": "2.0", "method": "session/cancel", "params": { "sessionId": session } }));
+        true
+    }
+
+    fn end(&mut self, _failed: bool, stderr: &str, out: &mut Output) {
+        if !self.over {
+            let words = if stderr.is_empty() { "the agent ended before it had answered" } else { stderr };
+            out.push(AgentEvent::Failed(words.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Agents, and the adapters that drive them: one file each.
+//!
+//! An adapter is a state machine without effects. It says how its agent is started ([`Adapter::launch`]), turns
+//! each line the agent prints into [`AgentEvent`]s, and, for agents that talk back, into bytes to send. It never
+//! sees a process, a file or a clock, so a recorded stream tests it whole. Lines it does not know become notices.
+//!
+//! Must not know: journals, sessions, the terminal.
+
+mod acp;
+mod claude;
+mod codex;
+mod common;
+mod gemini;
+mod limits;
+mod opencode;
+mod registry;
+mod text;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use decklog_journal::event::{PlanEntry, Tokens};
+use decklog_journal::words::{Permissions, ToolKind, ToolStatus};
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use registry::{AgentDefinition, BUILT_IN, Protocol, known_agents};
+
+/// What an agent is asked in one turn.
+#[derive(Debug, Clone)]
+pub struct TurnRequest {
+    /// The prompt, whole.
+    pub prompt: String,
+    /// The model wanted, in the agent's own spelling.
+    pub model: Option<String>,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Where it works.
+    pub working_dir: PathBuf,
+    /// The agent's own conversation to go on with.
+    pub resume: Option<String>,
+    /// Whether decklog runs as root, which some agents want told apart.
+    pub as_root: bool,
+}
+
+/// How an agent is started.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Program and arguments. The prompt is in none of them.
+    pub command: Vec<OsString>,
+    /// Variables set on top of the environment.
+    pub env: Vec<(String, String)>,
+    /// What goes to its stdin at once.
+    pub stdin: Vec<u8>,
+    /// Whether its stdin stays open after that.
+    pub keep_stdin: bool,
+}
+
+/// Something an agent told, before it is recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentEvent {
+    /// The agent's own id for the conversation.
+    Session(String),
+    /// The model that answers.
+    Model(String),
+    /// A whole text.
+    Text(String),
+    /// A piece of a text; pieces that follow each other belong together.
+    TextPiece(String),
+    /// A whole piece of reasoning.
+    Thought(String),
+    /// A piece of reasoning; pieces that follow each other belong together.
+    ThoughtPiece(String),
+    /// The plan as it now is.
+    Plan(Vec<PlanEntry>),
+    /// A tool call began, or more is known of it.
+    ToolCall {
+        /// The agent's id for it.
+        id: String,
+        /// The tool.
+        name: String,
+        /// What sort.
+        kind: ToolKind,
+        /// One line for people.
+        title: Option<String>,
+        /// Its arguments; null when not known yet.
+        input: Value,
+        /// How far it is.
+        status: ToolStatus,
+    },
+    /// A tool call ended.
+    ToolResult {
+        /// The agent's id for it.
+        id: String,
+        /// Completed or failed.
+        status: ToolStatus,
+        /// What it gave back.
+        output: String,
+        /// Exit code of its command.
+        exit_code: Option<i32>,
+        /// Seconds it took, if the agent told.
+        duration_secs: Option<f64>,
+    },
+    /// Tokens and cost to add.
+    Usage {
+        /// The counts.
+        tokens: Tokens,
+        /// In US dollars.
+        cost_usd: Option<f64>,
+        /// Who is paid.
+        model: Option<String>,
+    },
+    /// The provider refuses for now: by a structured signal.
+    RateLimited {
+        /// The agent's words.
+        message: String,
+        /// When it may go on.
+        resets_at: Option<Timestamp>,
+    },
+    /// The agent's own verdict that the turn failed.
+    Failed(String),
+    /// Anything else to keep.
+    Notice {
+        /// A stable word.
+        code: &'static str,
+        /// For people.
+        text: String,
+    },
+}
+
+/// What an adapter makes of a line.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// What the agent told.
+    pub events: Vec<AgentEvent>,
+    /// Bytes for the agent's stdin.
+    pub send: Vec<u8>,
+    /// The turn is over, though the process lives on.
+    pub finished: bool,
+}
+
+impl Output {
+    pub(crate) fn push(&mut self, event: AgentEvent) {
+        self.events.push(event);
+    }
+
+    pub(crate) fn notice(&mut self, code: &'static str, text: impl Into<String>) {
+        self.push(AgentEvent::Notice { code, text: text.into() });
+    }
+
+    /// Keeps a line that nobody understands.
+    pub(crate) fn unknown_line(&mut self, line: &[u8]) {
+        self.notice("unknown_line", String::from_utf8_lossy(line));
+    }
+}
+
+/// Drives one kind of agent through one turn.
+pub trait Adapter {
+    /// How to start it.
+    fn launch(&self, request: &TurnRequest) -> Launch;
+
+    /// Whether its stdout is text for people rather than lines for programs.
+    fn is_text(&self) -> bool {
+        false
+    }
+
+    /// What it prints besides events when it begins; ACP's opening request.
+    fn begin(&mut self, request: &TurnRequest, out: &mut Output) {
+        let _ = (request, out);
+    }
+
+    /// One line of stdout, without its newline.
+    fn line(&mut self, line: &[u8], out: &mut Output);
+
+    /// Asks it to stop in its own protocol. False when it has no way.
+    fn cancel(&mut self, out: &mut Output) -> bool {
+        let _ = out;
+        false
+    }
+
+    /// Stdout has ended. `failed`: the process exited with something else than 0. `stderr`: its last words there.
+    fn end(&mut self, failed: bool, stderr: &str, out: &mut Output) {
+        let _ = (failed, stderr, out);
+    }
+}

@@ -1,0 +1,107 @@
+//! Checks: commands of the user's that validate a turn by their exit code.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use decklog_journal::event::Validation;
+
+use crate::supervise::{
+    CommandSpec, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
+};
+
+/// Bytes of a check's output that are kept: the end, where failures are told.
+const OUTPUT: usize = 1024 * 1024;
+
+/// How a check came out.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is recorded of it.
+    pub validation: Validation,
+    /// The signal that stopped it, if one did.
+    pub stopped_by: Option<Received>,
+}
+
+/// Runs `command` in a shell as a check of turn `turn`.
+///
+/// # Errors
+/// [`SpawnError`] when no process can be started.
+pub fn run_check(
+    command: &str,
+    turn: u32,
+    working_dir: &Path,
+    env: &[(OsString, OsString)],
+    reaper: &Path,
+    signals: &Signals,
+    idle: &mut dyn FnMut(),
+) -> Result<Checked, SpawnError> {
+    let start = Instant::now();
+    let spec = CommandSpec {
+        program: "sh".into(),
+        arguments: ["-c", command].map(OsString::from).to_vec(),
+        env: env.to_vec(),
+        working_dir: working_dir.to_owned(),
+        reaper: PathBuf::from(reaper),
+    };
+    let mut output = Tail { kept: Vec::new(), left_out: 0, idle };
+    let io = Io { close_stdin: true, ..Io::default() };
+    let ended = drive(Supervised::spawn(&spec)?, &mut output, signals, Limits::default(), io)?;
+    let exit_code = match &ended.exit {
+        Exit::Code(code) => Some(*code),
+        Exit::Signal(_) | Exit::NotStarted(_) => None,
+    };
+    let stopped_by = match ended.cause {
+        Some(StopCause::Signal(signal)) => Some(signal),
+        _ => None,
+    };
+    let validation = Validation {
+        turn,
+        command: command.to_owned(),
+        passed: exit_code == Some(0) && stopped_by.is_none(),
+        exit_code,
+        duration_secs: (start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        output: output.text(),
+        output_artifact: None,
+    };
+    Ok(Checked { validation, stopped_by })
+}
+
+struct Tail<'a> {
+    kept: Vec<u8>,
+    left_out: usize,
+    idle: &'a mut dyn FnMut(),
+}
+
+impl Tail<'_> {
+    fn add(&mut self, chunk: &[u8]) {
+        self.kept.extend_from_slice(chunk);
+        if self.kept.len() > 2 * OUTPUT {
+            let too_many = self.kept.len() - OUTPUT;
+            self.kept.drain(..too_many);
+            self.left_out += too_many;
+        }
+    }
+
+    fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.kept);
+        if self.left_out > 0 { format!("… {} bytes left out\n{text}", self.left_out) } else { text.into_owned() }
+    }
+}
+
+impl Handler for Tail<'_> {
+    fn stdout(&mut self, chunk: &[u8], _: &mut Io) {
+        self.add(chunk);
+    }
+
+    fn stderr(&mut self, chunk: &[u8], _: &mut Io) {
+        self.add(chunk);
+    }
+
+    fn stopping(&mut self, _: StopCause, _: &mut Io) -> bool {
+        false
+    }
+
+    fn idle(&mut self) {
+        (self.idle)();
+    }
+}

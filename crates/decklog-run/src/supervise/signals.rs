@@ -1,0 +1,77 @@
+//! Ctrl-C and SIGTERM as something to poll for.
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// Signals that ask this program to stop.
+#[derive(Debug)]
+pub struct Signals {
+    interrupts: UnixStream,
+    terminations: UnixStream,
+    /// What came first: 0 nothing, else the signal's number.
+    first: AtomicU8,
+}
+
+/// A request to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM, or SIGHUP: the terminal is gone.
+    Terminate,
+}
+
+impl Signals {
+    /// Catches SIGINT, SIGTERM and SIGHUP from now on, for the whole process.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn install() -> io::Result<Self> {
+        let (interrupts, on_interrupt) = UnixStream::pair()?;
+        let (terminations, on_termination) = UnixStream::pair()?;
+        for stream in [&interrupts, &terminations] {
+            stream.set_nonblocking(true)?;
+        }
+        signal_hook::low_level::pipe::register(SIGINT, on_interrupt)?;
+        signal_hook::low_level::pipe::register(SIGHUP, on_termination.try_clone()?)?;
+        signal_hook::low_level::pipe::register(SIGTERM, on_termination)?;
+        Ok(Self { interrupts, terminations, first: AtomicU8::new(0) })
+    }
+
+    pub(super) fn streams(&self) -> [&UnixStream; 2] {
+        [&self.interrupts, &self.terminations]
+    }
+
+    /// A signal that has come since the last call, if one has.
+    #[must_use]
+    pub fn take(&self) -> Option<Received> {
+        let mut byte = [0];
+        for (mut stream, received) in
+            [(&self.interrupts, Received::Interrupt), (&self.terminations, Received::Terminate)]
+        {
+            if stream.read(&mut byte).is_ok_and(|count| count == 1) {
+                let code = match received {
+                    Received::Interrupt => 2,
+                    Received::Terminate => 15,
+                };
+                let _ = self.first.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+                return Some(received);
+            }
+        }
+        None
+    }
+
+    /// The first signal that came in this program's life, if any: then no new phase is begun.
+    #[must_use]
+    pub fn received(&self) -> Option<Received> {
+        while self.take().is_some() {}
+        match self.first.load(Ordering::Relaxed) {
+            0 => None,
+            2 => Some(Received::Interrupt),
+            _ => Some(Received::Terminate),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The working tree before and after a turn, as far as it can be snapshotted.
+//!
+//! What a snapshot cannot hold is named; a tree that cannot be snapshotted at all costs the diff, not the turn.
+
+use std::io::Read;
+use std::path::Path;
+
+use decklog_journal::SessionWriter;
+use decklog_journal::artifacts::TurnFile;
+use decklog_journal::event::{ArtifactRef, FileChange, GitState};
+use decklog_journal::redact::Redactor;
+use decklog_snapshot::{ChangeStatus, FileScanner, Limits, Snapshotter, Tree};
+
+use crate::record::clip;
+
+/// Bytes of paths that an event names.
+const NAMED_BYTES: usize = 64 * 1024;
+
+/// Takes a session's snapshots.
+pub struct Trees {
+    snapshotter: Result<Snapshotter, String>,
+}
+
+/// A tree that was taken, or why not.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The tree's id.
+    pub tree: Option<String>,
+    /// What was left out.
+    pub withheld: Vec<decklog_journal::event::Withheld>,
+    /// Why there is no tree.
+    pub trouble: Option<String>,
+}
+
+/// What a turn changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The files, as many as an event can name.
+    pub files: Vec<FileChange>,
+    /// How many there are.
+    pub count: u64,
+    /// Lines added and removed.
+    pub lines: (u64, u64),
+    /// The patch.
+    pub patch: Option<ArtifactRef>,
+    /// What was left out of the patch.
+    pub withheld: Vec<decklog_journal::event::Withheld>,
+    /// Why this is not all.
+    pub trouble: Option<String>,
+}
+
+struct Scanner(Redactor);
+
+impl FileScanner for Scanner {
+    fn secret_in(&mut self, _: &Path, content: &mut dyn Read) -> std::io::Result<Option<String>> {
+        self.0.find_in(content)
+    }
+}
+
+impl Trees {
+    /// Prepares to snapshot `working_dir` into `objects`.
+    pub fn open(working_dir: &Path, objects: &Path, redactor: &Redactor) -> Self {
+        let scanner = Box::new(Scanner(redactor.clone()));
+        let snapshotter = Snapshotter::open(working_dir, objects, Limits::default(), scanner);
+        Self { snapshotter: snapshotter.map_err(|error| error.to_string()) }
+    }
+
+    /// The repository's commit and branch, if there is one.
+    #[must_use]
+    pub fn git_state(&self) -> Option<GitState> {
+        let repository = self.snapshotter.as_ref().ok()?.repository()?;
+        Some(GitState { head: repository.head.clone(), branch: repository.branch.clone() })
+    }
+
+    /// Snapshots the tree as it is.
+    pub fn take(&mut self) -> Taken {
+        let taken = match &mut self.snapshotter {
+            Ok(snapshotter) => snapshotter.take().map_err(|error| error.to_string()),
+            Err(error) => Err(error.clone()),
+        };
+        match taken {
+            Ok(taken) => Taken {
+                tree: Some(taken.tree.to_string()),
+                withheld: withheld(taken.withheld),
+                trouble: None,
+            },
+            Err(error) => {
+                // Said once; the turns that follow have no diffs either.
+                self.snapshotter = Err(String::new());
+                let trouble = (!error.is_empty()).then(|| format!("no diffs are recorded: {error}"));
+                Taken { trouble, ..Taken::default() }
+            }
+        }
+    }
+
+    /// What lies between two trees, with the patch written as turn `turn`'s.
+    pub fn changes(&self, writer: &SessionWriter, turn: u32, before: Option<&str>, after: Option<&str>) -> Changes {
+        let (Ok(snapshotter), Some(before), Some(after)) = (&self.snapshotter, before, after) else {
+            return Changes::default();
+        };
+        if before == after {
+            return Changes::default();
+        }
+        self.collect(snapshotter, writer, turn, before, after)
+            .unwrap_or_else(|error| Changes { trouble: Some(format!("the patch is not recorded: {error}")), ..Changes::default() })
+    }
+
+    fn collect(
+        &self,
+        snapshotter: &Snapshotter,
+        writer: &SessionWriter,
+        turn: u32,
+        before: &str,
+        after: &str,
+    ) -> Result<Changes, Box<dyn std::error::Error>> {
+        let (before, after): (Tree, Tree) = (before.parse()?, after.parse()?);
+        let changes = snapshotter.changes(&before, &after)?;
+        let mut made = Changes { count: changes.len() as u64, ..Changes::default() };
+        let mut named = 0;
+        for change in &changes {
+            made.lines.0 += change.added.unwrap_or(0);
+            made.lines.1 += change.removed.unwrap_or(0);
+            named += change.path.len() + change.old_path.as_ref().map_or(0, Vec::len) + 100;
+            if named <= NAMED_BYTES {
+                made.files.push(FileChange {
+                    path: String::from_utf8_lossy(&change.path).into_owned(),
+                    old_path: change.old_path.as_ref().map(|path| String::from_utf8_lossy(path).into_owned()),
+                    status: status(change.status).to_owned(),
+                    added: change.added,
+                    removed: change.removed,
+                });
+            }
+        }
+        // Not through the redactor: a file that holds a secret is left out whole, and a patch must apply.
+        let path = TurnFile::Patch.path(turn);
+        let mut file = writer.exact_artifact(&path)?;
+        let patch = snapshotter.patch(&before, &after, &mut file)?;
+        made.withheld = withheld(patch.withheld);
+        made.patch = Some(ArtifactRef { path, bytes: patch.bytes });
+        Ok(made)
+    }
+}
+
+fn withheld(all: Vec<decklog_snapshot::Withheld>) -> Vec<decklog_journal::event::Withheld> {
+    let mut named = 0;
+    all.into_iter()
+        .map(|file| decklog_journal::event::Withheld {
+            path: clip(String::from_utf8_lossy(&file.path).into_owned(), 4096),
+            reason: clip(file.reason.to_string(), 300),
+        })
+        .take_while(|file| {
+            named += file.path.len() + file.reason.len() + 50;
+            named <= NAMED_BYTES / 2
+        })
+        .collect()
+}
+
+fn status(status: ChangeStatus) -> &'static str {
+    match status {
+        ChangeStatus::Added => "added",
+        ChangeStatus::Modified => "modified",
+        ChangeStatus::Deleted => "deleted",
+        ChangeStatus::Renamed => "renamed",
+        ChangeStatus::TypeChanged => "type_changed",
+    }
+}

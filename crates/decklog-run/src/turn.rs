@@ -1,0 +1,368 @@
+//! One turn: snapshot, prompt, everything that comes back, snapshot.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use decklog_journal::SessionWriter;
+use decklog_journal::artifacts::TurnFile;
+use decklog_journal::event::{TurnEnd, TurnStart};
+use decklog_journal::time::seconds_between;
+use decklog_journal::words::{Role, TurnOutcome};
+
+use crate::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest};
+use crate::observe::Observer;
+use crate::record::{TurnFacts, TurnRecorder, clip};
+use crate::supervise::{
+    CommandSpec, Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
+};
+use crate::trees::Trees;
+
+/// How a turn is to be run.
+#[derive(Debug, Clone)]
+pub struct TurnPlan {
+    /// Who.
+    pub agent: AgentDefinition,
+    /// What it is there for.
+    pub role: Role,
+    /// What it is asked.
+    pub request: TurnRequest,
+    /// When to end it.
+    pub limits: Limits,
+    /// The environment, before what the agent's definition and adapter add.
+    pub env: Vec<(OsString, OsString)>,
+    /// The program that can be a reaper: this one.
+    pub reaper: PathBuf,
+}
+
+/// How a turn came out.
+#[derive(Debug)]
+pub struct TurnResult {
+    /// How.
+    pub outcome: TurnOutcome,
+    /// The signal that stopped it, if one did.
+    pub stopped_by: Option<Received>,
+    /// What is known of it.
+    pub facts: TurnFacts,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// How many files it changed.
+    pub files_changed: u64,
+    /// Lines added and removed in them.
+    pub lines: (u64, u64),
+    /// Whether everything could be kept.
+    pub kept: bool,
+    /// Seconds it took.
+    pub duration_secs: f64,
+}
+
+/// Bytes of a JSON line that are read; longer ones are only kept raw.
+const MAX_LINE: usize = 16 * 1024 * 1024;
+/// Bytes of a text agent's output that become messages.
+const MAX_TEXT: usize = 64 * 1024;
+/// Bytes of stderr that are looked at for the agent's last words.
+const STDERR_TAIL: usize = 8 * 1024;
+
+/// Runs turn `turn`, recording it in `writer`.
+///
+/// # Errors
+/// [`SpawnError`] when no process can be started at all; the turn is then closed as failed.
+pub fn run_turn(
+    writer: &mut SessionWriter,
+    trees: &mut Trees,
+    turn: u32,
+    plan: &TurnPlan,
+    signals: &Signals,
+    observer: &mut dyn Observer,
+) -> Result<TurnResult, SpawnError> {
+    let mut adapter = plan.agent.adapter();
+    let launch = adapter.launch(&plan.request);
+    let started = writer.clock().now();
+    let mut kept = true;
+
+    let prompt_path = TurnFile::Prompt.path(turn);
+    let prompt_artifact = keep(writer.write_artifact(&prompt_path, plan.request.prompt.as_bytes()), &mut kept, observer);
+    let before = trees.take();
+    let start = TurnStart {
+        turn,
+        agent: plan.agent.name.clone(),
+        role: plan.role,
+        model: plan.request.model.clone(),
+        permissions: (!adapter.is_text()).then_some(plan.request.permissions),
+        command: launch.command.iter().map(|word| clip(word.to_string_lossy().into_owned(), 4096)).take(64).collect(),
+        prompt_artifact,
+        snapshot: before.tree.clone(),
+        withheld: before.withheld,
+    };
+    if let Some(event) = keep(writer.append(start), &mut kept, observer) {
+        observer.event(&event);
+    }
+
+    let mut env = plan.env.clone();
+    for (name, value) in plan.agent.env.iter().chain(&launch.env) {
+        env.retain(|(known, _)| known.as_os_str() != std::ffi::OsStr::new(name));
+        env.push((name.into(), value.into()));
+    }
+    let mut words = launch.command.into_iter();
+    let spec = CommandSpec {
+        program: words.next().unwrap_or_default(),
+        arguments: words.collect(),
+        env,
+        working_dir: plan.request.working_dir.clone(),
+        reaper: plan.reaper.clone(),
+    };
+    let mut recorder = TurnRecorder::new(writer, observer, turn, &plan.agent.name);
+    if let Some(trouble) = before.trouble {
+        recorder.notice("no_snapshot", trouble);
+    }
+    let mut opening = Output::default();
+    adapter.begin(&plan.request, &mut opening);
+    let mut send = launch.stdin;
+    send.append(&mut opening.send);
+    let io = Io { send, close_stdin: !launch.keep_stdin, finished: false };
+    let mut conversation =
+        Conversation { adapter: adapter.as_mut(), recorder: &mut recorder, line: Vec::new(), skipped: 0, text: 0, stderr: Vec::new() };
+    let ended = Supervised::spawn(&spec)
+        .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from));
+    conversation.end(ended.as_ref().ok());
+    let stderr = last_words(&conversation.stderr);
+    let (cut, text_bytes) = (conversation.text > MAX_TEXT as u64, conversation.text);
+    let files = recorder.close_raw();
+    if cut {
+        let text = format!("\n… {} more bytes", text_bytes - MAX_TEXT as u64);
+        recorder.cut_text(text, files.stream.clone());
+    }
+    if let Ok(Ended { cause: Some(cause), .. }) = &ended {
+        stop_notice(&mut recorder, *cause, plan.limits);
+    }
+    let (facts, output, recorded) = recorder.finish();
+    kept &= recorded;
+
+    let (outcome, error) = verdict(&ended, &facts, &stderr);
+    let after = trees.take();
+    let changes = trees.changes(writer, turn, before.tree.as_deref(), after.tree.as_deref());
+    if let Some(trouble) = after.trouble.or(changes.trouble) {
+        observer.trouble(&trouble);
+        kept = false;
+    }
+    let (exit_code, signal) = match &ended {
+        Ok(Ended { exit: Exit::Code(code), .. }) => (Some(*code), None),
+        Ok(Ended { exit: Exit::Signal(signal), .. }) => (None, Some(*signal)),
+        _ => (None, None),
+    };
+    let duration_secs = seconds_between(started, writer.clock().now());
+    let mut withheld = after.withheld;
+    withheld.extend(changes.withheld);
+    let end = TurnEnd {
+        turn,
+        outcome,
+        exit_code,
+        signal,
+        duration_secs,
+        agent_session_id: facts.agent_session_id.clone(),
+        model: facts.model.clone(),
+        error: error.clone(),
+        snapshot: after.tree,
+        files: changes.files,
+        files_changed: changes.count,
+        patch_artifact: changes.patch,
+        withheld,
+        stream_artifact: files.stream,
+        stderr_artifact: files.stderr,
+        output_artifact: output,
+    };
+    if let Some(event) = keep(writer.append(end), &mut kept, observer) {
+        observer.event(&event);
+    }
+    let stopped_by = match &ended {
+        Ok(Ended { cause: Some(StopCause::Signal(signal)), .. }) => Some(*signal),
+        _ => None,
+    };
+    ended?;
+    Ok(TurnResult {
+        outcome,
+        stopped_by,
+        facts,
+        error,
+        files_changed: changes.count,
+        lines: changes.lines,
+        kept,
+        duration_secs,
+    })
+}
+
+fn keep<T>(
+    result: Result<T, decklog_journal::WriteError>,
+    kept: &mut bool,
+    observer: &mut dyn Observer,
+) -> Option<T> {
+    result
+        .map_err(|error| {
+            *kept = false;
+            observer.trouble(&error.to_string());
+        })
+        .ok()
+}
+
+fn stop_notice(recorder: &mut TurnRecorder<'_>, cause: StopCause, limits: Limits) {
+    let seconds = |limit: Option<std::time::Duration>| limit.map_or(0.0, |limit| limit.as_secs_f64());
+    match cause {
+        StopCause::Stalled => {
+            recorder.notice("stalled", format!("no output for {} s: the agent was ended", seconds(limits.stall_timeout)));
+        }
+        StopCause::TimedOut => {
+            recorder.notice("timed_out", format!("not done after {} s: the agent was ended", seconds(limits.timeout)));
+        }
+        StopCause::Signal(Received::Interrupt) => recorder.notice("interrupted", "stopped by Ctrl-C".into()),
+        StopCause::Signal(Received::Terminate) => recorder.notice("interrupted", "stopped by a signal".into()),
+        StopCause::Finished => {}
+    }
+}
+
+/// Stopped beats limited beats failed.
+fn verdict(ended: &Result<Ended, SpawnError>, facts: &TurnFacts, stderr: &str) -> (TurnOutcome, Option<String>) {
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => return (TurnOutcome::Failed, Some(error.to_string())),
+    };
+    match ended.cause {
+        Some(StopCause::Signal(_)) => return (TurnOutcome::Interrupted, None),
+        Some(StopCause::TimedOut) => return (TurnOutcome::TimedOut, facts.failed.clone()),
+        Some(StopCause::Stalled) => return (TurnOutcome::Stalled, facts.failed.clone()),
+        // What an agent that was told to go exits with says nothing.
+        Some(StopCause::Finished) if facts.failed.is_none() => return (TurnOutcome::Success, None),
+        Some(StopCause::Finished) | None => {}
+    }
+    let own_words = || if stderr.is_empty() { None } else { Some(stderr.to_owned()) };
+    let error = match &ended.exit {
+        Exit::NotStarted(reason) => Some(format!("the agent could not be started: {reason}")),
+        Exit::Code(0) if facts.failed.is_none() => return (TurnOutcome::Success, None),
+        Exit::Code(code) => facts.failed.clone().or_else(own_words).or(Some(format!("exit code {code}"))),
+        Exit::Signal(signal) => facts.failed.clone().or(Some(format!("ended by signal {signal}"))),
+    };
+    let outcome = if facts.limited.is_some() { TurnOutcome::RateLimited } else { TurnOutcome::Failed };
+    (outcome, error)
+}
+
+fn last_words(stderr: &[u8]) -> String {
+    String::from_utf8_lossy(stderr).trim().to_owned()
+}
+
+/// Moves bytes from the process to the recorder, raw first, then through the adapter.
+struct Conversation<'a, 'b> {
+    adapter: &'a mut dyn Adapter,
+    recorder: &'a mut TurnRecorder<'b>,
+    line: Vec<u8>,
+    /// Bytes of the present line that are too many to read.
+    skipped: u64,
+    /// Bytes of text so far, for an agent that prints text.
+    text: u64,
+    stderr: Vec<u8>,
+}
+
+impl Conversation<'_, '_> {
+    fn text(&mut self, chunk: &[u8]) {
+        let room = MAX_TEXT.saturating_sub(usize::try_from(self.text).unwrap_or(MAX_TEXT));
+        self.text += chunk.len() as u64;
+        self.recorder.pass_on(chunk);
+        self.line.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        let whole = match std::str::from_utf8(&self.line) {
+            Ok(_) => self.line.len(),
+            // An unfinished character at the end waits for its rest; anything else is shown as broken.
+            Err(error) if error.error_len().is_none() && room > chunk.len() => error.valid_up_to(),
+            Err(_) => self.line.len(),
+        };
+        if whole > 0 {
+            let piece: Vec<u8> = self.line.drain(..whole).collect();
+            self.recorder.event(AgentEvent::TextPiece(String::from_utf8_lossy(&piece).into_owned()));
+        }
+    }
+
+    fn lines(&mut self, mut chunk: &[u8], io: &mut Io) {
+        while let Some(at) = memchr::memchr(b'\n', chunk) {
+            self.gather(&chunk[..at]);
+            self.finish_line(io);
+            chunk = &chunk[at + 1..];
+        }
+        self.gather(chunk);
+    }
+
+    fn gather(&mut self, bytes: &[u8]) {
+        let room = MAX_LINE - self.line.len().min(MAX_LINE);
+        let take = bytes.len().min(room);
+        self.line.extend_from_slice(&bytes[..take]);
+        self.skipped += (bytes.len() - take) as u64;
+    }
+
+    fn finish_line(&mut self, io: &mut Io) {
+        let line = std::mem::take(&mut self.line);
+        if self.skipped > 0 {
+            let bytes = line.len() as u64 + std::mem::take(&mut self.skipped);
+            let text = format!("a line of {bytes} bytes was kept only in the raw stream");
+            self.recorder.event(AgentEvent::Notice { code: "long_line", text });
+        } else if !line.trim_ascii().is_empty() {
+            let mut out = Output::default();
+            self.adapter.line(line.strip_suffix(b"\r").unwrap_or(&line), &mut out);
+            self.take(out, io);
+        }
+        // Keeps the memory for the next line.
+        self.line = line;
+        self.line.clear();
+        self.line.shrink_to(MAX_TEXT);
+    }
+
+    fn take(&mut self, mut out: Output, io: &mut Io) {
+        for event in out.events {
+            self.recorder.event(event);
+        }
+        io.send.append(&mut out.send);
+        io.finished |= out.finished;
+    }
+
+    /// Stdout has ended.
+    fn end(&mut self, ended: Option<&Ended>) {
+        let mut io = Io::default();
+        if self.adapter.is_text() {
+            if !self.line.is_empty() {
+                let rest = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+                self.recorder.event(AgentEvent::TextPiece(rest));
+            }
+        } else if !self.line.is_empty() || self.skipped > 0 {
+            self.finish_line(&mut io);
+        }
+        let failed = ended.is_some_and(|ended| ended.exit != Exit::Code(0) && ended.cause.is_none());
+        let stopped = ended.is_some_and(|ended| ended.cause.is_some_and(|cause| cause != StopCause::Finished));
+        let mut out = Output::default();
+        if !stopped {
+            self.adapter.end(failed, &last_words(&self.stderr), &mut out);
+        }
+        self.take(out, &mut io);
+    }
+}
+
+impl Handler for Conversation<'_, '_> {
+    fn stdout(&mut self, chunk: &[u8], io: &mut Io) {
+        self.recorder.raw_stdout(chunk);
+        if self.adapter.is_text() { self.text(chunk) } else { self.lines(chunk, io) }
+    }
+
+    fn stderr(&mut self, chunk: &[u8], _: &mut Io) {
+        self.recorder.raw_stderr(chunk);
+        self.stderr.extend_from_slice(chunk);
+        let too_many = self.stderr.len().saturating_sub(STDERR_TAIL);
+        if too_many > STDERR_TAIL {
+            self.stderr.drain(..too_many);
+        }
+    }
+
+    fn stopping(&mut self, cause: StopCause, io: &mut Io) -> bool {
+        let mut out = Output::default();
+        let asked = cause != StopCause::Finished && self.adapter.cancel(&mut out);
+        io.send.append(&mut out.send);
+        asked
+    }
+
+    fn idle(&mut self) {
+        self.recorder.idle();
+    }
+}
+

@@ -1,0 +1,220 @@
+//! Telling two trees apart: the list of what changed, and the patch.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use crate::git::{Git, Stdin};
+use crate::private::as_path;
+use crate::{
+    Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, WithheldReason, blobs,
+};
+
+/// Asked of every diff: whatever the configuration says, only this counts.
+const DIFF: &[&str] = &[
+    "diff-tree",
+    "-r",
+    "-M",
+    "--full-index",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+];
+
+/// The objects of a change, in `Change`'s order.
+struct Sides {
+    old: String,
+    new: String,
+}
+
+/// What changed from `from` to `to`, in path order.
+pub(crate) fn changes(git: &Git, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
+    if from == to {
+        return Ok(Vec::new());
+    }
+    let args = [
+        DIFF,
+        &["-z", "--raw", "--numstat", from.as_str(), to.as_str()],
+    ]
+    .concat();
+    let output = git.run(&args, Stdin::none())?;
+    let parsed =
+        parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))?;
+    Ok(parsed.into_iter().map(|(change, _)| change).collect())
+}
+
+/// Writes the patch from `from` to `to`. With `scan`, files of which either side holds a secret
+/// are left out: one that was scanned when stored lies in `objects` and is not scanned again.
+pub(crate) fn patch(
+    git: &Git,
+    objects: &Path,
+    from: &Tree,
+    to: &Tree,
+    scan: Option<&mut dyn FileScanner>,
+    out: &mut dyn Write,
+) -> Result<Patch, SnapshotError> {
+    if from == to {
+        return Ok(Patch::default());
+    }
+    let (withheld, excluded) = match scan {
+        Some(scan) => secrets(git, objects, from, to, scan)?,
+        None => (Vec::new(), Vec::new()),
+    };
+    let mut args: Vec<OsString> = DIFF.iter().map(OsString::from).collect();
+    args.extend(["-p", "--binary", "--src-prefix=a/", "--dst-prefix=b/"].map(OsString::from));
+    args.extend([from.as_str(), to.as_str(), "--"].map(OsString::from));
+    if !excluded.is_empty() {
+        args.push(OsString::from(":(top)"));
+        args.extend(
+            excluded
+                .into_iter()
+                .map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())),
+        );
+    }
+    let mut running = git.start(&args, Stdin::none())?;
+    let mut bytes = 0;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = running
+            .stdout()
+            .read(&mut buffer)
+            .map_err(SnapshotError::io("read git diff-tree of", objects))?;
+        if read == 0 {
+            break;
+        }
+        out.write_all(&buffer[..read])
+            .map_err(SnapshotError::Output)?;
+        bytes += read as u64;
+    }
+    running.finish()?;
+    Ok(Patch { bytes, withheld })
+}
+
+/// The changed files that hold a secret on either side, and all paths to leave out for them.
+fn secrets(
+    git: &Git,
+    objects: &Path,
+    from: &Tree,
+    to: &Tree,
+    scan: &mut dyn FileScanner,
+) -> Result<(Vec<Withheld>, Vec<Vec<u8>>), SnapshotError> {
+    let args = [DIFF, &["-z", "--raw", from.as_str(), to.as_str()]].concat();
+    let output = git.run(&args, Stdin::none())?;
+    let parsed =
+        parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))?;
+    let mut sides: Vec<(&Change, &str, &Path)> = Vec::new();
+    for (change, Sides { old, new }) in &parsed {
+        let old_path = change.old_path.as_ref().unwrap_or(&change.path);
+        for (id, path, mode) in [
+            (old, old_path, change.old_mode),
+            (new, &change.path, change.new_mode),
+        ] {
+            let gitlink = mode == 0o160_000;
+            if mode != 0 && !gitlink && !objects.join(&id[..2]).join(&id[2..]).exists() {
+                sides.push((change, id, as_path(path)));
+            }
+        }
+    }
+    let ids: Vec<&str> = sides.iter().map(|(_, id, _)| *id).collect();
+    let paths: Vec<&Path> = sides.iter().map(|(.., path)| *path).collect();
+    let rules = blobs::secrets_in(git, &ids, &paths, scan)?;
+    let mut withheld: Vec<Withheld> = Vec::new();
+    let mut excluded = Vec::new();
+    for ((change, ..), rule) in sides.into_iter().zip(rules) {
+        let Some(rule) = rule else { continue };
+        if withheld.last().is_some_and(|last| last.path == change.path) {
+            continue;
+        }
+        excluded.extend(change.old_path.clone());
+        excluded.push(change.path.clone());
+        withheld.push(Withheld {
+            path: change.path.clone(),
+            reason: WithheldReason::Secret { rule },
+        });
+    }
+    Ok((withheld, excluded))
+}
+
+/// Reads `--raw -z`, followed by `--numstat -z` or nothing.
+fn parse(output: &[u8]) -> Option<Vec<(Change, Sides)>> {
+    let mut fields = output.split(|byte| *byte == 0).peekable();
+    let mut changes = Vec::new();
+    while let Some(about) = fields.next_if(|field| field.starts_with(b":")) {
+        let mut words = about[1..]
+            .split(|byte| *byte == b' ')
+            .map(|word| std::str::from_utf8(word).ok());
+        let mut word = || words.next()?;
+        let old_mode = u32::from_str_radix(word()?, 8).ok()?;
+        let new_mode = u32::from_str_radix(word()?, 8).ok()?;
+        let sides = Sides {
+            old: word()?.to_owned(),
+            new: word()?.to_owned(),
+        };
+        let status = match word()?.as_bytes().first()? {
+            b'A' => ChangeStatus::Added,
+            b'M' => ChangeStatus::Modified,
+            b'D' => ChangeStatus::Deleted,
+            b'R' => ChangeStatus::Renamed,
+            b'T' => ChangeStatus::TypeChanged,
+            _ => return None,
+        };
+        let first = fields.next()?.to_vec();
+        let (path, old_path) = match status {
+            ChangeStatus::Renamed => (fields.next()?.to_vec(), Some(first)),
+            _ => (first, None),
+        };
+        let change = Change {
+            path,
+            old_path,
+            status,
+            added: None,
+            removed: None,
+            old_mode,
+            new_mode,
+        };
+        changes.push((change, sides));
+    }
+    for (change, _) in &mut changes {
+        let Some(counts) = fields.next().filter(|field| !field.is_empty()) else {
+            break;
+        };
+        let mut parts = counts.splitn(3, |byte| *byte == b'\t');
+        let count = |part: &[u8]| {
+            std::str::from_utf8(part)
+                .ok()
+                .and_then(|text| text.parse().ok())
+        };
+        change.added = count(parts.next()?);
+        change.removed = count(parts.next()?);
+        let mut path = parts.next()?;
+        if path.is_empty() {
+            fields.next()?;
+            path = fields.next()?;
+        }
+        if path != change.path {
+            return None;
+        }
+    }
+    Some(changes)
+}
+
+/// Whether a tree, or anything in it, is not to be found.
+pub(crate) fn missing(git: &Git, tree: &Tree) -> Result<bool, SnapshotError> {
+    let args: [&OsStr; 6] = [
+        "rev-list",
+        "--objects",
+        "--no-object-names",
+        "--missing=print",
+        "--end-of-options",
+        tree.as_str(),
+    ]
+    .map(OsStr::new);
+    let said = git.ask(&args, Stdin::none())?;
+    // A tree that is gone itself is a failure, not a line.
+    Ok(!said.status.success()
+        || said
+            .stdout
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.starts_with(b"?")))
+}

@@ -1,0 +1,155 @@
+//! Reading the snapshots of a session, finished or not. Writes nothing into it.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::git::Git;
+use crate::model::ObjectFormat;
+use crate::private::PrivateDir;
+use crate::{Change, FileScanner, Patch, SnapshotError, Tree, diff, repository};
+
+/// Reads the snapshots of a session, finished or not, and writes nothing into it.
+pub struct SnapshotReader {
+    objects: PathBuf,
+    sha1: Git,
+    sha256: Git,
+    scan: Option<RefCell<Box<dyn FileScanner + Send>>>,
+    _scratch: TempDir,
+}
+
+impl SnapshotReader {
+    /// Opens the snapshots in `objects`. `working_dir` is where the session worked: if it is still
+    /// in a repository, that one's objects complete the snapshots; if not, or if git refuses to
+    /// look there, what was taken from it is missing.
+    ///
+    /// # Errors
+    /// [`SnapshotError::GitMissing`], or [`SnapshotError::Io`] when no temporary directory can be
+    /// made.
+    pub fn open(working_dir: Option<&Path>, objects: &Path) -> Result<Self, SnapshotError> {
+        let objects = std::path::absolute(objects).map_err(SnapshotError::io("find", objects))?;
+        let found = match working_dir
+            .filter(|directory| directory.is_dir())
+            .map(repository::find)
+        {
+            Some(Err(error @ SnapshotError::GitMissing { .. })) => return Err(error),
+            Some(Ok(found)) => found,
+            _ => None,
+        };
+        let mut alternates = Vec::new();
+        if let Some(found) = found {
+            alternates.push(found.objects);
+            // Where git keeps the repositories of submodules.
+            add_modules(
+                &found.repository.common_dir.join("modules"),
+                0,
+                &mut alternates,
+            );
+            if found.repository.git_dir != found.repository.common_dir {
+                add_modules(
+                    &found.repository.git_dir.join("modules"),
+                    0,
+                    &mut alternates,
+                );
+            }
+        }
+        let scratch = TempDir::with_prefix("decklog-").map_err(SnapshotError::io(
+            "create",
+            Path::new("a temporary directory"),
+        ))?;
+        let viewer = |name: &str, format| -> Result<Git, SnapshotError> {
+            Ok(
+                PrivateDir::create(scratch.path().join(name), objects.clone(), format)?
+                    .viewer(&alternates),
+            )
+        };
+        let (sha1, sha256) = (
+            viewer("sha1", ObjectFormat::Sha1)?,
+            viewer("sha256", ObjectFormat::Sha256)?,
+        );
+        Ok(Self {
+            objects,
+            sha1,
+            sha256,
+            scan: None,
+            _scratch: scratch,
+        })
+    }
+
+    /// Leaves files with a secret out of patches, as [`crate::Snapshotter::patch`] does.
+    #[must_use]
+    pub fn with_scanner(self, scan: Box<dyn FileScanner + Send>) -> Self {
+        Self {
+            scan: Some(RefCell::new(scan)),
+            ..self
+        }
+    }
+
+    /// Writes the patch from one tree to another, see [`crate::Snapshotter::patch`].
+    ///
+    /// # Errors
+    /// [`SnapshotError::Git`] when something in the trees is missing, by then perhaps after a
+    /// part of the patch; [`SnapshotError::Output`] when `out` fails.
+    pub fn patch(
+        &self,
+        from: &Tree,
+        to: &Tree,
+        out: &mut dyn Write,
+    ) -> Result<Patch, SnapshotError> {
+        let mut scan = self.scan.as_ref().map(RefCell::borrow_mut);
+        let scan = scan
+            .as_mut()
+            .map(|scan| &mut ***scan as &mut dyn FileScanner);
+        diff::patch(self.git(from), &self.objects, from, to, scan, out)
+    }
+
+    /// What changed from one tree to another, see [`crate::Snapshotter::changes`].
+    ///
+    /// # Errors
+    /// [`SnapshotError::Git`] when something in the trees is missing.
+    pub fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
+        diff::changes(self.git(from), from, to)
+    }
+
+    /// Whether the tree, or anything in it, is no longer to be found.
+    ///
+    /// # Errors
+    /// [`SnapshotError::GitMissing`] or [`SnapshotError::Io`] when git cannot be run.
+    pub fn missing(&self, tree: &Tree) -> Result<bool, SnapshotError> {
+        diff::missing(self.git(tree), tree)
+    }
+
+    fn git(&self, tree: &Tree) -> &Git {
+        match tree.format() {
+            ObjectFormat::Sha1 => &self.sha1,
+            ObjectFormat::Sha256 => &self.sha256,
+        }
+    }
+}
+
+/// Submodules have names with slashes, and submodules of their own; neither goes very deep.
+const MAX_DEPTH: usize = 8;
+
+fn add_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+    {
+        let path = entry.path();
+        if path.join("HEAD").is_file() && path.join("objects").is_dir() {
+            found.push(path.join("objects"));
+            add_modules(&path.join("modules"), depth + 1, found);
+        } else {
+            add_modules(&path, depth + 1, found);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! One working tree and the index its snapshots are taken through.
+//!
+//! The steps of a snapshot, and nothing about how git is called or files are judged.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::git::{Git, Stdin};
+use crate::limits::Budget;
+use crate::listing::{self, Candidate, Known, Listing};
+use crate::model::ObjectFormat;
+use crate::private::{PrivateDir, as_path, copy_if_there};
+use crate::recheck::recheck;
+use crate::repository::{self, Found};
+use crate::scan::{Clean, Glance, Inspector, Verdict, glance};
+use crate::seed::seed;
+use crate::store::add;
+use crate::submodule::Submodules;
+use crate::trees::Trees;
+use crate::{FileScanner, Repository, SnapshotError, Taken, Tree, Withheld, WithheldReason};
+
+/// A working tree: that of a repository, a submodule, or a plain directory.
+pub(crate) struct Worktree {
+    pub(crate) root: PathBuf,
+    /// Where it lies in the outermost one: empty, or with a slash at its end.
+    prefix: Vec<u8>,
+    found: Option<Found>,
+    objects: PathBuf,
+    private: PrivateDir,
+    settings: Vec<(OsString, OsString)>,
+    /// git that sees the repository's objects, and never stores.
+    git: Git,
+    /// git that stores, and does not see them.
+    writer: Git,
+    trees: Trees,
+    /// What the index was written as last, submodules aside.
+    own: Tree,
+    seeded: bool,
+    submodules: Submodules,
+    inspector: Inspector,
+    scratch: TempDir,
+}
+
+impl Worktree {
+    /// Prepares the working tree around `directory`, to work in a directory made in `scratch_in`.
+    pub(crate) fn open(
+        directory: &Path,
+        objects: &Path,
+        scratch_in: &Path,
+        prefix: Vec<u8>,
+    ) -> Result<Self, SnapshotError> {
+        let directory =
+            fs::canonicalize(directory).map_err(SnapshotError::io("find", directory))?;
+        let found = repository::find(&directory)?;
+        let settings = repository::content_settings(&directory)?;
+        let scratch = TempDir::with_prefix_in("scratch-", scratch_in)
+            .map_err(SnapshotError::io("create a directory in", scratch_in))?;
+        let format = found
+            .as_ref()
+            .map_or(ObjectFormat::Sha1, |found| found.format);
+        let private = PrivateDir::create(scratch.path().join("git"), objects.to_owned(), format)?;
+        if let Some(found) = &found {
+            copy_if_there(&found.exclude, &private.file("info/exclude"))?;
+            copy_if_there(&found.attributes, &private.file("info/attributes"))?;
+        }
+        let root = found
+            .as_ref()
+            .map_or(directory, |found| found.repository.root.clone());
+        let alternates: Vec<PathBuf> = found.iter().map(|found| found.objects.clone()).collect();
+        let git = private.git(&root, &settings, &alternates);
+        let trees = Trees::new(scratch.path().join("trees"))?;
+        let writer = private.git(&root, &settings, &[trees.objects().to_owned()]);
+        let own = found
+            .as_ref()
+            .map_or_else(|| format.empty_tree(), |found| found.head_tree.clone());
+        Ok(Self {
+            root,
+            prefix,
+            found,
+            objects: objects.to_owned(),
+            private,
+            settings,
+            git,
+            writer,
+            trees,
+            own,
+            seeded: false,
+            submodules: Submodules::default(),
+            inspector: Inspector::default(),
+            scratch,
+        })
+    }
+
+    pub(crate) fn repository(&self) -> Option<&Repository> {
+        self.found.as_ref().map(|found| &found.repository)
+    }
+
+    pub(crate) fn format(&self) -> ObjectFormat {
+        self.found
+            .as_ref()
+            .map_or(ObjectFormat::Sha1, |found| found.format)
+    }
+
+    /// Where objects lie that the snapshots lean on.
+    pub(crate) fn alternates(&self) -> Vec<PathBuf> {
+        let own = self.found.iter().map(|found| found.objects.clone());
+        own.chain(self.submodules.alternates()).collect()
+    }
+
+    /// git for looking at the snapshots taken.
+    pub(crate) fn viewer(&self) -> Git {
+        self.private.viewer(&self.alternates())
+    }
+
+    /// Leaves untracked files that match `pattern`, in the syntax of `.gitignore`, out of snapshots.
+    pub(crate) fn exclude(&self, pattern: &[u8]) -> Result<(), SnapshotError> {
+        let path = self.private.file("info/exclude");
+        let append = || {
+            fs::File::options()
+                .create(true)
+                .append(true)
+                .open(&path)?
+                .write_all(&[b"\n", pattern, b"\n"].concat())
+        };
+        append().map_err(SnapshotError::io("write", &path))
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        scan: &mut dyn FileScanner,
+        budget: &mut Budget<'_>,
+    ) -> Result<Taken, SnapshotError> {
+        if !self.seeded {
+            self.begin(budget)?;
+        }
+        let mut withheld = Vec::new();
+        let ordinary = self.submodules.look(
+            &self.root,
+            &self.prefix,
+            &self.objects,
+            self.scratch.path(),
+            &mut withheld,
+        )?;
+        self.forget(&ordinary)?;
+        let mut listing = listing::list(&self.git, &self.root, budget)?;
+        self.set_aside(&mut listing, &mut withheld);
+        let clean = self.judge(&mut listing, scan, budget, &mut withheld)?;
+        self.forget(&listing.gone)?;
+        withheld.extend(self.store(&clean, scan)?);
+        if listing.index_differs
+            || !ordinary.is_empty()
+            || !listing.gone.is_empty()
+            || !clean.is_empty()
+        {
+            self.own = self.trees.write(&self.git, &self.writer, &self.own)?;
+            self.private.set_head(&self.own)?;
+        }
+        withheld.extend(self.submodules.take(scan, budget)?);
+        let tree = if self.submodules.is_empty() {
+            self.own.clone()
+        } else {
+            let index = self.private.file("graft-index");
+            let mut reader = self
+                .private
+                .git(&self.root, &self.settings, &self.alternates());
+            reader.env("GIT_INDEX_FILE", &index);
+            let mut writer = self.writer.clone();
+            writer.env("GIT_INDEX_FILE", &index);
+            self.submodules
+                .graft(&reader, &writer, &mut self.trees, &self.own)?
+        };
+        withheld.sort();
+        withheld.dedup_by(|one, other| one.path == other.path);
+        Ok(Taken { tree, withheld })
+    }
+
+    fn begin(&mut self, budget: &Budget<'_>) -> Result<(), SnapshotError> {
+        match &self.found {
+            None => budget.refuse_at_a_glance(&self.root)?,
+            Some(found) => {
+                self.submodules =
+                    Submodules::new(seed(found, &self.private, &self.git)?, found.format)
+            }
+        }
+        self.private.set_head(&self.own)?;
+        self.seeded = true;
+        Ok(())
+    }
+
+    /// Has git store the files found clean. Returns those it did not come to.
+    fn store(
+        &self,
+        clean: &[(Candidate, Clean)],
+        scan: &mut dyn FileScanner,
+    ) -> Result<Vec<Withheld>, SnapshotError> {
+        let (mut files, mut with_crlf): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
+        for (candidate, clean) in clean {
+            let ends_matter = clean.crlf && candidate.known != Known::No;
+            if ends_matter {
+                &mut with_crlf
+            } else {
+                &mut files
+            }
+            .push(&candidate.path);
+        }
+        let added = add(&self.git, &self.writer, &files, &with_crlf)?;
+        let doubtful = |(candidate, clean): &&(Candidate, Clean)| {
+            clean.is_doubtful(&self.root.join(as_path(&candidate.path)))
+        };
+        let doubtful: Vec<&Candidate> = clean
+            .iter()
+            .filter(doubtful)
+            .map(|(candidate, _)| candidate)
+            .collect();
+        let mut withheld = added.refused;
+        if !doubtful.is_empty() {
+            withheld.extend(recheck(
+                &self.git,
+                &self.objects,
+                &self.prefix,
+                &doubtful,
+                &added.spare,
+                scan,
+            )?);
+        }
+        Ok(withheld)
+    }
+
+    /// Takes paths out of the index.
+    fn forget(&self, paths: &[Vec<u8>]) -> Result<(), SnapshotError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let paths = Stdin::records(paths.iter().map(Vec::as_slice), 0)?;
+        self.git
+            .run(&["update-index", "--force-remove", "-z", "--stdin"], paths)
+            .map(drop)
+    }
+
+    /// Moves what cannot be recorded at all from the listing to `withheld`.
+    fn set_aside(&self, listing: &mut Listing, withheld: &mut Vec<Withheld>) {
+        for path in listing
+            .nested
+            .drain(..)
+            .filter(|path| !self.submodules.has(path))
+        {
+            withheld.push(Withheld {
+                path,
+                reason: WithheldReason::NestedRepository,
+            });
+        }
+        for (path, error) in listing.unreadable.drain(..) {
+            withheld.push(Withheld {
+                path,
+                reason: WithheldReason::Unreadable { error },
+            });
+        }
+    }
+
+    /// Reads the files of the listing and returns those to be recorded. Those found gone are moved
+    /// to `listing.gone`, the others to `withheld`.
+    fn judge(
+        &mut self,
+        listing: &mut Listing,
+        scan: &mut dyn FileScanner,
+        budget: &mut Budget<'_>,
+        withheld: &mut Vec<Withheld>,
+    ) -> Result<Vec<(Candidate, Clean)>, SnapshotError> {
+        let mut refused: Vec<(Candidate, WithheldReason)> = Vec::new();
+        let mut small = Vec::new();
+        for candidate in listing.present.drain(..) {
+            match glance(
+                &self.root.join(as_path(&candidate.path)),
+                budget.limits().max_file_bytes,
+            ) {
+                Glance::Content { bytes } => {
+                    budget.bytes(&self.root, bytes)?;
+                    small.push(candidate);
+                }
+                Glance::Directory => {
+                    withheld.push(Withheld {
+                        path: candidate.path.clone(),
+                        reason: WithheldReason::NestedRepository,
+                    });
+                    listing.gone.push(candidate.path);
+                }
+                Glance::Gone => listing.gone.push(candidate.path),
+                Glance::Withheld(reason) => refused.push((candidate, reason)),
+            }
+        }
+        let mut clean = Vec::new();
+        for candidate in small {
+            match self
+                .inspector
+                .inspect(&self.root, &self.prefix, &candidate.path, scan)
+            {
+                Verdict::Clean(judged) => clean.push((candidate, judged)),
+                Verdict::Gone => listing.gone.push(candidate.path),
+                Verdict::Withheld(reason) => refused.push((candidate, reason)),
+            }
+        }
+        for (candidate, reason) in refused {
+            // A conflict cannot be written as a tree, and neither side of it is what is there.
+            if candidate.known == Known::Conflict {
+                listing.gone.push(candidate.path.clone());
+            }
+            withheld.push(Withheld {
+                path: candidate.path,
+                reason,
+            });
+        }
+        Ok(clean)
+    }
+}
