@@ -243,14 +243,7 @@ impl SessionStore {
         if head.id != *id {
             return Err(unreadable(format!("it says that it is session {}", head.id)));
         }
-        let status = match head.status {
-            Status::Active if lock::held(&entry) == Held::No => ShownStatus::Crashed,
-            Status::Active => ShownStatus::Active,
-            Status::Checkpointed => ShownStatus::Checkpointed,
-            Status::Completed => ShownStatus::Completed,
-        };
-        let linked_to = std::fs::read_link(&entry).ok();
-        Ok(Some(Listed { head, status, entry, linked_to }))
+        Ok(Some(listed(head, entry)))
     }
 
     /// Makes a new session: reserves an id that nobody has, in the root and in `place`, takes its lock, and
@@ -329,6 +322,19 @@ impl SessionFilter {
             && self.kinds.as_ref().is_none_or(|wanted| wanted.contains(&listed.head.kind))
             && self.ended_before.is_none_or(|before| last < before)
     }
+}
+
+/// What `head`, read at `entry`, is to be shown as: active on disk with no recorder holding the lock is crashed.
+#[must_use]
+pub fn listed(head: Head, entry: PathBuf) -> Listed {
+    let status = match head.status {
+        Status::Active if lock::held(&entry) == Held::No => ShownStatus::Crashed,
+        Status::Active => ShownStatus::Active,
+        Status::Checkpointed => ShownStatus::Checkpointed,
+        Status::Completed => ShownStatus::Completed,
+    };
+    let linked_to = std::fs::read_link(&entry).ok();
+    Listed { head, status, entry, linked_to }
 }
 
 /// The head of the session in `dir` as it is now: the stored one when it sums up the whole journal, else one

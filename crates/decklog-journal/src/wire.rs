@@ -70,6 +70,12 @@ pub fn prompt_hash(prompt: &[u8]) -> String {
     hex(&Sha256::digest(prompt)[..6])
 }
 
+/// The SHA-256 of `bytes` in hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// Splits a line without its newline into the bytes that its sum covers and the sum itself.
 #[must_use]
 pub fn split_sum(line: &[u8]) -> Option<(&[u8], &str)> {

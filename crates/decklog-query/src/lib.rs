@@ -1,1 +1,8 @@
-//! placeholder
+//! Asking the record: each question is a plain request with a plain answer.
+//!
+//! Listing and loading are `decklog-journal`'s; here is what needs more than one session file, or the snapshots.
+//! Must not know: `decklog-run`, the terminal. Nothing here prints, and nothing writes into a session.
+
+pub mod diff;
+pub mod follow;
+pub mod logs;

@@ -15,18 +15,18 @@ const OUTPUT: usize = 1024 * 1024;
 
 /// How a check came out.
 #[derive(Debug)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// What is recorded of it.
-    pub validation: Validation,
+    pub(crate) validation: Validation,
     /// The signal that stopped it, if one did.
-    pub stopped_by: Option<Received>,
+    pub(crate) stopped_by: Option<Received>,
 }
 
 /// Runs `command` in a shell as a check of turn `turn`.
 ///
 /// # Errors
 /// [`SpawnError`] when no process can be started.
-pub fn run_check(
+pub(crate) fn run_check(
     command: &str,
     turn: u32,
     working_dir: &Path,

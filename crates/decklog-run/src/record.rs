@@ -29,23 +29,23 @@ const SHORT: usize = 1024;
 
 /// What is known of a turn beyond what is in the journal.
 #[derive(Debug, Default)]
-pub struct TurnFacts {
+pub(crate) struct TurnFacts {
     /// The agent's own id for its conversation.
-    pub agent_session_id: Option<String>,
+    pub(crate) agent_session_id: Option<String>,
     /// The model that answers.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The agent's verdict that it failed.
-    pub failed: Option<String>,
+    pub(crate) failed: Option<String>,
     /// The provider refuses for now; when it may go on.
-    pub limited: Option<Option<Timestamp>>,
+    pub(crate) limited: Option<Option<Timestamp>>,
     /// The last text of the agent.
-    pub final_text: String,
+    pub(crate) final_text: String,
     /// Tokens used.
-    pub tokens: Tokens,
+    pub(crate) tokens: Tokens,
     /// Cost in US dollars.
-    pub cost_usd: Option<f64>,
+    pub(crate) cost_usd: Option<f64>,
     /// Each tool call: id, name, title, status.
-    pub tools: Vec<(String, String, Option<String>, ToolStatus)>,
+    pub(crate) tools: Vec<(String, String, Option<String>, ToolStatus)>,
 }
 
 struct Pieces {
@@ -57,7 +57,7 @@ struct Pieces {
 }
 
 /// Records one turn.
-pub struct TurnRecorder<'a> {
+pub(crate) struct TurnRecorder<'a> {
     writer: &'a mut SessionWriter,
     observer: &'a mut dyn Observer,
     turn: u32,
@@ -73,18 +73,18 @@ pub struct TurnRecorder<'a> {
 
 /// Files that a turn left.
 #[derive(Debug, Default)]
-pub struct TurnFiles {
+pub(crate) struct TurnFiles {
     /// The agent's stdout.
-    pub stream: Option<ArtifactRef>,
+    pub(crate) stream: Option<ArtifactRef>,
     /// The agent's stderr.
-    pub stderr: Option<ArtifactRef>,
+    pub(crate) stderr: Option<ArtifactRef>,
     /// The readable turn.
-    pub output: Option<ArtifactRef>,
+    pub(crate) output: Option<ArtifactRef>,
 }
 
 impl<'a> TurnRecorder<'a> {
     /// Begins recording turn `turn` of `agent`; its `turn_start` stands in the journal already.
-    pub fn new(writer: &'a mut SessionWriter, observer: &'a mut dyn Observer, turn: u32, agent: &str) -> Self {
+    pub(crate) fn new(writer: &'a mut SessionWriter, observer: &'a mut dyn Observer, turn: u32, agent: &str) -> Self {
         let mut recorder = Self {
             writer,
             observer,
@@ -116,22 +116,22 @@ impl<'a> TurnRecorder<'a> {
 
     /// What is known of the turn.
     #[must_use]
-    pub fn facts(&self) -> &TurnFacts {
+    pub(crate) fn facts(&self) -> &TurnFacts {
         &self.facts
     }
 
     /// Keeps bytes of the agent's stdout.
-    pub fn raw_stdout(&mut self, chunk: &[u8]) {
+    pub(crate) fn raw_stdout(&mut self, chunk: &[u8]) {
         self.raw(TurnFile::Stream, chunk);
     }
 
     /// Keeps bytes of the agent's stderr.
-    pub fn raw_stderr(&mut self, chunk: &[u8]) {
+    pub(crate) fn raw_stderr(&mut self, chunk: &[u8]) {
         self.raw(TurnFile::Stderr, chunk);
     }
 
     /// Hands on bytes of a text agent.
-    pub fn pass_on(&mut self, chunk: &[u8]) {
+    pub(crate) fn pass_on(&mut self, chunk: &[u8]) {
         self.observer.agent_bytes(chunk);
     }
 
@@ -183,7 +183,7 @@ impl<'a> TurnRecorder<'a> {
     }
 
     /// Records what the agent told.
-    pub fn event(&mut self, event: AgentEvent) {
+    pub(crate) fn event(&mut self, event: AgentEvent) {
         match &event {
             AgentEvent::TextPiece(text) => return self.piece(false, text),
             AgentEvent::ThoughtPiece(text) => return self.piece(true, text),
@@ -247,7 +247,7 @@ impl<'a> TurnRecorder<'a> {
     }
 
     /// Records a notice.
-    pub fn notice(&mut self, code: &str, text: String) {
+    pub(crate) fn notice(&mut self, code: &str, text: String) {
         self.append(Notice { turn: Some(self.turn), code: code.to_owned(), text, text_artifact: None });
     }
 
@@ -287,14 +287,14 @@ impl<'a> TurnRecorder<'a> {
     }
 
     /// Records the last words of a text that was cut short, saying where the whole stands.
-    pub fn cut_text(&mut self, text: String, whole: Option<ArtifactRef>) {
+    pub(crate) fn cut_text(&mut self, text: String, whole: Option<ArtifactRef>) {
         let continued = self.pieces.as_ref().is_some_and(|pieces| pieces.begun || !pieces.safe.is_empty());
         self.flush_pieces();
         self.append(Message { turn: self.turn, text, text_artifact: whole, continued });
     }
 
     /// Called now and then: gathered pieces do not wait for ever.
-    pub fn idle(&mut self) {
+    pub(crate) fn idle(&mut self) {
         if self.pieces.as_ref().is_some_and(|pieces| !pieces.safe.is_empty() && pieces.since.elapsed() >= GATHER) {
             self.record_pieces();
         }
@@ -332,7 +332,7 @@ impl<'a> TurnRecorder<'a> {
     }
 
     /// Closes the stdout and stderr files: nothing more comes from the process.
-    pub fn close_raw(&mut self) -> TurnFiles {
+    pub(crate) fn close_raw(&mut self) -> TurnFiles {
         let mut files = TurnFiles::default();
         for (artifact, place) in [(self.stream.take(), &mut files.stream), (self.stderr.take(), &mut files.stderr)] {
             let Some(artifact) = artifact else { continue };
@@ -346,7 +346,7 @@ impl<'a> TurnRecorder<'a> {
     }
 
     /// Ends recording; gives what is known and whether everything could be kept.
-    pub fn finish(mut self) -> (TurnFacts, Option<ArtifactRef>, bool) {
+    pub(crate) fn finish(mut self) -> (TurnFacts, Option<ArtifactRef>, bool) {
         self.flush_pieces();
         let output = self.output.take().and_then(|artifact| {
             let path = artifact.path().to_owned();

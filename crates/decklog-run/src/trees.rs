@@ -17,36 +17,36 @@ use crate::record::clip;
 const NAMED_BYTES: usize = 64 * 1024;
 
 /// Takes a session's snapshots.
-pub struct Trees {
+pub(crate) struct Trees {
     snapshotter: Result<Snapshotter, String>,
 }
 
 /// A tree that was taken, or why not.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// The tree's id.
-    pub tree: Option<String>,
+    pub(crate) tree: Option<String>,
     /// What was left out.
-    pub withheld: Vec<decklog_journal::event::Withheld>,
+    pub(crate) withheld: Vec<decklog_journal::event::Withheld>,
     /// Why there is no tree.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 /// What a turn changed.
 #[derive(Debug, Default)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// The files, as many as an event can name.
-    pub files: Vec<FileChange>,
+    pub(crate) files: Vec<FileChange>,
     /// How many there are.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Lines added and removed.
-    pub lines: (u64, u64),
+    pub(crate) lines: (u64, u64),
     /// The patch.
-    pub patch: Option<ArtifactRef>,
+    pub(crate) patch: Option<ArtifactRef>,
     /// What was left out of the patch.
-    pub withheld: Vec<decklog_journal::event::Withheld>,
+    pub(crate) withheld: Vec<decklog_journal::event::Withheld>,
     /// Why this is not all.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 struct Scanner(Redactor);
@@ -59,7 +59,7 @@ impl FileScanner for Scanner {
 
 impl Trees {
     /// Prepares to snapshot `working_dir` into `objects`.
-    pub fn open(working_dir: &Path, objects: &Path, redactor: &Redactor) -> Self {
+    pub(crate) fn open(working_dir: &Path, objects: &Path, redactor: &Redactor) -> Self {
         let scanner = Box::new(Scanner(redactor.clone()));
         let snapshotter = Snapshotter::open(working_dir, objects, Limits::default(), scanner);
         Self { snapshotter: snapshotter.map_err(|error| error.to_string()) }
@@ -67,13 +67,13 @@ impl Trees {
 
     /// The repository's commit and branch, if there is one.
     #[must_use]
-    pub fn git_state(&self) -> Option<GitState> {
+    pub(crate) fn git_state(&self) -> Option<GitState> {
         let repository = self.snapshotter.as_ref().ok()?.repository()?;
         Some(GitState { head: repository.head.clone(), branch: repository.branch.clone() })
     }
 
     /// Snapshots the tree as it is.
-    pub fn take(&mut self) -> Taken {
+    pub(crate) fn take(&mut self) -> Taken {
         let taken = match &mut self.snapshotter {
             Ok(snapshotter) => snapshotter.take().map_err(|error| error.to_string()),
             Err(error) => Err(error.clone()),
@@ -94,7 +94,7 @@ impl Trees {
     }
 
     /// What lies between two trees, with the patch written as turn `turn`'s.
-    pub fn changes(&self, writer: &SessionWriter, turn: u32, before: Option<&str>, after: Option<&str>) -> Changes {
+    pub(crate) fn changes(&self, writer: &SessionWriter, turn: u32, before: Option<&str>, after: Option<&str>) -> Changes {
         let (Ok(snapshotter), Some(before), Some(after)) = (&self.snapshotter, before, after) else {
             return Changes::default();
         };

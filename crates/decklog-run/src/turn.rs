@@ -19,40 +19,40 @@ use crate::trees::Trees;
 
 /// How a turn is to be run.
 #[derive(Debug, Clone)]
-pub struct TurnPlan {
+pub(crate) struct TurnPlan {
     /// Who.
-    pub agent: AgentDefinition,
+    pub(crate) agent: AgentDefinition,
     /// What it is there for.
-    pub role: Role,
+    pub(crate) role: Role,
     /// What it is asked.
-    pub request: TurnRequest,
+    pub(crate) request: TurnRequest,
     /// When to end it.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// The environment, before what the agent's definition and adapter add.
-    pub env: Vec<(OsString, OsString)>,
+    pub(crate) env: Vec<(OsString, OsString)>,
     /// The program that can be a reaper: this one.
-    pub reaper: PathBuf,
+    pub(crate) reaper: PathBuf,
 }
 
 /// How a turn came out.
 #[derive(Debug)]
-pub struct TurnResult {
+pub(crate) struct TurnResult {
     /// How.
-    pub outcome: TurnOutcome,
+    pub(crate) outcome: TurnOutcome,
     /// The signal that stopped it, if one did.
-    pub stopped_by: Option<Received>,
+    pub(crate) stopped_by: Option<Received>,
     /// What is known of it.
-    pub facts: TurnFacts,
+    pub(crate) facts: TurnFacts,
     /// What went wrong.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
     /// How many files it changed.
-    pub files_changed: u64,
+    pub(crate) files_changed: u64,
     /// Lines added and removed in them.
-    pub lines: (u64, u64),
+    pub(crate) lines: (u64, u64),
     /// Whether everything could be kept.
-    pub kept: bool,
+    pub(crate) kept: bool,
     /// Seconds it took.
-    pub duration_secs: f64,
+    pub(crate) duration_secs: f64,
 }
 
 /// Bytes of a JSON line that are read; longer ones are only kept raw.
@@ -66,7 +66,7 @@ const STDERR_TAIL: usize = 8 * 1024;
 ///
 /// # Errors
 /// [`SpawnError`] when no process can be started at all; the turn is then closed as failed.
-pub fn run_turn(
+pub(crate) fn run_turn(
     writer: &mut SessionWriter,
     trees: &mut Trees,
     turn: u32,

@@ -13,9 +13,9 @@ pub(crate) struct Survey {
     /// Paths whose changes the user told git not to look for.
     pub(crate) assumed_unchanged: Vec<Vec<u8>>,
     /// The id of the shared index this one is a difference to.
-    pub(crate) shared: Option<Vec<u8>>,
-    /// Whether it holds directories in place of the files in them.
-    pub(crate) sparse: bool,
+    pub(crate) shared: Option<String>,
+    /// The trees of directories that stand in place of the files in them.
+    pub(crate) sparse: Vec<String>,
 }
 
 const GITLINK: u32 = 0o160_000;
@@ -63,7 +63,11 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
             // Padded with one to eight NULs to a multiple of eight.
             at += (name_at - at + len + 8) & !7;
         }
-        found.sparse |= mode & 0o170_000 == DIRECTORY;
+        if mode & 0o170_000 == DIRECTORY {
+            found
+                .sparse
+                .push(hex(index.get(flags_at - format.raw_len()..flags_at)?));
+        }
         if mode & 0o170_000 == GITLINK {
             found.gitlinks.push(name.clone());
         }
@@ -75,7 +79,7 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
     while at + 8 <= end {
         let len = usize::try_from(number(index, at + 4)?).ok()?;
         if index.get(at..at + 4)? == b"link" {
-            found.shared = Some(index.get(at + 8..at + 8 + format.raw_len())?.to_vec());
+            found.shared = Some(hex(index.get(at + 8..at + 8 + format.raw_len())?));
         }
         at = at.checked_add(8)?.checked_add(len)?;
     }
@@ -84,6 +88,10 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
 
 fn number(index: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn until_nul(bytes: &[u8]) -> Option<&[u8]> {

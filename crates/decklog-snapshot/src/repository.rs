@@ -216,7 +216,7 @@ const CONTENT_SETTINGS: &[&str] = &[
 const KEEPING_FILTERS: &[&[u8]] = &[b"lfs", b"annex"];
 
 /// What git sets for the filters it starts, and a snapshot sets differently than they expect.
-const UNSET_FOR_FILTERS: &str = "unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY \
+pub(crate) const UNSET_FOR_FILTERS: &str = "unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY \
      GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_NOSYSTEM GIT_CONFIG_GLOBAL GIT_CONFIG_COUNT \
      GIT_CONFIG_PARAMETERS; ";
 

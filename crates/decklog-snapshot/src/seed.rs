@@ -10,13 +10,16 @@ use crate::git::{Git, Stdin};
 use crate::index::{Survey, survey};
 use crate::private::PrivateDir;
 use crate::repository::Found;
+use crate::trees::Trees;
 
-/// Copies the index of `found` into `private`, ready for use by `git`. Returns the paths of its
-/// submodules.
+/// Copies the index of `found` into `private`, for `reader` and `writer` to go on with. Returns
+/// the paths of its submodules.
 pub(crate) fn seed(
     found: &Found,
     private: &PrivateDir,
-    git: &Git,
+    reader: &Git,
+    writer: &Git,
+    trees: &mut Trees,
 ) -> Result<Vec<Vec<u8>>, SnapshotError> {
     let Some((content, modified)) = read(&found.index)? else {
         return Ok(Vec::new());
@@ -32,9 +35,15 @@ pub(crate) fn seed(
     }
     if known
         .as_ref()
-        .is_none_or(|known| known.sparse || known.shared.is_some())
+        .is_none_or(|known| !known.sparse.is_empty() || known.shared.is_some())
     {
-        git.run(&["update-index", "--force-write-index"], Stdin::none())?;
+        // Written whole: one file, with every path in it. For that git stores trees.
+        trees.fill(
+            reader,
+            &found.head_tree,
+            known.iter().flat_map(|known| &known.sparse),
+        )?;
+        writer.run(&["update-index", "--force-write-index"], Stdin::none())?;
         known = read(&index)?.and_then(|(content, _)| survey(&content, found.format));
     }
     let Some(known) = known else {
@@ -45,7 +54,7 @@ pub(crate) fn seed(
     };
     if !known.assumed_unchanged.is_empty() {
         let paths = Stdin::records(known.assumed_unchanged.iter().map(Vec::as_slice), 0)?;
-        git.run(
+        writer.run(
             &["update-index", "--no-assume-unchanged", "-z", "--stdin"],
             paths,
         )?;
@@ -79,9 +88,8 @@ fn write(path: &Path, content: &[u8], modified: SystemTime) -> io::Result<()> {
         .set_times(FileTimes::new().set_modified(modified))
 }
 
-fn copy_shared(git_dir: &Path, private: &PrivateDir, id: &[u8]) -> Result<(), SnapshotError> {
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("sharedindex.{hex}");
+fn copy_shared(git_dir: &Path, private: &PrivateDir, id: &str) -> Result<(), SnapshotError> {
+    let name = format!("sharedindex.{id}");
     let from = git_dir.join(&name);
     let to = private.file(&name);
     fs::copy(&from, &to)

@@ -11,6 +11,7 @@
 
 use crate::git::{Git, Stdin};
 use crate::private::quoted;
+use crate::repository::UNSET_FOR_FILTERS;
 use crate::{SnapshotError, Withheld, WithheldReason};
 
 /// How often git may fail before the fault is taken to be in the whole and not in single files.
@@ -117,12 +118,8 @@ fn by_halves(
         }
         match files {
             [file] => {
-                let error = said
-                    .stderr
-                    .lines()
-                    .next()
-                    .unwrap_or("git did not say why")
-                    .to_owned();
+                let said = said.stderr.replace(UNSET_FOR_FILTERS, "");
+                let error = said.lines().collect::<Vec<_>>().join("; ");
                 refused.push(Withheld {
                     path: file.to_vec(),
                     reason: WithheldReason::Unreadable { error },

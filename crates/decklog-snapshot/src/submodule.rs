@@ -19,6 +19,8 @@ use crate::{FileScanner, SnapshotError, Tree, Withheld, WithheldReason};
 #[derive(Default)]
 pub(crate) struct Submodules {
     all: Vec<Submodule>,
+    /// Where objects lie that their snapshots lean on, also of those that are no more.
+    alternates: Vec<PathBuf>,
     /// The last tree grafted, with what it was made of.
     grafted: Option<(Tree, Vec<Place>, Tree)>,
 }
@@ -51,7 +53,7 @@ impl Submodules {
         };
         Self {
             all: paths.into_iter().map(new).collect(),
-            grafted: None,
+            ..Self::default()
         }
     }
 
@@ -63,11 +65,8 @@ impl Submodules {
         self.all.iter().any(|submodule| submodule.path == path)
     }
 
-    pub(crate) fn alternates(&self) -> impl Iterator<Item = PathBuf> {
-        self.all
-            .iter()
-            .filter_map(|submodule| submodule.worktree.as_ref())
-            .flat_map(|worktree| worktree.alternates())
+    pub(crate) fn alternates(&self) -> &[PathBuf] {
+        &self.alternates
     }
 
     /// Sees which are checked out. Those that are no longer submodules but ordinary files or
@@ -115,6 +114,11 @@ impl Submodules {
             };
             let taken = worktree.take(scan, budget)?;
             submodule.place = Place::Content(taken.tree);
+            for alternate in worktree.alternates() {
+                if !self.alternates.contains(&alternate) {
+                    self.alternates.push(alternate);
+                }
+            }
             let outer = |inner: Withheld| Withheld {
                 path: join(&submodule.path, &inner.path),
                 ..inner

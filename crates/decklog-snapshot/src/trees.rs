@@ -36,30 +36,37 @@ impl Trees {
         writer: &Git,
         base: &Tree,
     ) -> Result<Tree, SnapshotError> {
-        if !self.filled {
-            self.fill(reader, base)?;
-            self.filled = true;
-        }
+        self.fill(reader, base, [])?;
         // Content that is only in the repository is not to be seen here, nor need it be: should it
         // be gone one day, that is for whoever reads the snapshot to find.
         let id = writer.run(&["write-tree", "--missing-ok"], Stdin::none())?;
         Tree::parse(String::from_utf8_lossy(&id).trim_end())
     }
 
-    fn fill(&self, reader: &Git, base: &Tree) -> Result<(), SnapshotError> {
-        if *base == base.format().empty_tree() {
+    /// Copies the trees in `base` and `more`, if that was not done yet.
+    pub(crate) fn fill<'a>(
+        &mut self,
+        reader: &Git,
+        base: &'a Tree,
+        more: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), SnapshotError> {
+        if std::mem::replace(&mut self.filled, true) || *base == base.format().empty_tree() {
             return Ok(());
         }
+        let roots = [base.as_str()]
+            .into_iter()
+            .chain(more.into_iter().map(String::as_str));
+        let roots = Stdin::records(roots.map(str::as_bytes), b'\n')?;
         let list = [
             "rev-list",
             "--objects",
             "--no-object-names",
             "--filter=blob:none",
-            base.as_str(),
+            "--stdin",
         ];
-        let listed = reader.ask(&list, Stdin::none())?;
+        let listed = reader.ask(&list, roots)?;
         if !listed.status.success() {
-            // A clone that lacks some: then all trees are written anew.
+            // A repository that lacks some: then all trees are written anew.
             return Ok(());
         }
         let ids = Stdin::records([listed.stdout.trim_ascii_end()], b'\n')?;

@@ -108,7 +108,8 @@ impl Worktree {
     /// Where objects lie that the snapshots lean on.
     pub(crate) fn alternates(&self) -> Vec<PathBuf> {
         let own = self.found.iter().map(|found| found.objects.clone());
-        own.chain(self.submodules.alternates()).collect()
+        own.chain(self.submodules.alternates().iter().cloned())
+            .collect()
     }
 
     /// git for looking at the snapshots taken.
@@ -146,7 +147,7 @@ impl Worktree {
             &mut withheld,
         )?;
         self.forget(&ordinary)?;
-        let mut listing = listing::list(&self.git, &self.root, budget)?;
+        let mut listing = self.list(budget)?;
         self.set_aside(&mut listing, &mut withheld);
         let clean = self.judge(&mut listing, scan, budget, &mut withheld)?;
         self.forget(&listing.gone)?;
@@ -182,8 +183,14 @@ impl Worktree {
         match &self.found {
             None => budget.refuse_at_a_glance(&self.root)?,
             Some(found) => {
-                self.submodules =
-                    Submodules::new(seed(found, &self.private, &self.git)?, found.format)
+                let gitlinks = seed(
+                    found,
+                    &self.private,
+                    &self.git,
+                    &self.writer,
+                    &mut self.trees,
+                )?;
+                self.submodules = Submodules::new(gitlinks, found.format);
             }
         }
         self.private.set_head(&self.own)?;
@@ -228,6 +235,17 @@ impl Worktree {
             )?);
         }
         Ok(withheld)
+    }
+
+    fn list(&self, budget: &mut Budget<'_>) -> Result<Listing, SnapshotError> {
+        match listing::list(&self.git, &self.root, budget) {
+            // The tree last written may be the repository's, which may have thrown it away since.
+            Err(error @ SnapshotError::Git { .. }) => {
+                self.private.set_head(&self.format().empty_tree())?;
+                listing::list(&self.git, &self.root, budget).map_err(|_| error)
+            }
+            listed => listed,
+        }
     }
 
     /// Takes paths out of the index.

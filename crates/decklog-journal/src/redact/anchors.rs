@@ -16,7 +16,7 @@ use aho_corasick::{AhoCorasick, Input, Span};
 /// The shortest anchor.
 pub(super) const MIN_ANCHOR: usize = 3;
 /// More patterns than this in one packed search cost more than a second pass.
-const PER_GROUP: usize = 112;
+const PER_GROUP: usize = 88;
 /// What does not fit into the packed groups is left to one automaton.
 const MAX_GROUPS: usize = 6;
 /// Buckets of the widest packed search; patterns are dealt to them in turn.

@@ -27,15 +27,12 @@ impl Ranges {
         self.open.first()
     }
 
-    /// Where the text to the left of `at` begins that the output still shows.
+    /// Where the text to the left of `at` begins that the output still shows. Inside a range, where
+    /// the output shows nothing, it is the text itself: else every anchor in there had a boundary.
     pub(super) fn floor(&self, at: u64) -> u64 {
         let after = self.open.partition_point(|r| r.start < at);
-        let end = if after == 0 {
-            self.cover
-        } else {
-            self.open[after - 1].end
-        };
-        end.min(at)
+        let end = if after == 0 { self.cover } else { self.open[after - 1].end };
+        if end <= at { end } else { 0 }
     }
 
     pub(super) fn insert(&mut self, new: Found) {
@@ -129,7 +126,7 @@ mod tests {
         ranges.take_until(0, 30, |gap, name| seen.push((gap, name)));
         ranges.insert(found(50, 70, 3, false));
         ranges.insert(found(35, 55, 2, true));
-        assert_eq!(ranges.floor(60), 60);
+        assert_eq!((ranges.floor(60), ranges.floor(70)), (0, 70));
         ranges.take_until(30, 100, |gap, name| seen.push((gap, name)));
         assert_eq!(seen, [(0..10, Some(1)), (30..30, None), (70..100, None)]);
         assert_eq!(ranges.floor(90), 70);

@@ -56,6 +56,7 @@ pub(super) struct Rule {
     group: usize,
     entropy: Option<f64>,
     allow: Vec<String>,
+    needs: String,
 }
 
 #[derive(Deserialize)]
@@ -80,6 +81,8 @@ struct Entry {
     weak: bool,
     #[serde(default)]
     allow: Vec<String>,
+    #[serde(default)]
+    needs: String,
 }
 
 /// Compiled at the first hit: most runs need none of the regexes.
@@ -149,6 +152,9 @@ impl Rule {
 
     /// The secret in a window, which begins with the keyword.
     pub(super) fn secret(&self, window: &[u8]) -> Option<std::ops::Range<usize>> {
+        if !self.needs.is_empty() && memchr::memmem::find(window, self.needs.as_bytes()).is_none() {
+            return None;
+        }
         let Ok(regex) = self.regex.get() else {
             return Some(0..window.len());
         };
@@ -254,6 +260,7 @@ fn rule(entry: Entry) -> Result<Rule, RulesError> {
         group: entry.secret_group.unwrap_or(0),
         entropy: entry.entropy,
         allow: entry.allow,
+        needs: entry.needs,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 /// Letters and digits that look random and are always the same.
-pub fn random(n: usize, alphabet: &str) -> String {
+pub(crate) fn random(n: usize, alphabet: &str) -> String {
     let alphabet = alphabet.as_bytes();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ n as u64;
     (0..n)
@@ -23,28 +23,23 @@ const HEX: &str = "0123456789abcdef";
 const WORD: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const B64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-pub fn word(n: usize) -> String {
+pub(crate) fn word(n: usize) -> String {
     random(n, WORD)
 }
 
-pub fn hex(n: usize) -> String {
+pub(crate) fn hex(n: usize) -> String {
     random(n, HEX)
 }
 
 /// Lines of 64 base64 characters and a shorter last one, joined by `joint`.
-pub fn body(lines: usize, joint: &str) -> String {
-    let mut all: Vec<String> = (0..lines).map(|i| random(64 - i % 2 * 0, B64)).collect();
+pub(crate) fn body(lines: usize, joint: &str) -> String {
+    let mut all = vec![random(64, B64); lines];
     all.push(format!("{}==", random(22, B64)));
     all.join(joint)
 }
 
-pub fn pem(kind: &str, joint: &str) -> String {
-    let edge = |side: &str| format!("-----{side} {kind}PRIVATE KEY-----");
-    [edge("BEGIN"), body(5, joint), edge("END")].join(joint)
-}
-
 /// Rule id → texts with one secret, written as `before|secret|after`; the secret is what must vanish.
-pub fn positive() -> Vec<(&'static str, Vec<String>)> {
+pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
     let jwt = format!("eyJ{}.eyJ{}.{}", word(33), word(70), word(43));
     let discord = format!("M{}.{}.{}", word(25), word(6), word(38));
     vec![
@@ -181,7 +176,7 @@ fn private_keys() -> Vec<String> {
 }
 
 /// Texts in which nothing may be found.
-pub fn negative() -> Vec<String> {
+pub(crate) fn negative() -> Vec<String> {
     let mut all: Vec<String> = [
         "from sk-learn import task-123 and disk-usage-of-the-whole-machine-in-bytes",
         "https://example.com/path?x=1#frag https://host:8080/a@b git@github.com:owner/repo.git ssh://git@host/x",
@@ -212,7 +207,7 @@ pub fn negative() -> Vec<String> {
 }
 
 /// Splits `before|secret|after`.
-pub fn parts(text: &str) -> (String, String, String) {
+pub(crate) fn parts(text: &str) -> (String, String, String) {
     let mut parts = text.splitn(2, '|');
     let before = parts.next().unwrap_or_default();
     let rest = parts.next().unwrap_or_default();
@@ -221,7 +216,7 @@ pub fn parts(text: &str) -> (String, String, String) {
 }
 
 /// All samples as plain text, by rule.
-pub fn texts() -> HashMap<&'static str, Vec<String>> {
+pub(crate) fn texts() -> HashMap<&'static str, Vec<String>> {
     let join = |text: &String| {
         let (a, b, c) = parts(text);
         a + &b + &c

@@ -14,11 +14,11 @@ use crate::places::{Place, git_directory};
 use crate::sandbox::{Sandbox, apply, git_in, patch, sandboxed, take_all};
 use crate::untouched::Fingerprint;
 
-pub(crate) struct Case {
-    pub(crate) name: &'static str,
-    pub(crate) start: Vec<Do>,
-    pub(crate) turn: Vec<Do>,
-    pub(crate) changes: &'static [&'static str],
+struct Case {
+    name: &'static str,
+    start: Vec<Do>,
+    turn: Vec<Do>,
+    changes: &'static [&'static str],
 }
 
 fn text(lines: u32) -> Vec<u8> {
@@ -411,6 +411,29 @@ fn check(place: Place, case: &Case) {
     );
 }
 
+/// Cases that depend on more than the files.
+const TELLING: &[&str] = &[
+    "no change",
+    "new, changed, deleted",
+    "same size, same second",
+    "renamed and changed",
+    "executable and back",
+    "file becomes directory",
+    "directory becomes link",
+    "odd names",
+];
+
+fn check_telling(place: Place) {
+    let telling: Vec<Case> = cases()
+        .into_iter()
+        .filter(|case| TELLING.contains(&case.name))
+        .collect();
+    assert_eq!(telling.len(), TELLING.len());
+    for case in telling {
+        check(place, &case);
+    }
+}
+
 fn check_all(place: Place) {
     for case in cases() {
         check(place, &case);
@@ -420,17 +443,13 @@ fn check_all(place: Place) {
 sandboxed! {
     fn plain(_sandbox) { check_all(Place::Plain); }
     fn committed(_sandbox) { check_all(Place::Committed); }
-    fn index_version_4(_sandbox) { check_all(Place::IndexVersion4); }
-    fn split_index(_sandbox) { check_all(Place::SplitIndex); }
-    fn sha256(_sandbox) { check_all(Place::Sha256); }
-    fn odd_path(_sandbox) { check_all(Place::OddPath); }
-    fn staged(_sandbox) { check_all(Place::Staged); }
+    fn index_version_4(_sandbox) { check_telling(Place::IndexVersion4); }
+    fn split_index(_sandbox) { check_telling(Place::SplitIndex); }
+    fn sha256(_sandbox) { check_telling(Place::Sha256); }
+    fn odd_path(_sandbox) { check_telling(Place::OddPath); }
+    fn staged(_sandbox) { check_telling(Place::Staged); }
     fn untracked(_sandbox) { check_all(Place::Untracked); }
-    fn linked(_sandbox) { check_all(Place::Linked); }
-    fn detached(_sandbox) { check_all(Place::Detached); }
+    fn linked(_sandbox) { check_telling(Place::Linked); }
+    fn detached(_sandbox) { check_telling(Place::Detached); }
     fn hidden(_sandbox) { check_all(Place::Hidden); }
-
-    fn every_place_is_tried(_sandbox) {
-        assert_eq!(Place::ALL.len(), 11);
-    }
 }

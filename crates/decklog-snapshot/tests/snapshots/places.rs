@@ -34,20 +34,6 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    pub(crate) const ALL: &'static [Self] = &[
-        Self::Plain,
-        Self::Committed,
-        Self::IndexVersion4,
-        Self::SplitIndex,
-        Self::Sha256,
-        Self::OddPath,
-        Self::Staged,
-        Self::Untracked,
-        Self::Linked,
-        Self::Detached,
-        Self::Hidden,
-    ];
-
     /// Makes the working directory such a place, with the files `start` makes.
     pub(crate) fn prepare(self, sandbox: &mut Sandbox, start: &[Do]) {
         match self {

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -25,7 +26,7 @@ pub fn installed() -> Option<PathBuf> {
 /// Installs the agents unless they are, and returns the directory of their programs.
 ///
 /// It takes `npm` and the npm registry, about half a minute and 1.1 GB, and tells so on stderr.
-/// Installs at the same time do not disturb each other.
+/// Installs at the same time wait for each other.
 ///
 /// # Errors
 ///
@@ -37,19 +38,45 @@ pub fn install() -> io::Result<PathBuf> {
     }
     let parent = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|error| because(parent, &error))?;
-    eprintln!("installing the agents for tests into {} (about 1.1 GB)", target.display());
+    // One at a time: a second install waits for the first, and then finds its work done.
+    let lock = parent.join("install.lock");
+    let lock = fs::File::create(&lock).map_err(|error| because(&lock, &error))?;
+    lock.lock()?;
+    if target.join(COMPLETE).exists() {
+        return Ok(programs(&target));
+    }
+    eprintln!(
+        "installing the agents for tests into {} (about 1.1 GB)",
+        target.display()
+    );
     let started = Instant::now();
-    let fresh = tempfile::Builder::new().prefix(".installing-").tempdir_in(parent)?;
+    let fresh = tempfile::Builder::new()
+        .prefix(".installing-")
+        .tempdir_in(parent)?;
     for name in ["package.json", "package-lock.json"] {
         let from = manifests().join(name);
         fs::copy(&from, fresh.path().join(name)).map_err(|error| because(&from, &error))?;
     }
-    run(fresh.path(), "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])?;
+    run(
+        fresh.path(),
+        "npm",
+        [
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel=error",
+        ],
+    )?;
     finish(fresh.path())?;
     fs::write(fresh.path().join(COMPLETE), "")?;
     let bytes = size(fresh.path())?;
     put(&fresh.keep(), &target)?;
-    eprintln!("installed {} MB in {} s", bytes / 1_000_000, started.elapsed().as_secs());
+    eprintln!(
+        "installed {} MB in {} s",
+        bytes / 1_000_000,
+        started.elapsed().as_secs()
+    );
     Ok(programs(&target))
 }
 
@@ -59,7 +86,11 @@ const COMPLETE: &str = ".complete";
 /// What the packages' own install scripts would do, as far as it is needed.
 fn finish(dir: &Path) -> io::Result<()> {
     let modules = dir.join("node_modules");
-    run(&modules.join("@anthropic-ai/claude-code"), "node", ["install.cjs"])?;
+    run(
+        &modules.join("@anthropic-ai/claude-code"),
+        "node",
+        ["install.cjs"],
+    )?;
     // The adapter's SDK brings a second copy of the program, 330 MB; it is told to use the first.
     let second = modules.join("@anthropic-ai/claude-agent-sdk-linux-x64/claude");
     if second.exists() {
@@ -67,18 +98,15 @@ fn finish(dir: &Path) -> io::Result<()> {
     }
     // The package of the platform is locked directly, and it names no program.
     let link = modules.join(".bin/opencode");
-    std::os::unix::fs::symlink("../opencode-linux-x64/bin/opencode", &link).map_err(|error| because(&link, &error))
+    std::os::unix::fs::symlink("../opencode-linux-x64/bin/opencode", &link)
+        .map_err(|error| because(&link, &error))
 }
 
-/// Moves a complete installation into its place, unless another one is there already.
+/// Moves a complete installation into its place, over what an interrupted one may have left.
 fn put(fresh: &Path, target: &Path) -> io::Result<()> {
-    if fs::rename(fresh, target).is_ok() {
-        return Ok(());
+    if target.exists() {
+        fs::remove_dir_all(target).map_err(|error| because(target, &error))?;
     }
-    if target.join(COMPLETE).exists() {
-        return fs::remove_dir_all(fresh);
-    }
-    fs::remove_dir_all(target).map_err(|error| because(target, &error))?;
     fs::rename(fresh, target).map_err(|error| because(target, &error))
 }
 
@@ -91,9 +119,15 @@ fn manifests() -> PathBuf {
 fn target() -> io::Result<PathBuf> {
     let lock = manifests().join("package-lock.json");
     let bytes = fs::read(&lock).map_err(|error| because(&lock, &error))?;
-    let hash: String = Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(bytes)
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let set = |name| std::env::var_os(name).filter(|value: &std::ffi::OsString| !value.is_empty());
-    let cache = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
+    let cache = set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
     let cache = cache.ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME is set"))?;
     Ok(cache.join("decklog-tests").join(format!("agents-{hash}")))
 }
@@ -106,21 +140,31 @@ fn run<const N: usize>(dir: &Path, program: &str, args: [&str; N]) -> io::Result
     let mut command = Command::new(program);
     // Its messages are status, like ours: stdout stays the caller's.
     let output = command.args(args.map(OsStr::new)).current_dir(dir).output();
-    let output = output.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+    let output =
+        output.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("{program} {} in {}: {}\n{said}", args.join(" "), dir.display(), output.status)))
+    Err(io::Error::other(format!(
+        "{program} {} in {}: {}\n{said}",
+        args.join(" "),
+        dir.display(),
+        output.status
+    )))
 }
 
-/// The bytes of all files below a directory.
+/// The bytes of all files below a directory, each once however many names it has there.
 fn size(dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let meta = entry.path().symlink_metadata()?;
-        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
+        sum += if meta.is_dir() {
+            size(&entry.path())?
+        } else {
+            meta.len() / meta.nlink().max(1)
+        };
     }
     Ok(sum)
 }

@@ -1,0 +1,160 @@
+//! What a session changed: the patch of one turn, of a range, or of all of it.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use decklog_journal::Session;
+use decklog_journal::artifacts::OBJECTS_DIR;
+use decklog_journal::event::{ArtifactRef, FileChange};
+use decklog_journal::session::Turn;
+use decklog_journal::verify::find_artifact;
+use decklog_snapshot::{Change, ChangeStatus, SnapshotError, SnapshotReader, Tree};
+
+/// Which part of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiffRange {
+    /// From the first snapshot to the last.
+    All,
+    /// These turns, both included.
+    Turns(u32, u32),
+}
+
+/// Why there is no diff.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffError {
+    /// There is no such turn.
+    #[error("there is no turn {turn}: the session has {count}")]
+    NoTurn {
+        /// What was asked for.
+        turn: u32,
+        /// How many there are.
+        count: usize,
+    },
+    /// A turn was not snapshotted.
+    #[error("turn {0} has no snapshot, so what it changed is not known")]
+    NoSnapshot(u32),
+    /// A turn did not end, so what it changed was not recorded.
+    #[error("turn {0} did not end, so what it changed was not recorded")]
+    NotEnded(u32),
+    /// The session has no turns.
+    #[error("the session has no turns")]
+    Empty,
+    /// Git refused.
+    #[error("{0}")]
+    Snapshot(#[from] SnapshotError),
+    /// The patch cannot be read or handed on.
+    #[error("{path}: {error}")]
+    Io {
+        /// The artifact.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A diff that was found.
+#[derive(Debug)]
+pub enum Diff<'a> {
+    /// Nothing changed.
+    Empty,
+    /// One turn's own patch and file list.
+    Recorded(&'a ArtifactRef, &'a [FileChange]),
+    /// To be made from two snapshots.
+    Between(Tree, Tree),
+}
+
+/// Finds the diff of `range` in `session`.
+///
+/// # Errors
+/// [`DiffError`] when the range was not recorded.
+pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> {
+    let turns = &session.turns;
+    let count = turns.len();
+    let at = |number: u32| turns.iter().find(|turn| turn.turn == number).ok_or(DiffError::NoTurn { turn: number, count });
+    let (first, last) = match range {
+        DiffRange::All => {
+            let snapshotted = || turns.iter().filter(|turn| turn.snapshot_before.is_some() && turn.snapshot_after.is_some());
+            match (snapshotted().next(), snapshotted().next_back()) {
+                (Some(first), Some(last)) => (first, last),
+                _ => (turns.first().ok_or(DiffError::Empty)?, turns.last().ok_or(DiffError::Empty)?),
+            }
+        }
+        DiffRange::Turns(first, last) => (at(first)?, at(last)?),
+    };
+    let before = tree(first, first.snapshot_before.as_deref())?;
+    let after = tree(last, last.snapshot_after.as_deref())?;
+    if before == after {
+        return Ok(Diff::Empty);
+    }
+    match &first.patch_artifact {
+        Some(patch) if std::ptr::eq(first, last) => Ok(Diff::Recorded(patch, &first.files)),
+        _ => Ok(Diff::Between(before, after)),
+    }
+}
+
+fn tree(turn: &Turn, id: Option<&str>) -> Result<Tree, DiffError> {
+    match id {
+        Some(id) => Ok(Tree::parse(id)?),
+        None if turn.outcome.is_none() && turn.snapshot_before.is_some() => Err(DiffError::NotEnded(turn.turn)),
+        None => Err(DiffError::NoSnapshot(turn.turn)),
+    }
+}
+
+fn reader(dir: &Path, session: &Session) -> Result<SnapshotReader, DiffError> {
+    let working_dir = Path::new(&session.head.working_dir);
+    Ok(SnapshotReader::open(working_dir.is_dir().then_some(working_dir), &dir.join(OBJECTS_DIR))?)
+}
+
+/// Writes the patch, byte for byte as `git apply` takes it.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn write_patch(dir: &Path, session: &Session, diff: &Diff<'_>, out: &mut dyn Write) -> Result<(), DiffError> {
+    match diff {
+        Diff::Empty => Ok(()),
+        Diff::Recorded(patch, _) => {
+            let io = |error| DiffError::Io { path: patch.path.clone(), error };
+            let found = find_artifact(dir, &patch.path).map_err(io)?;
+            let mut source: Box<dyn Read> =
+                if found.compressed { Box::new(zstd::Decoder::new(found.file).map_err(io)?) } else { Box::new(found.file) };
+            io::copy(&mut source, out).map_err(io)?;
+            Ok(())
+        }
+        Diff::Between(before, after) => {
+            reader(dir, session)?.patch(before, after, out)?;
+            Ok(())
+        }
+    }
+}
+
+/// The changed files, in path order.
+///
+/// # Errors
+/// [`DiffError`].
+pub fn files(dir: &Path, session: &Session, diff: &Diff<'_>) -> Result<Vec<FileChange>, DiffError> {
+    match diff {
+        Diff::Empty => Ok(Vec::new()),
+        Diff::Recorded(_, files) => Ok(files.to_vec()),
+        Diff::Between(before, after) => {
+            Ok(reader(dir, session)?.changes(before, after)?.into_iter().map(file_change).collect())
+        }
+    }
+}
+
+fn file_change(change: Change) -> FileChange {
+    let text = |path: Vec<u8>| String::from_utf8_lossy(&path).into_owned();
+    FileChange {
+        path: text(change.path),
+        old_path: change.old_path.map(text),
+        status: match change.status {
+            ChangeStatus::Added => "added",
+            ChangeStatus::Modified => "modified",
+            ChangeStatus::Deleted => "deleted",
+            ChangeStatus::Renamed => "renamed",
+            ChangeStatus::TypeChanged => "type_changed",
+        }
+        .to_owned(),
+        added: change.added,
+        removed: change.removed,
+    }
+}

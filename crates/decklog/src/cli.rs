@@ -1,0 +1,147 @@
+//! The command line: every verb, its arguments, and what `--help` teaches.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{
+    agents, clean, completions, config, demo, diff, discard, logs, ls, run, show, trust, verify, watch,
+};
+use crate::context::Context;
+use crate::error::CliResult;
+
+/// Runs coding agents and keeps the log.
+///
+/// Every session is a directory with a journal: what was asked, what each agent said and did, what it changed, what
+/// it cost, and how it ended.
+#[derive(Debug, Parser)]
+#[command(name = "decklog", version, arg_required_else_help = true, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  decklog demo                                a first look, with nothing installed
+  decklog run claude \"Fix the failing test\"   record an agent at work
+  decklog run --check \"cargo test\" codex \"…\"  and see whether it held
+  decklog run -- make test                    record any command
+  decklog ls                                  what ran, newest first
+  decklog show @                              the newest session, turn by turn
+  decklog diff @                              what it changed
+
+A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
+Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check or verification failed,
+2 failed or bad usage, 75 rate-limited (try later), 130 interrupted, 143 terminated.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where sessions are kept, instead of the configured place
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) session_root: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+/// `--json`, of every reading verb.
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A session, by id or by directory.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// A session's id, a unique part of it, or @ for the newest
+    pub(crate) id: Option<String>,
+    /// A session directory, instead of an id
+    #[arg(long, value_name = "DIR", conflicts_with = "id")]
+    pub(crate) session_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run one agent on one prompt, or any command, and record it
+    Run(run::Args),
+    /// List sessions, newest first
+    Ls(ls::Args),
+    /// Show a session: prompt, turns, tool calls, checks, changes, outcome
+    Show(show::Args),
+    /// List a session's logs and artifacts, or print one
+    Logs(logs::Args),
+    /// Show what a session changed
+    Diff(diff::Args),
+    /// Follow a session as it happens
+    Watch(watch::Args),
+    /// Check that a record is what was written
+    Verify(verify::Args),
+    /// Remove sessions by name
+    Discard(discard::Args),
+    /// Remove old sessions
+    Clean(clean::Args),
+    /// List the agents decklog knows, and which are installed
+    Agents(agents::Args),
+    /// Print the configuration in force, and where each value came from
+    Config(config::Args),
+    /// Trust this repository's configuration as it stands
+    Trust(trust::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// See decklog at work, with a scripted agent and nothing to install
+    Demo(demo::Args),
+    /// The scripted agent of `demo`, speaking ACP on stdin and stdout
+    #[command(hide = true, name = "__demo-agent")]
+    DemoAgent,
+}
+
+impl Verb {
+    /// Whether the user asked for JSON; then errors are JSON too.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Run(args) => args.json.json,
+            Self::Ls(args) => args.json.json,
+            Self::Show(args) => args.json.json,
+            Self::Logs(args) => args.json.json,
+            Self::Diff(args) => args.json.json,
+            Self::Verify(args) => args.json.json,
+            Self::Discard(args) => args.json.json,
+            Self::Clean(args) => args.json.json,
+            Self::Agents(args) => args.json.json,
+            Self::Config(args) => args.json.json,
+            Self::Watch(_) | Self::Trust(_) | Self::Completions(_) | Self::Demo(_) | Self::DemoAgent => false,
+        }
+    }
+
+    pub(crate) fn run(self, context: &Context) -> CliResult {
+        match self {
+            Self::Run(args) => run::run(args, context),
+            Self::Ls(args) => ls::run(args, context),
+            Self::Show(args) => show::run(args, context),
+            Self::Logs(args) => logs::run(args, context),
+            Self::Diff(args) => diff::run(args, context),
+            Self::Watch(args) => watch::run(args, context),
+            Self::Verify(args) => verify::run(args, context),
+            Self::Discard(args) => discard::run(args, context),
+            Self::Clean(args) => clean::run(args, context),
+            Self::Agents(args) => agents::run(&args, context),
+            Self::Config(args) => config::run(&args, context),
+            Self::Trust(args) => trust::run(&args, context),
+            Self::Completions(args) => completions::run(&args, context),
+            Self::Demo(args) => demo::run(&args, context),
+            Self::DemoAgent => crate::demo_agent::run(),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `clean`: removes old sessions, by a plan that is shown first.
+
+use decklog_journal::retention::{self, Candidate, Policy};
+use decklog_journal::{SessionFilter, SessionId};
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::discard::remove_all;
+use crate::cli::Json;
+use crate::context::Context;
+use crate::error::{CliError, CliResult};
+use crate::render::table::{Column, table};
+use crate::render::time;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only sessions that ended at least this long ago: a number and s, m, h, d or w
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = retention::parse_age)]
+    older_than: SignedDuration,
+    /// Only crashed sessions
+    #[arg(long)]
+    crashed: bool,
+    /// Show what would go, and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    yes: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    let store = context.store()?;
+    let listing = store.list(&SessionFilter::default())?;
+    let candidates: Vec<Candidate> =
+        listing.sessions.iter().map(|listed| Candidate::new(&listed.head, listed.status)).collect();
+    let policy = Policy { older_than: args.older_than, only_crashed: args.crashed };
+    let going = retention::plan(&candidates, policy, context.clock.now());
+    let path = |id: &SessionId| store.entry(id);
+    if args.dry_run && context.json {
+        let rows: Vec<_> = going.iter().map(|c| json!({ "id": c.id, "status": c.status, "ended_at": c.last, "path": path(&c.id) })).collect();
+        context.print_json(&rows)?;
+        return Ok(0);
+    }
+    if !listing.unreadable.is_empty() {
+        context.say(format!("{} unreadable: left alone, remove them with `decklog discard ID`", listing.unreadable.len()));
+    }
+    if going.is_empty() {
+        context.say("nothing to clean");
+        return if context.json { remove_all(&[], context) } else { Ok(0) };
+    }
+    if !args.yes || args.dry_run {
+        let columns = [
+            Column { title: "ID", priority: 0 },
+            Column { title: "STATUS", priority: 1 },
+            Column { title: "ENDED", priority: 0 },
+            Column { title: "PATH", priority: 0 },
+        ];
+        let rows: Vec<Vec<String>> = going
+            .iter()
+            .map(|c| vec![c.id.to_string(), c.status.to_string(), time(c.last, &context.zone), path(&c.id).display().to_string()])
+            .collect();
+        let text = table(&columns, &rows, context.width(), context.out_paint, |_, _, cell| cell);
+        if args.dry_run {
+            context.print(text)?;
+            return Ok(0);
+        }
+        context.say(text.trim_end());
+    }
+    if !context.confirm(&format!("Remove {} sessions?", going.len()), args.yes)? {
+        context.say("nothing was removed");
+        return Ok(0);
+    }
+    let targets: Vec<_> = going.iter().map(|c| (c.id.to_string(), path(&c.id))).collect();
+    let result = remove_all(&targets, context);
+    result.map_err(|error: CliError| error.hint("what was removed before stays removed"))
+}

@@ -1,0 +1,57 @@
+//! `config`: the configuration in force, and where each value came from.
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::Json;
+use crate::config::Set;
+use crate::context::Context;
+use crate::error::CliResult;
+use crate::render::table::{Column, table};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
+    let config = context.config()?;
+    let mut rows: Vec<(String, Value, String)> = Vec::new();
+    let mut add = |name: &str, value: Value, from: &str| rows.push((name.to_owned(), value, from.to_owned()));
+    add("session-root", json!(config.session_root.value), &config.session_root.from);
+    match &config.default_agent {
+        Some(Set { value, from }) => add("default-agent", json!(value), from),
+        None => add("default-agent", json!("the first installed one"), "default"),
+    }
+    add("permissions", json!(config.permissions.value), &config.permissions.from);
+    let durability = format!("{:?}", config.durability.value).to_lowercase();
+    add("durability", json!(durability), &config.durability.from);
+    for (name, limit) in [("timeout", &config.timeout), ("stall-timeout", &config.stall_timeout)] {
+        match limit {
+            Some(Set { value, from }) => add(name, json!(format!("{}s", value.as_secs())), from),
+            None => add(name, json!("none"), "default"),
+        }
+    }
+    add("checks", json!(config.checks.value), &config.checks.from);
+    for agent in config.agents.iter().filter(|agent| agent.from != "default") {
+        let command: Vec<_> = agent.value.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        add(&format!("agents.{}", agent.value.name), json!(command), &agent.from);
+    }
+    if context.json {
+        let values: Map<String, Value> =
+            rows.into_iter().map(|(name, value, from)| (name, json!({ "value": value, "from": from }))).collect();
+        context.print_json(&json!({ "values": values, "refused": config.refused }))?;
+        return Ok(0);
+    }
+    let columns = [
+        Column { title: "NAME", priority: 0 },
+        Column { title: "VALUE", priority: 0 },
+        Column { title: "FROM", priority: 0 },
+    ];
+    let cells: Vec<_> = rows
+        .into_iter()
+        .map(|(name, value, from)| vec![name, value.as_str().map_or_else(|| value.to_string(), str::to_owned), from])
+        .collect();
+    context.print(table(&columns, &cells, context.width(), context.out_paint, |_, _, cell| cell))?;
+    Ok(0)
+}

@@ -1,0 +1,95 @@
+//! `demo`: decklog at work, with no account, no network, and nothing installed but git.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::context::{Context, find_program};
+use crate::demo_agent;
+use crate::error::{CliError, CliResult};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
+    if find_program("git".as_ref(), &context.environment()).is_none() {
+        return Err(CliError::new("git is not installed").hint("install it, for example: apt-get install git"));
+    }
+    let base = std::env::temp_dir().join(format!("decklog-demo-{}", std::process::id()));
+    let (repository, root) = (base.join("hello"), base.join("sessions"));
+    make_repository(&repository)?;
+    let exe = std::env::current_exe()?;
+    // An agent of the configuration like any other: what follows is what a user would type.
+    let config = base.join("config/decklog");
+    std::fs::create_dir_all(&config)?;
+    let quoted = toml::Value::String(exe.to_string_lossy().into_owned());
+    std::fs::write(config.join("config.toml"), format!("[agents.scripted]\ncommand = [{quoted}, \"__demo-agent\"]\nprotocol = \"acp\"\n"))?;
+
+    context.say("A small repository with a bug, and an agent to mend it.");
+    context.say("The agent is scripted: a real process that speaks ACP, with no model behind it.\n");
+    let demo = Demo { exe, repository, root, config: base.join("config"), context };
+    let check = "test \"$(sh greet.sh Ada)\" = 'Hello, Ada!'";
+    let code = demo.step(&["run", "--check", check, "scripted", "greet.sh greets nobody. Fix it."])?;
+    if code != 0 {
+        return Err(CliError::new(format!("the demo failed with exit code {code}")));
+    }
+    demo.step(&["ls"])?;
+    demo.step(&["show", "@"])?;
+    demo.step(&["diff", "@"])?;
+    let root = format!("--session-root {}", demo.root.display());
+    context.say("Try next:");
+    for line in [
+        format!("decklog {root} logs @                 what lies beside the journal"),
+        format!("decklog {root} show @ --json          the same for programs"),
+        format!("decklog {root} verify @               every line is vouched for"),
+        "decklog agents                          which agents are installed here".to_owned(),
+        "decklog run \"Fix the failing test\"      the real thing, in a repository of yours".to_owned(),
+    ] {
+        context.say(format!("  {line}"));
+    }
+    context.say(format!("\nAll of the demo is in {}; remove it when you like.", base.display()));
+    Ok(0)
+}
+
+struct Demo<'a> {
+    exe: PathBuf,
+    repository: PathBuf,
+    root: PathBuf,
+    config: PathBuf,
+    context: &'a Context,
+}
+
+impl Demo<'_> {
+    fn step(&self, arguments: &[&str]) -> Result<i32, CliError> {
+        let shown: Vec<String> = arguments
+            .iter()
+            .map(|word| if word.contains([' ', '$']) { format!("'{}'", word.replace('\'', "\"")) } else { (*word).to_owned() })
+            .collect();
+        self.context.say(self.context.err_paint.bold(&format!("$ decklog {}", shown.join(" "))));
+        let status = Command::new(&self.exe)
+            .arg("--session-root")
+            .arg(&self.root)
+            .args(arguments)
+            .current_dir(&self.repository)
+            .env("XDG_CONFIG_HOME", &self.config)
+            .env("DECKLOG_PAGER", "cat")
+            .status()?;
+        self.context.say("");
+        Ok(status.code().unwrap_or(2))
+    }
+}
+
+fn make_repository(path: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(path)?;
+    std::fs::write(path.join(demo_agent::FILE), demo_agent::BROKEN)?;
+    for arguments in [
+        ["init", "--quiet", "--initial-branch=main", "."].as_slice(),
+        &["add", "."],
+        &["-c", "user.name=demo", "-c", "user.email=demo@example.invalid", "commit", "--quiet", "-m", "A greeting"],
+    ] {
+        let output = Command::new("git").args(arguments).current_dir(path).output()?;
+        if !output.status.success() {
+            return Err(CliError::new(format!("git {}: {}", arguments[0], String::from_utf8_lossy(&output.stderr).trim())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `diff`: what a session changed.
+
+use decklog_query::diff::{self, DiffRange};
+
+use crate::cli::{Json, Which};
+use crate::context::Context;
+use crate::error::{CliError, CliResult};
+use crate::render::{counted, patch, visible};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// One turn (N) or a range of turns (N..M), instead of everything
+    #[arg(long, value_name = "N|N..M")]
+    turn: Option<String>,
+    /// Only how much changed in each file
+    #[arg(long, conflicts_with = "name_only")]
+    stat: bool,
+    /// Only the names of the changed files
+    #[arg(long)]
+    name_only: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    let range = match args.turn.as_deref() {
+        None => DiffRange::All,
+        Some(text) => parse_range(text).ok_or_else(|| {
+            CliError::new(format!("{text:?} is no turn and no range of turns: write 2 or 1..3"))
+        })?,
+    };
+    let dir = context.session_dir(args.which.id.as_deref(), args.which.session_dir.as_deref())?;
+    let session = decklog_journal::session::load(&dir)
+        .map_err(|error| CliError::new(format!("{}: {error}", dir.display())))?;
+    let found = diff::find(&session, range)?;
+    if context.json {
+        context.print_json(&diff::files(&dir, &session, &found)?)?;
+    } else if args.name_only {
+        let names = diff::files(&dir, &session, &found)?;
+        let show = |name: &str| if context.out_is_terminal { visible(name).into_owned() } else { name.to_owned() };
+        context.print(names.iter().map(|file| show(&file.path) + "\n").collect::<String>())?;
+    } else if args.stat {
+        stat(&diff::files(&dir, &session, &found)?, context)?;
+    } else if context.out_is_terminal {
+        let mut bytes = Vec::new();
+        diff::write_patch(&dir, &session, &found, &mut bytes)?;
+        context.page(&patch::patch(&bytes, context.out_paint))?;
+    } else {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        diff::write_patch(&dir, &session, &found, &mut out)?;
+        std::io::Write::flush(&mut out)?;
+    }
+    if matches!(found, diff::Diff::Empty) && !context.json {
+        context.say("nothing changed");
+    }
+    let withheld: std::collections::BTreeSet<_> =
+        session.turns.iter().flat_map(|turn| &turn.withheld).map(|file| (&file.path, &file.reason)).collect();
+    for (path, reason) in withheld {
+        context.warn(&format!("{path} is not in it: {reason}"));
+    }
+    Ok(0)
+}
+
+fn parse_range(text: &str) -> Option<DiffRange> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
+    match text.split_once("..") {
+        Some((first, last)) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(DiffRange::Turns(first, last))
+        }
+        None => number(text).map(|turn| DiffRange::Turns(turn, turn)),
+    }
+}
+
+fn stat(files: &[decklog_journal::event::FileChange], context: &Context) -> Result<(), CliError> {
+    let paint = context.out_paint;
+    let width = files.iter().map(|file| visible(&file.path).chars().count()).max().unwrap_or(0);
+    let (mut added, mut removed) = (0, 0);
+    for file in files {
+        let counts = match (file.added, file.removed) {
+            (Some(plus), Some(minus)) => {
+                added += plus;
+                removed += minus;
+                format!("{} {}", paint.good(&format!("+{plus}")), paint.bad(&format!("-{minus}")))
+            }
+            _ => "binary".to_owned(),
+        };
+        context.print(format!("{:<width$}  {:<8}  {counts}\n", visible(&file.path), file.status))?;
+    }
+    if !files.is_empty() {
+        context.print(format!("{} changed, +{added} -{removed}\n", counted(files.len() as u64, "file")))?;
+    }
+    Ok(())
+}

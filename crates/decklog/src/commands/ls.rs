@@ -1,0 +1,67 @@
+//! `ls`: sessions, newest first.
+
+use std::collections::BTreeMap;
+
+use decklog_journal::store::Listed;
+use decklog_journal::SessionFilter;
+use serde_json::Value;
+
+use crate::cli::Json;
+use crate::context::Context;
+use crate::error::{CliError, CliResult};
+use crate::render::{session, visible};
+
+/// How many are listed unless told otherwise.
+const NEWEST: usize = 50;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// List only the newest N
+    #[arg(short = 'n', long = "limit", value_name = "N", default_value_t = NEWEST, conflicts_with = "all")]
+    limit: usize,
+    /// List all of them
+    #[arg(long)]
+    all: bool,
+    /// Columns to show, separated by commas: id, started, duration, kind, agent, project, outcome, exit, model,
+    /// turns, tokens, cost, files, dir, prompt
+    #[arg(long, value_name = "NAMES")]
+    columns: Option<String>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    let columns = args.columns.as_deref().unwrap_or(session::DEFAULT_COLUMNS);
+    let columns = session::parse_columns(columns).map_err(CliError::new)?;
+    let store = context.store()?;
+    let filter = SessionFilter { limit: (!args.all).then_some(args.limit), ..SessionFilter::default() };
+    let listing = store.list(&filter)?;
+    if context.json {
+        let heads: Vec<_> = listing.sessions.iter().map(shown_head).collect::<Result<_, _>>()?;
+        context.print_json(&heads)?;
+    } else {
+        let now = context.clock.now();
+        let width = context.width();
+        context.print(session::list(&listing.sessions, &columns, width, now, &context.zone, context.out_paint))?;
+        let left = listing.entries - listing.sessions.len() - listing.unreadable.len();
+        if listing.entries == 0 {
+            context.say(format!("no sessions under {} yet: start one with `decklog run`", visible(&store.root().to_string_lossy())));
+        } else if left > 0 && context.err_is_terminal {
+            context.say(format!("{left} more: `decklog ls --all`"));
+        }
+    }
+    for unreadable in &listing.unreadable {
+        context.warn(&format!("{}: {}", unreadable.id, unreadable.reason));
+    }
+    if !listing.unreadable.is_empty() && !context.json {
+        context.say("look closer with `decklog verify ID`; remove one with `decklog discard ID`");
+    }
+    Ok(0)
+}
+
+/// A head as JSON, with the status that is shown.
+pub(crate) fn shown_head(listed: &Listed) -> Result<BTreeMap<String, Value>, CliError> {
+    let mut head: BTreeMap<String, Value> = serde_json::from_value(serde_json::to_value(&listed.head)?)?;
+    head.insert("status".into(), listed.status.as_str().into());
+    Ok(head)
+}

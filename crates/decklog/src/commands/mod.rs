@@ -1,0 +1,16 @@
+//! One file per verb: its arguments and what it does.
+
+pub(crate) mod agents;
+pub(crate) mod clean;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod diff;
+pub(crate) mod discard;
+pub(crate) mod logs;
+pub(crate) mod ls;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod trust;
+pub(crate) mod verify;
+pub(crate) mod watch;

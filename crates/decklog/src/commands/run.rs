@@ -1,0 +1,287 @@
+//! `run`: one agent on one prompt, or any command, recorded.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use decklog_journal::SessionStore;
+use decklog_journal::store::Place;
+use decklog_journal::words::Permissions;
+use decklog_run::agents::{AgentDefinition, Protocol};
+use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
+use decklog_run::supervise::Signals;
+
+use crate::cli::Json;
+use crate::config::{Config, parse_duration};
+use crate::context::{Context, find_program};
+use crate::error::{CliError, CliResult};
+use crate::render::{Paint, cost, counted, duration, thousands, time, visible, visible_lines};
+use crate::story::Story;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  decklog run claude \"Fix the failing test\"
+  decklog run --check \"cargo test\" --permissions full codex \"Make the build pass\"
+  decklog run gemini --prompt-file task.md
+  git diff | decklog run claude -
+  decklog run -- cargo test
+
+On stdout: the agent's final text. On stderr: what happens as it happens, and a summary.")]
+pub(crate) struct Args {
+    /// The agent (default: the configured one, else the first installed), and the prompt; - reads it from stdin
+    #[arg(value_names = ["AGENT", "PROMPT"])]
+    words: Vec<String>,
+    /// Read the prompt from a file
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+    /// What the agent may do: look, edit the working directory, or anything
+    #[arg(long, value_name = "read-only|edit|full")]
+    permissions: Option<Permissions>,
+    /// Run this command after the turn and record whether it passes; repeatable
+    #[arg(long, value_name = "CMD")]
+    check: Vec<String>,
+    /// The model, in the agent's own spelling
+    #[arg(long)]
+    model: Option<String>,
+    /// End the agent after so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// End the agent when it has printed nothing for so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    stall_timeout: Option<Duration>,
+    /// Set a variable for the agent; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    env: Vec<(OsString, OsString)>,
+    /// Keep the record in this directory, with a link to it under the session root
+    #[arg(long, value_name = "DIR")]
+    session_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+    /// Any command, as the agent
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    let config = context.config()?;
+    let mut env = context.environment();
+    for (name, value) in &args.env {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
+    }
+    let (agent, prompt) = resolve(&args, &config, &env, context)?;
+    execute(agent, prompt, args, &config, env, context).map(|result| result.exit_code)
+}
+
+/// Runs what has been resolved. Also `demo`'s way in.
+fn execute(
+    agent: AgentDefinition,
+    prompt: String,
+    args: Args,
+    config: &Config,
+    env: Vec<(OsString, OsString)>,
+    context: &Context,
+) -> Result<RunResult, CliError> {
+    let mut checks = config.checks.value.clone();
+    checks.extend(args.check);
+    let is_text = agent.protocol == Protocol::Text;
+    let plan = RunPlan {
+        agent,
+        prompt,
+        model: args.model,
+        permissions: args.permissions.unwrap_or(config.permissions.value),
+        working_dir: context.cwd.clone(),
+        checks,
+        timeout: args.timeout.or(config.timeout.as_ref().map(|set| set.value)),
+        stall_timeout: args.stall_timeout.or(config.stall_timeout.as_ref().map(|set| set.value)),
+        env,
+        place: args.session_dir.map_or(Place::Auto, |dir| Place::Dir(context.cwd.join(dir))),
+        // Still this program when the file it was started from has been replaced.
+        reaper: PathBuf::from("/proc/self/exe"),
+        host: context.host(),
+        durability: config.durability.value,
+        clock: context.clock.clone(),
+        id_suffix: context.id_suffix,
+        as_root: rustix::process::geteuid().is_root(),
+    };
+    record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
+}
+
+/// Runs `plan`, telling its story.
+pub(crate) fn record_plan(plan: &RunPlan, store: &SessionStore, is_text: bool, context: &Context) -> Result<RunResult, CliError> {
+    let signals = Signals::install()?;
+    let mut story = Story::new(&plan.agent.name, is_text && !context.json, context);
+    let result = record(store, plan, &signals, &mut story)?;
+    story.finish();
+    if context.json {
+        context.print_json(&result)?;
+    } else if !is_text && !result.text.is_empty() {
+        answer(&result.text, context)?;
+    }
+    summary(&result, context);
+    Ok(result)
+}
+
+fn answer(text: &str, context: &Context) -> Result<(), CliError> {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let text = if context.out_is_terminal { visible_lines(text) } else { text.into() };
+    context.print(format!("{text}{end}"))
+}
+
+fn summary(result: &RunResult, context: &Context) {
+    let paint = context.err_paint;
+    if let Some(error) = &result.error {
+        context.say(format!("{} {}", paint.bad("agent:"), visible_lines(error)));
+    }
+    if let Some(at) = result.resets_at {
+        context.say(paint.warn(&format!("the limit ends at {}", time(at, &context.zone))));
+    }
+    context.say(totals(result, paint));
+    if !result.recorded {
+        context.say(paint.bad("the record is incomplete: see above for what was not kept"));
+    }
+}
+
+fn totals(result: &RunResult, paint: Paint) -> String {
+    let word = result.outcome.map_or("checkpointed", |outcome| outcome.as_str());
+    let detail = match result.turn_outcome.as_str() {
+        turn if turn == word || result.outcome.is_none() && turn == "rate_limited" => String::new(),
+        "success" => " (check failed)".to_owned(),
+        turn => format!(" ({})", turn.replace('_', " ")),
+    };
+    let outcome = match word {
+        "success" => paint.good(word),
+        "failed" => paint.bad(&format!("{word}{detail}")),
+        _ => paint.warn(&format!("{word}{detail}")),
+    };
+    let mut parts = vec![paint.bold(result.id.as_str()), outcome, duration(result.duration_secs)];
+    if result.files_changed > 0 {
+        parts.push(format!("{} changed (+{} -{})", counted(result.files_changed, "file"), result.lines_added, result.lines_removed));
+    }
+    if !result.tokens.is_zero() {
+        let tokens = result.tokens;
+        let cached = if tokens.cached_input > 0 { format!(" ({} cached)", thousands(tokens.cached_input)) } else { String::new() };
+        parts.push(format!("{} tokens in{cached}, {} out", thousands(tokens.input), thousands(tokens.output)));
+    }
+    parts.extend(result.cost_usd.map(cost));
+    parts.join(" · ")
+}
+
+fn parse_variable(text: &str) -> Result<(OsString, OsString), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+/// Who is asked what.
+fn resolve(
+    args: &Args,
+    config: &Config,
+    env: &[(OsString, OsString)],
+    context: &Context,
+) -> Result<(AgentDefinition, String), CliError> {
+    if !args.command.is_empty() {
+        if !args.words.is_empty() || args.prompt_file.is_some() {
+            return Err(CliError::new("a command after -- is the agent: no agent or prompt goes with it"));
+        }
+        let words: Vec<_> = args.command.iter().map(|word| quoted(&word.to_string_lossy())).collect();
+        return Ok((AgentDefinition::command(args.command.clone()), words.join(" ")));
+    }
+    let known = |name: &str| config.agent(name).is_some();
+    let (agent, prompt) = match (args.words.as_slice(), &args.prompt_file) {
+        ([], Some(file)) => (None, from_file(file, context)?),
+        ([agent], Some(file)) => (Some(agent.as_str()), from_file(file, context)?),
+        (_, Some(_)) => return Err(CliError::new("give the prompt as an argument or with --prompt-file, not both")),
+        ([], None) if !context.in_is_terminal => (None, from_stdin()?),
+        ([], None) => return Err(CliError::new("what is the agent to do?").hint("decklog run claude \"Fix the failing test\"; see decklog run --help")),
+        ([word], None) if word == "-" => (None, from_stdin()?),
+        ([word], None) if known(word) && !context.in_is_terminal => (Some(word.as_str()), from_stdin()?),
+        ([word], None) if known(word) => {
+            return Err(CliError::new(format!("what is {word} to do?")).hint(format!("decklog run {word} \"Fix the failing test\"")));
+        }
+        ([prompt], None) => (None, prompt.clone()),
+        ([agent, dash], None) if dash == "-" => (Some(agent.as_str()), from_stdin()?),
+        ([agent, prompt], None) => (Some(agent.as_str()), prompt.clone()),
+        _ => return Err(CliError::new("too many words: put the prompt in quotes").hint("decklog run claude \"Fix the failing test\"")),
+    };
+    if prompt.trim().is_empty() {
+        return Err(CliError::new("the prompt is empty"));
+    }
+    let agent = match agent.or(config.default_agent.as_ref().map(|set| set.value.as_str())) {
+        Some(name) => installed(name, config, env)?,
+        None => first_installed(config, env)?,
+    };
+    Ok((agent, prompt))
+}
+
+fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
+    let names = || config.agents.iter().map(|agent| agent.value.name.as_str()).collect::<Vec<_>>().join(", ");
+    let agent = config.agent(name).ok_or_else(|| {
+        CliError::new(format!("there is no agent {name:?}: decklog knows {}", names()))
+            .hint("put the prompt in quotes, or record any command with `decklog run -- CMD`; more agents go into the configuration")
+    })?;
+    let program = agent.command.first().cloned().unwrap_or_default();
+    if find_program(&program, env).is_none() {
+        let error = CliError::new(format!("{name} is not installed: there is no {} in PATH", visible(&program.to_string_lossy())));
+        return Err(if agent.install.is_empty() { error } else { error.hint(format!("install it: {}", agent.install)) });
+    }
+    Ok(agent.clone())
+}
+
+fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
+    let agents = || config.agents.iter().map(|set| &set.value);
+    let found = agents().find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
+    found.cloned().ok_or_else(|| {
+        let list: String = agents().filter(|agent| !agent.install.is_empty()).map(|agent| format!("\n  {:<13} {}", agent.name, agent.install)).collect();
+        CliError::new("no agent is installed").hint(format!("decklog knows these, and how each is installed:{list}"))
+    })
+}
+
+fn from_file(path: &Path, context: &Context) -> Result<String, CliError> {
+    if path == Path::new("-") {
+        return from_stdin();
+    }
+    let bytes = std::fs::read(context.cwd.join(path)).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+    String::from_utf8(bytes).map_err(|_| CliError::new(format!("{} is not UTF-8", path.display())))
+}
+
+fn from_stdin() -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|_| CliError::new("the prompt on stdin is not UTF-8"))
+}
+
+/// A word as it could be typed.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// Writes to stdout, until nobody reads any more.
+pub(crate) fn pass_on(bytes: &[u8], is_terminal: bool, open: &mut bool) {
+    if !*open {
+        return;
+    }
+    let mut out = std::io::stdout().lock();
+    let written = if is_terminal {
+        out.write_all(visible_lines(&String::from_utf8_lossy(bytes)).as_bytes())
+    } else {
+        out.write_all(bytes)
+    };
+    *open = written.and_then(|()| out.flush()).is_ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_quoted_as_typed() {
+        for (word, typed) in [("make", "make"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")] {
+            assert_eq!(quoted(word), typed);
+        }
+    }
+}

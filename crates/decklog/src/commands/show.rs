@@ -1,0 +1,118 @@
+//! `show`: one session, replayed through the same rendering as a live one.
+
+use decklog_journal::event::EventBody;
+use decklog_journal::read::{Item, JournalReader};
+use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
+use serde_json::json;
+
+use super::ls::shown_head;
+use crate::cli::{Json, Which};
+use crate::context::Context;
+use crate::error::{CliError, CliResult};
+use crate::render::transcript::{Detail, Transcript};
+use crate::render::{session, visible};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Show only turn N
+    #[arg(long, value_name = "N")]
+    turn: Option<u32>,
+    /// Print the events of the journal, one a line, as they stand there
+    #[arg(long)]
+    events: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    let dir = context.session_dir(args.which.id.as_deref(), args.which.session_dir.as_deref())?;
+    if args.events {
+        return events(&dir, args.turn, context);
+    }
+    let session = journal_session::load(&dir).map_err(|error| {
+        CliError::new(format!("{}: {error}", dir.display())).hint("`decklog verify` says what is wrong with it")
+    })?;
+    if let Some(turn) = args.turn
+        && !session.turns.iter().any(|known| known.turn == turn)
+    {
+        return Err(CliError::new(format!("there is no turn {turn}: the session has {}", session.turns.len())));
+    }
+    let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
+    if context.json {
+        let turns: Vec<_> = session.turns.iter().filter(|turn| args.turn.is_none_or(|wanted| turn.turn == wanted)).collect();
+        let mut head = shown_head(&listed)?;
+        head.insert("prompt".into(), full_prompt(&dir, &session).into());
+        context.print_json(&json!({
+            "session": head,
+            "turns": turns,
+            "iterations": session.iterations,
+            "handoffs": session.handoffs,
+            "notices": session.notices,
+            "faults": session.faults,
+        }))?;
+        return Ok(0);
+    }
+    let paint = context.out_paint;
+    let prompt = full_prompt(&dir, &session);
+    let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
+    let mut transcript = Transcript::new(Detail::Full, paint);
+    for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
+        if let Item::Event(event) = item?
+            && args.turn.is_none_or(|turn| event.body.turn() == Some(turn))
+        {
+            text.push_str(&transcript.event(&event));
+        }
+    }
+    text.push_str(transcript.finish());
+    text.push('\n');
+    text.push_str(&session::ending(&session.head, listed.status, paint));
+    text.push_str(&session::totals(&session.head, paint));
+    context.page(&text)?;
+    for fault in &session.faults {
+        context.warn(&format!("{JOURNAL_FILE} {fault}"));
+    }
+    Ok(0)
+}
+
+/// The whole prompt, from its artifact when it is long.
+pub(crate) fn full_prompt(dir: &std::path::Path, session: &decklog_journal::Session) -> String {
+    use std::io::Read;
+    let Some(artifact) = &session.prompt_artifact else { return session.prompt.clone() };
+    let mut prompt = String::new();
+    let read = decklog_journal::verify::find_artifact(dir, &artifact.path)
+        .and_then(|found| found.file.take(64 * 1024 * 1024).read_to_string(&mut prompt));
+    match read {
+        Ok(_) => prompt,
+        Err(error) => format!("{}… (the rest is in {}, which cannot be read: {error})", session.prompt, visible(&artifact.path)),
+    }
+}
+
+fn events(dir: &std::path::Path, turn: Option<u32>, context: &Context) -> CliResult {
+    use std::io::{BufRead, BufReader};
+    // The bytes as they stand, so that what is piped on can be verified there.
+    let file = decklog_journal::files::open_regular(&dir.join(JOURNAL_FILE))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if std::io::Read::take(&mut reader, 4 << 20).read_until(b'\n', &mut line)? == 0 {
+            return Ok(0);
+        }
+        let wanted = turn.is_none_or(|turn| {
+            decklog_journal::wire::decode(line.trim_ascii_end()).is_ok_and(|(_, event)| {
+                event.body.turn() == Some(turn) || matches!(event.body, EventBody::SessionStart(_)) && turn == 0
+            })
+        });
+        if !wanted {
+            continue;
+        }
+        if context.out_is_terminal {
+            let text = String::from_utf8_lossy(&line);
+            context.print(format!("{}\n", visible(text.trim_end_matches('\n'))))?;
+        } else {
+            context.print(&line)?;
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a command runs in: environment, terminal, clock, configuration. Read once, here and nowhere else.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use decklog_journal::id::{Selector, SessionId};
+use decklog_journal::store::Listed;
+use decklog_journal::time::Clock;
+use decklog_journal::{SessionStore, files};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::cli::{ColorChoice, Global};
+use crate::config::{Config, Places};
+use crate::error::CliError;
+use crate::render::Paint;
+
+/// What a command runs in.
+pub(crate) struct Context {
+    pub(crate) cwd: PathBuf,
+    pub(crate) clock: Clock,
+    pub(crate) zone: TimeZone,
+    pub(crate) id_suffix: Option<u16>,
+    pub(crate) out_is_terminal: bool,
+    pub(crate) err_is_terminal: bool,
+    pub(crate) in_is_terminal: bool,
+    pub(crate) out_paint: Paint,
+    pub(crate) err_paint: Paint,
+    pub(crate) json: bool,
+    session_root: Option<PathBuf>,
+}
+
+fn var(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global, json: bool) -> Result<Self, CliError> {
+        let cwd = std::env::current_dir()
+            .map_err(|error| CliError::new(format!("the working directory is gone: {error}")))?;
+        let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        let color = |is_terminal: bool| match global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                is_terminal && var("NO_COLOR").is_none() && var("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+        // For tests, as all of the DECKLOG_TEST_ variables: output that is the same each time.
+        let clock = match var("DECKLOG_TEST_NOW") {
+            Some(at) => Clock::fixed(at.to_string_lossy().parse::<Timestamp>()?),
+            None => Clock::system(),
+        };
+        let zone = if clock.is_fixed() { TimeZone::UTC } else { TimeZone::system() };
+        let id_suffix = var("DECKLOG_TEST_ID").and_then(|id| u16::from_str_radix(id.to_str()?, 16).ok());
+        let session_root = global.session_root.as_ref().map(|root| cwd.join(root));
+        Ok(Self {
+            cwd,
+            clock,
+            zone,
+            id_suffix,
+            out_is_terminal,
+            err_is_terminal,
+            in_is_terminal: io::stdin().is_terminal(),
+            out_paint: Paint(color(out_is_terminal)),
+            err_paint: Paint(color(err_is_terminal)),
+            json,
+            session_root,
+        })
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        var("HOME").map(PathBuf::from)
+    }
+
+    fn base(&self, variable: &str, fallback: &str) -> Result<PathBuf, CliError> {
+        var(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .or_else(|| self.home().map(|home| home.join(fallback)))
+            .map(|base| base.join("decklog"))
+            .ok_or_else(|| CliError::new("HOME is not set").hint(format!("set HOME or {variable}, or give --session-root")))
+    }
+
+    /// Where configuration is looked for.
+    pub(crate) fn places(&self) -> Result<Places, CliError> {
+        // The top of the repository, by its `.git`: no git is run to read a configuration.
+        let repository = self.cwd.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_owned);
+        Ok(Places {
+            global: self.base("XDG_CONFIG_HOME", ".config")?.join("config.toml"),
+            repository,
+            trusted: self.base("XDG_STATE_HOME", ".local/state")?.join("trusted"),
+            default_root: self.base("XDG_DATA_HOME", ".local/share")?.join("sessions"),
+        })
+    }
+
+    /// The configuration, after telling what of it was refused.
+    pub(crate) fn config(&self) -> Result<Config, CliError> {
+        let mut config = Config::load(&self.places()?)?;
+        if let Some(root) = &self.session_root {
+            config.session_root.value.clone_from(root);
+            config.session_root.from = "--session-root".into();
+        }
+        for refused in &config.refused {
+            self.warn(refused);
+        }
+        Ok(config)
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> Result<SessionStore, CliError> {
+        // A root that was named needs no configuration.
+        match &self.session_root {
+            Some(root) => Ok(SessionStore::open(root)),
+            None => Ok(SessionStore::open(self.config()?.session_root.value)),
+        }
+    }
+
+    /// The session that `id` names.
+    pub(crate) fn find(&self, store: &SessionStore, id: Option<&str>) -> Result<SessionId, CliError> {
+        let Some(id) = id else {
+            return Err(CliError::new("no session is named").hint("give an id, a unique part of one, or @ for the newest; `decklog ls` lists them"));
+        };
+        let selector: Selector =
+            id.parse().map_err(|error| CliError::new(error).hint("`decklog ls` lists the sessions there are; @ is the newest"))?;
+        store.find(&selector).map_err(|error| {
+            CliError::new(error).hint(format!("looked under {}; `decklog ls` lists what is there", store.root().display()))
+        })
+    }
+
+    /// A session directory: of the session that `id` names, or `dir` itself.
+    pub(crate) fn session_dir(&self, id: Option<&str>, dir: Option<&Path>) -> Result<PathBuf, CliError> {
+        match dir {
+            Some(dir) => {
+                let dir = self.cwd.join(dir);
+                if !dir.join(decklog_journal::session::JOURNAL_FILE).symlink_metadata().is_ok() {
+                    return Err(CliError::new(format!("{} holds no session", dir.display())));
+                }
+                Ok(dir)
+            }
+            None => {
+                let store = self.store()?;
+                let id = self.find(&store, id)?;
+                Ok(store.entry(&id))
+            }
+        }
+    }
+
+    /// Looks at one session by its directory.
+    pub(crate) fn look(&self, dir: &Path) -> Result<Listed, CliError> {
+        let head = decklog_journal::store::current_head(dir)
+            .map_err(|error| CliError::new(format!("{}: {error}", dir.display())))?;
+        Ok(decklog_journal::store::listed(head, dir.to_owned()))
+    }
+
+    /// Columns of characters that stdout has; `None` when it is no terminal.
+    pub(crate) fn width(&self) -> Option<usize> {
+        if !self.out_is_terminal {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+    }
+
+    /// Writes data to stdout. A closed pipe is no error: nobody is reading any more.
+    pub(crate) fn print(&self, data: impl AsRef<[u8]>) -> Result<(), CliError> {
+        let mut out = io::stdout().lock();
+        match out.write_all(data.as_ref()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) => Err(CliError::new(format!("stdout: {error}"))),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Writes JSON to stdout.
+    pub(crate) fn print_json(&self, value: &impl serde::Serialize) -> Result<(), CliError> {
+        let mut text = serde_json::to_vec_pretty(value)?;
+        text.push(b'\n');
+        self.print(text)
+    }
+
+    /// Shows a text: through a pager when it goes to a terminal and does not fit.
+    pub(crate) fn page(&self, text: &str) -> Result<(), CliError> {
+        let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        let pager = var("DECKLOG_PAGER").or_else(|| var("PAGER")).unwrap_or_else(|| "less".into());
+        if !self.out_is_terminal || text.lines().count() < rows || pager == "cat" {
+            return self.print(text);
+        }
+        let spawned = Command::new("sh")
+            .arg("-c")
+            .arg(OsStr::from_bytes(pager.as_bytes()))
+            .env("LESS", var("LESS").unwrap_or_else(|| "FRX".into()))
+            .stdin(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = spawned else { return self.print(text) };
+        if let Some(mut stdin) = child.stdin.take() {
+            // The reader may quit before the end.
+            let _ = stdin.write_all(text.as_bytes());
+        }
+        match child.wait() {
+            Ok(status) if status.code() == Some(127) => self.print(text),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something on stderr.
+    pub(crate) fn say(&self, text: impl AsRef<str>) {
+        let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    }
+
+    /// Warns on stderr.
+    pub(crate) fn warn(&self, text: &str) {
+        self.say(format!("{} {}", self.err_paint.warn("warning:"), crate::render::visible(text)));
+    }
+
+    /// Asks for a yes on the terminal.
+    pub(crate) fn confirm(&self, question: &str, yes: bool) -> Result<bool, CliError> {
+        if yes {
+            return Ok(true);
+        }
+        if !self.in_is_terminal || !self.err_is_terminal {
+            return Err(CliError::new("nobody is there to confirm it: nothing was changed").hint("give -y to go ahead without asking"));
+        }
+        let mut err = io::stderr().lock();
+        let _ = write!(err, "{question} [y/N] ");
+        let _ = err.flush();
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
+    /// The environment agents get.
+    pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
+        std::env::vars_os().filter(|(name, _)| !name.as_bytes().starts_with(b"DECKLOG_TEST_")).collect()
+    }
+
+    /// The name of this machine.
+    pub(crate) fn host(&self) -> Option<String> {
+        if self.clock.is_fixed() {
+            return Some("host".into());
+        }
+        let name = files::read_limited(Path::new("/proc/sys/kernel/hostname"), 256).ok()?;
+        Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty())
+    }
+}
+
+/// Finds `program` as a shell would.
+pub(crate) fn find_program(program: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    if program.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(program)).filter(|path| runs(path));
+    }
+    let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone())?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| runs(path))
+}

@@ -1,0 +1,32 @@
+//! What the user is told when something does not work: what, and what to do next.
+
+use std::fmt::Display;
+
+/// An error for people, with the exit code it leads to.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) exit_code: i32,
+}
+
+/// What every command returns: an exit code, or an error.
+pub(crate) type CliResult = Result<i32, CliError>;
+
+impl CliError {
+    /// Something failed, or was asked for badly: exit code 2.
+    pub(crate) fn new(message: impl Display) -> Self {
+        Self { message: message.to_string(), hint: None, exit_code: 2 }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+}
+
+impl<E: std::error::Error> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self::new(error)
+    }
+}

@@ -1,0 +1,181 @@
+//! A session's head as text: rows of `ls`, the top and bottom of `show`.
+
+use decklog_journal::Head;
+use decklog_journal::store::Listed;
+use decklog_journal::words::{Outcome, ShownStatus};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::table::{Column, table};
+use super::{Paint, cost, counted, duration, thousands, time, visible, visible_lines};
+
+/// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
+const COLUMNS: [Column; 15] = [
+    Column { title: "ID", priority: 0 },
+    Column { title: "STARTED", priority: 5 },
+    Column { title: "DURATION", priority: 4 },
+    Column { title: "KIND", priority: 7 },
+    Column { title: "AGENT", priority: 2 },
+    Column { title: "PROJECT", priority: 3 },
+    Column { title: "OUTCOME", priority: 1 },
+    Column { title: "EXIT", priority: 8 },
+    Column { title: "MODEL", priority: 9 },
+    Column { title: "TURNS", priority: 9 },
+    Column { title: "TOKENS", priority: 9 },
+    Column { title: "COST", priority: 9 },
+    Column { title: "FILES", priority: 9 },
+    Column { title: "DIR", priority: 9 },
+    Column { title: "PROMPT", priority: 0 },
+];
+
+/// What `ls` shows unless told otherwise.
+pub(crate) const DEFAULT_COLUMNS: &str = "id,started,duration,kind,agent,project,outcome,exit,prompt";
+
+/// Reads a list of column names.
+pub(crate) fn parse_columns(text: &str) -> Result<Vec<usize>, String> {
+    let names = || COLUMNS.iter().map(|column| column.title.to_lowercase()).collect::<Vec<_>>().join(", ");
+    text.split(',')
+        .map(|name| {
+            let name = name.trim();
+            COLUMNS
+                .iter()
+                .position(|column| column.title.eq_ignore_ascii_case(name))
+                .ok_or_else(|| format!("unknown column {name:?}: choose from {}", names()))
+        })
+        .collect()
+}
+
+/// What a session is shown as: its outcome once it has one, else its status.
+pub(crate) fn outcome(head: &Head, status: ShownStatus) -> &'static str {
+    match (status, head.outcome) {
+        (ShownStatus::Completed, Some(outcome)) => outcome.as_str(),
+        (ShownStatus::Active, _) => "running",
+        (status, _) => status.as_str(),
+    }
+}
+
+fn paint_outcome(word: &str, cell: String, paint: Paint) -> String {
+    match word {
+        "success" => paint.good(&cell),
+        "failed" | "crashed" => paint.bad(&cell),
+        "interrupted" | "checkpointed" | "max_iterations_reached" => paint.warn(&cell),
+        "running" => paint.accent(&cell),
+        _ => cell,
+    }
+}
+
+fn took(head: &Head, status: ShownStatus, now: Timestamp) -> String {
+    let until = match status {
+        ShownStatus::Active => now,
+        _ => head.ended_at.unwrap_or(head.last_event_at),
+    };
+    duration(decklog_journal::time::seconds_between(head.started_at, until))
+}
+
+fn cell(column: usize, listed: &Listed, now: Timestamp, zone: &TimeZone) -> String {
+    let head = &listed.head;
+    match COLUMNS[column].title {
+        "ID" => head.id.to_string(),
+        "STARTED" => time(head.started_at, zone),
+        "DURATION" => took(head, listed.status, now),
+        "KIND" => head.kind.to_string(),
+        "AGENT" => head.agents.as_deref().unwrap_or_default().join(","),
+        "PROJECT" => head.project.clone(),
+        "OUTCOME" => outcome(head, listed.status).to_owned(),
+        "EXIT" => head.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+        "MODEL" => head.models.as_deref().unwrap_or_default().join(","),
+        "TURNS" => head.turns.to_string(),
+        "TOKENS" => head.tokens.map(|tokens| thousands(tokens.input + tokens.output)).unwrap_or_default(),
+        "COST" => head.cost_usd.map(cost).unwrap_or_default(),
+        "FILES" => head.files_changed.map(|count| count.to_string()).unwrap_or_default(),
+        "DIR" => head.working_dir.clone(),
+        _ => {
+            let prompt = head.prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+            match &listed.linked_to {
+                Some(target) => format!("{prompt} -> {}", target.display()),
+                None => prompt,
+            }
+        }
+    }
+}
+
+/// The table of `ls`.
+pub(crate) fn list(
+    sessions: &[Listed],
+    columns: &[usize],
+    width: Option<usize>,
+    now: Timestamp,
+    zone: &TimeZone,
+    paint: Paint,
+) -> String {
+    let chosen: Vec<Column> =
+        columns.iter().map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority }).collect();
+    let rows: Vec<Vec<String>> =
+        sessions.iter().map(|listed| columns.iter().map(|column| cell(*column, listed, now, zone)).collect()).collect();
+    table(&chosen, &rows, width, paint, |at, whole, cell| {
+        if chosen[at].title == "OUTCOME" { paint_outcome(whole, cell, paint) } else { cell }
+    })
+}
+
+fn row(name: &str, value: &str, paint: Paint) -> String {
+    format!("{} {value}\n", paint.dim(&format!("{name:<9}")))
+}
+
+/// The top of `show` and `watch`.
+pub(crate) fn header(head: &Head, prompt: &str, status: ShownStatus, now: Timestamp, zone: &TimeZone, paint: Paint) -> String {
+    let word = outcome(head, status);
+    let exit = head.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
+    let mut text = row("session", &format!("{} · {} · {}{exit}", paint.bold(head.id.as_str()), head.kind, paint_outcome(word, word.to_owned(), paint)), paint);
+    if let Some(agents) = &head.agents {
+        let models = head.models.as_deref().map(|models| format!(" ({})", visible(&models.join(", ")))).unwrap_or_default();
+        text.push_str(&row("agent", &format!("{}{models}", visible(&agents.join(", "))), paint));
+    }
+    let age = if status == ShownStatus::Active { "running for" } else { "took" };
+    text.push_str(&row("started", &format!("{}, {age} {}", time(head.started_at, zone), took(head, status, now)), paint));
+    let git = head.git.as_ref().map(|git| {
+        let branch = git.branch.as_deref().unwrap_or("detached");
+        let commit = git.head.as_deref().map_or("no commit", |id| id.get(..10).unwrap_or(id));
+        format!(" ({} at {})", visible(branch), visible(commit))
+    });
+    text.push_str(&row("dir", &format!("{}{}", visible(&head.working_dir), git.unwrap_or_default()), paint));
+    if let Some(reason) = &head.checkpoint_reason {
+        text.push_str(&row("stopped", &visible(reason), paint));
+    }
+    if let Some(failures) = head.recording_failures {
+        text.push_str(&row("RECORD", &paint.bad(&format!("incomplete: recording failed {}", counted(failures.into(), "time"))), paint));
+    }
+    text.push('\n');
+    text.push_str(&paint.bold("prompt"));
+    text.push('\n');
+    for line in visible_lines(prompt).lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push('\n');
+    text
+}
+
+/// The bottom of `show`, and the summary of `run`.
+pub(crate) fn totals(head: &Head, paint: Paint) -> String {
+    let mut parts = Vec::new();
+    if let Some(files) = head.files_changed {
+        parts.push(format!("{} changed", counted(files, "file")));
+    }
+    if let Some(tokens) = head.tokens {
+        let cached = if tokens.cached_input > 0 { format!(" ({} cached)", thousands(tokens.cached_input)) } else { String::new() };
+        parts.push(format!("{} tokens in{cached}, {} out", thousands(tokens.input), thousands(tokens.output)));
+    }
+    if let Some(dollars) = head.cost_usd {
+        parts.push(cost(dollars));
+    }
+    if parts.is_empty() { String::new() } else { paint.dim(&parts.join(" · ")) + "\n" }
+}
+
+/// One line on how a session ended.
+pub(crate) fn ending(head: &Head, status: ShownStatus, paint: Paint) -> String {
+    let word = outcome(head, status);
+    let summary = match (&head.summary, head.outcome) {
+        (Some(summary), Some(Outcome::Failed)) => format!(": {}", visible(summary)),
+        _ => String::new(),
+    };
+    format!("{}{summary}\n", paint_outcome(word, word.to_owned(), paint))
+}

@@ -1,0 +1,205 @@
+//! Events as lines: the one rendering path of `show`, `watch` and the live story of `run`.
+
+use decklog_journal::event::{EventBody, TurnEnd};
+use decklog_journal::words::{ToolKind, ToolStatus, TurnOutcome};
+use decklog_journal::Event;
+
+use super::{Paint, counted, duration, size, visible, visible_lines};
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// One line for each tool call and other happening; the agent's words only as a first line.
+    Brief,
+    /// The agent's words whole, tools with the beginning of their output.
+    Full,
+}
+
+/// Lines of a tool's output that are shown.
+const OUTPUT_LINES: usize = 12;
+
+/// Renders events in order.
+pub(crate) struct Transcript {
+    detail: Detail,
+    paint: Paint,
+    /// Whether the last thing shown was a text that may go on.
+    open_text: bool,
+}
+
+impl Transcript {
+    pub(crate) fn new(detail: Detail, paint: Paint) -> Self {
+        Self { detail, paint, open_text: false }
+    }
+
+    /// What an event adds to the screen; may be nothing.
+    pub(crate) fn event(&mut self, event: &Event) -> String {
+        let continues = matches!(&event.body,
+            EventBody::Message(e) if e.continued) || matches!(&event.body, EventBody::Thought(e) if e.continued);
+        let added = self.body(&event.body);
+        if added.is_empty() {
+            return added;
+        }
+        let is_text = matches!(event.body, EventBody::Message(_) | EventBody::Thought(_)) && self.detail == Detail::Full;
+        let broke_off = std::mem::replace(&mut self.open_text, is_text) && !continues;
+        if broke_off { format!("\n{added}") } else { added }
+    }
+
+    /// Ends an open text.
+    pub(crate) fn finish(&mut self) -> &'static str {
+        if std::mem::replace(&mut self.open_text, false) { "\n" } else { "" }
+    }
+
+    fn body(&self, body: &EventBody) -> String {
+        let (paint, full) = (self.paint, self.detail == Detail::Full);
+        match body {
+            EventBody::TurnStart(start) if full => {
+                let model = start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
+                let permissions = start.permissions.map(|p| format!(" · {p}")).unwrap_or_default();
+                paint.bold(&format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent))) + "\n"
+            }
+            EventBody::Message(e) if full => text("", &e.text, e.continued),
+            EventBody::Message(_) => String::new(),
+            EventBody::Thought(e) if full => paint.dim(&text("· ", &e.text, e.continued)),
+            EventBody::Thought(_) => String::new(),
+            EventBody::Plan(plan) => {
+                let lines = plan.entries.iter().map(|entry| {
+                    let mark = match entry.status.as_str() {
+                        "completed" => "✓",
+                        "in_progress" => "▸",
+                        _ => "·",
+                    };
+                    format!("  {mark} {}\n", visible(&entry.content))
+                });
+                if full { lines.collect() } else { String::new() }
+            }
+            EventBody::ToolCall(call) => {
+                let title = call.title.as_deref().unwrap_or_default();
+                let input = match &call.input {
+                    serde_json::Value::Null => String::new(),
+                    _ if !title.is_empty() => String::new(),
+                    other => super::table::cut(&other.to_string(), 120),
+                };
+                let name = paint.accent(&visible(&call.name));
+                format!("  {} {name} {}{}\n", symbol(call.kind), visible(title), visible(&input))
+            }
+            EventBody::ToolResult(result) => {
+                let took = result.duration_secs.map(|secs| format!(" {secs:.1}s")).unwrap_or_default();
+                let code = result.exit_code.filter(|code| *code != 0).map(|code| format!(" exit {code}")).unwrap_or_default();
+                match result.status {
+                    ToolStatus::Failed => format!("    {}\n", paint.bad(&format!("failed{code}{took}"))) + &self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes)),
+                    _ if full => self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes)),
+                    _ => String::new(),
+                }
+            }
+            EventBody::RateLimited(limit) => {
+                let until = limit.resets_at.map(|at| format!(" until {at:.0}")).unwrap_or_default();
+                paint.warn(&format!("  rate limited{until}: {}", visible(&limit.message))) + "\n"
+            }
+            EventBody::Notice(notice) if notice.code == "unknown_line" && !full => String::new(),
+            EventBody::Notice(notice) => {
+                let text = super::table::cut(&visible(&notice.text), 300);
+                let line = format!("  {}: {text}", visible(&notice.code));
+                let loud = matches!(notice.code.as_str(), "recording_failed" | "permission_refused" | "stalled" | "timed_out");
+                (if loud { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
+            }
+            EventBody::TurnEnd(end) if full => self.turn_end(end),
+            EventBody::Validation(check) => {
+                let took = format!("{:.1}s", check.duration_secs);
+                if check.passed {
+                    paint.good(&format!("  ✓ check passed: {} ({took})", visible(&check.command))) + "\n"
+                } else {
+                    let code = check.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit {code}"));
+                    paint.bad(&format!("  ✗ check failed: {} ({code}, {took})", visible(&check.command)))
+                        + "\n"
+                        + &self.tail(&check.output)
+                }
+            }
+            EventBody::Handoff(handoff) => {
+                format!("  {} → {} ({})\n", visible(&handoff.from), visible(&handoff.to), visible(&handoff.reason))
+            }
+            EventBody::Checkpoint(checkpoint) if full => format!("checkpoint: {}\n", visible(&checkpoint.reason)),
+            EventBody::Resumed(_) if full => "resumed\n".to_owned(),
+            EventBody::Unknown(event) if full => paint.dim(&format!("  {}: not known to this decklog", visible(&event.kind))) + "\n",
+            _ => String::new(),
+        }
+    }
+
+    fn turn_end(&self, end: &TurnEnd) -> String {
+        let paint = self.paint;
+        let outcome = match end.outcome {
+            TurnOutcome::Success => paint.good(end.outcome.as_str()),
+            TurnOutcome::RateLimited | TurnOutcome::Interrupted => paint.warn(end.outcome.as_str()),
+            _ => paint.bad(end.outcome.as_str()),
+        };
+        let mut lines = format!("  {outcome} after {}\n", duration(end.duration_secs));
+        if let Some(error) = &end.error {
+            lines.push_str(&indent("  ", &visible_lines(error)));
+        }
+        for file in &end.files {
+            let counts = match (file.added, file.removed) {
+                (Some(added), Some(removed)) => format!("+{added} -{removed}"),
+                _ => "binary".to_owned(),
+            };
+            let from = file.old_path.as_deref().map(|old| format!("{} → ", visible(old))).unwrap_or_default();
+            let letter = match file.status.as_str() {
+                "added" => paint.good("A"),
+                "deleted" => paint.bad("D"),
+                "renamed" => paint.accent("R"),
+                "type_changed" => "T".to_owned(),
+                _ => paint.accent("M"),
+            };
+            lines.push_str(&format!("  {letter} {from}{} {}\n", visible(&file.path), paint.dim(&counts)));
+        }
+        let more = end.files_changed.saturating_sub(end.files.len() as u64);
+        if more > 0 {
+            lines.push_str(&format!("  … and {} more\n", counted(more, "file")));
+        }
+        for file in &end.withheld {
+            let line = format!("  withheld: {} ({})", visible(&file.path), visible(&file.reason));
+            lines.push_str(&(paint.warn(&line) + "\n"));
+        }
+        lines
+    }
+
+    /// The beginning of a tool's output.
+    fn output(&self, output: &str, whole: Option<u64>) -> String {
+        let lines: Vec<&str> = output.lines().collect();
+        let mut text: String = lines.iter().take(OUTPUT_LINES).map(|line| self.gutter(line)).collect();
+        if let Some(bytes) = whole {
+            text.push_str(&self.gutter(&format!("… {} in all", size(bytes))));
+        } else if lines.len() > OUTPUT_LINES {
+            text.push_str(&self.gutter(&format!("… {}", counted((lines.len() - OUTPUT_LINES) as u64, "more line"))));
+        }
+        text
+    }
+
+    /// The end of a check's output, where failures are told.
+    fn tail(&self, output: &str) -> String {
+        let lines: Vec<&str> = output.lines().collect();
+        let skipped = lines.len().saturating_sub(OUTPUT_LINES);
+        lines.iter().skip(skipped).map(|line| self.gutter(line)).collect()
+    }
+
+    fn gutter(&self, line: &str) -> String {
+        self.paint.dim(&format!("    │ {}", super::table::cut(&visible(line), 400))) + "\n"
+    }
+}
+
+fn text(mark: &str, text: &str, continued: bool) -> String {
+    let body = visible_lines(text);
+    if continued { body.into_owned() } else { format!("{mark}{}", body.trim_start_matches('\n')) }
+}
+
+fn indent(by: &str, text: &str) -> String {
+    text.lines().map(|line| format!("{by}{line}\n")).collect()
+}
+
+fn symbol(kind: ToolKind) -> &'static str {
+    match kind {
+        ToolKind::Read | ToolKind::Search => "◦",
+        ToolKind::Edit | ToolKind::Delete | ToolKind::Move => "✎",
+        ToolKind::Execute => "$",
+        ToolKind::Fetch => "⇣",
+        ToolKind::Think | ToolKind::Other => "•",
+    }
+}
