@@ -79,10 +79,7 @@ pub struct RedactorBuilder {
 impl Redactor {
     /// A builder that has the built-in rules already.
     pub fn builder() -> RedactorBuilder {
-        RedactorBuilder {
-            values: Vec::new(),
-            rules: Rules::built_in(),
-        }
+        RedactorBuilder { values: Vec::new(), rules: Rules::built_in() }
     }
 
     /// A redactor that passes everything through.
@@ -105,28 +102,19 @@ impl Redactor {
         }
         let (mut out, mut clean) = (Vec::new(), 0);
         let mut changed = false;
-        engine.run(
-            &mut engine.state(false),
-            bytes,
-            true,
-            &mut |piece| match piece {
-                Piece::Text(text) if changed => out.extend_from_slice(text),
-                Piece::Text(text) => clean += text.len(),
-                Piece::Marker(marker) => {
-                    if !changed {
-                        changed = true;
-                        out.reserve(bytes.len());
-                        out.extend_from_slice(&bytes[..clean]);
-                    }
-                    out.extend_from_slice(marker);
+        engine.run(&mut engine.state(false), bytes, true, &mut |piece| match piece {
+            Piece::Text(text) if changed => out.extend_from_slice(text),
+            Piece::Text(text) => clean += text.len(),
+            Piece::Marker(marker) => {
+                if !changed {
+                    changed = true;
+                    out.reserve(bytes.len());
+                    out.extend_from_slice(&bytes[..clean]);
                 }
-            },
-        );
-        if changed {
-            Cow::Owned(out)
-        } else {
-            Cow::Borrowed(bytes)
-        }
+                out.extend_from_slice(marker);
+            }
+        });
+        if changed { Cow::Owned(out) } else { Cow::Borrowed(bytes) }
     }
 
     /// [`Redactor::redact`] for text. The text may be a JSON document, or a line of one.
@@ -148,10 +136,7 @@ impl Redactor {
     pub fn find(&self, bytes: &[u8]) -> Option<Finding> {
         let engine = self.engine.as_deref()?;
         let (name, range) = engine.find(bytes)?;
-        Some(Finding {
-            name: name.to_owned(),
-            range,
-        })
+        Some(Finding { name: name.to_owned(), range })
     }
 
     /// [`Redactor::find`] over a reader, in bounded memory: the name of the first secret.
@@ -190,17 +175,13 @@ impl RedactorBuilder {
     /// In the name, what is not a letter, a digit, `_`, `.` or `-` becomes `_`.
     #[must_use]
     pub fn value(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
-        self.values
-            .push((name.as_ref().to_owned(), value.as_ref().to_vec()));
+        self.values.push((name.as_ref().to_owned(), value.as_ref().to_vec()));
         self
     }
 
     /// [`RedactorBuilder::value`] for each, as [`credential_values`] gives them.
     #[must_use]
-    pub fn values<N: AsRef<str>, V: AsRef<[u8]>>(
-        mut self,
-        values: impl IntoIterator<Item = (N, V)>,
-    ) -> Self {
+    pub fn values<N: AsRef<str>, V: AsRef<[u8]>>(mut self, values: impl IntoIterator<Item = (N, V)>) -> Self {
         for (name, value) in values {
             self = self.value(name, value);
         }
@@ -216,18 +197,14 @@ impl RedactorBuilder {
 
     /// Compiles the redactor.
     pub fn build(self) -> Redactor {
-        Redactor {
-            engine: Some(Arc::new(Engine::new(&self.values, &self.rules))),
-        }
+        Redactor { engine: Some(Arc::new(Engine::new(&self.values, &self.rules))) }
     }
 }
 
 impl fmt::Debug for RedactorBuilder {
     /// Says how much is looked for, never what.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedactorBuilder")
-            .field("values", &self.values.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RedactorBuilder").field("values", &self.values.len()).finish_non_exhaustive()
     }
 }
 
@@ -235,9 +212,6 @@ impl fmt::Debug for Redactor {
     /// Says how much is looked for, never what.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (values, rules) = self.engine.as_deref().map_or((0, 0), Engine::counts);
-        f.debug_struct("Redactor")
-            .field("values", &values)
-            .field("rules", &rules)
-            .finish()
+        f.debug_struct("Redactor").field("values", &values).field("rules", &rules).finish()
     }
 }

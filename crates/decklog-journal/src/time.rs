@@ -32,13 +32,18 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            None => Timestamp::now(),
+            None => whole_micros(Timestamp::now()),
             Some(micros) => {
                 let at = micros.fetch_add(1000, Ordering::Relaxed);
                 Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH)
             }
         }
     }
+}
+
+/// What a journal line can hold.
+fn whole_micros(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at)
 }
 
 /// RFC 3339 in UTC with exactly six fractional digits: the timestamps of journal lines.

@@ -63,7 +63,11 @@ fn samples_are_found_behind_escapes_and_colours() {
 fn ordinary_text_is_borrowed() {
     let redactor = rules_only();
     for text in samples::negative() {
-        assert!(matches!(redactor.redact_str(&text), Cow::Borrowed(_)), "{text} -> {}", redactor.redact_str(&text));
+        assert!(
+            matches!(redactor.redact_str(&text), Cow::Borrowed(_)),
+            "{text} -> {}",
+            redactor.redact_str(&text)
+        );
         assert_eq!(redactor.find(text.as_bytes()), None);
     }
 }
@@ -89,7 +93,9 @@ fn an_exact_value_in_all_its_forms() {
     let redactor = Redactor::builder().value("DB_PASSWORD", value).build();
     let json = serde_json::to_string(value).unwrap();
     let within = serde_json::to_string(&json).unwrap();
-    for text in [value, &json[1..json.len() - 1], &within[3..within.len() - 3], "p%22a%5Cs%2Fs%26w%C3%B6rd%20%2B1"] {
+    for text in
+        [value, &json[1..json.len() - 1], &within[3..within.len() - 3], "p%22a%5Cs%2Fs%26w%C3%B6rd%20%2B1"]
+    {
         assert_eq!(redactor.redact_str(&format!("<{text}>")), "<[redacted:DB_PASSWORD]>", "{text}");
     }
     // base64 of "hunter2hunter2" behind "", "a", "ab": all but the edges, which depend on the neighbours.
@@ -108,8 +114,15 @@ fn names() {
     let token = format!("{}{}", "ghp_", samples::word(36));
     let named = Redactor::builder().value("GITHUB TOKEN", &token).build();
     assert_eq!(named.redact_str(&token), "[redacted:GITHUB_TOKEN]", "a value goes before a rule");
-    assert_eq!(named.redact_str(&format!("{token}{token}")), "[redacted:GITHUB_TOKEN]", "one run, one marker");
-    assert_eq!(named.redact_str(&format!("{token} {token}")), "[redacted:GITHUB_TOKEN] [redacted:GITHUB_TOKEN]");
+    assert_eq!(
+        named.redact_str(&format!("{token}{token}")),
+        "[redacted:GITHUB_TOKEN]",
+        "one run, one marker"
+    );
+    assert_eq!(
+        named.redact_str(&format!("{token} {token}")),
+        "[redacted:GITHUB_TOKEN] [redacted:GITHUB_TOKEN]"
+    );
     let short = Redactor::builder().value("A", "abc").value("B", "  ").build();
     assert_eq!(short.redact_str("abc   abc"), "abc   abc");
     assert!(!format!("{named:?}").contains(&token));
@@ -118,7 +131,7 @@ fn names() {
 
 #[test]
 fn live_lines_are_not_held() {
-    let redactor = Redactor::builder().value("API_KEY", "q8Zr2LkX0vTn").build();
+    let redactor = Redactor::builder().value("API_KEY", "q8Zr2LkX0vT0").build();
     let mut stream = redactor.stream();
     // A key's first line is held until what follows shows that no key follows.
     for text in samples::negative().into_iter().filter(|t| !t.contains("PRIVATE KEY-----")) {
@@ -133,7 +146,7 @@ fn live_lines_are_not_held() {
     let mut out = Vec::new();
     stream.push(b"Continue? [y/N] q8Zr2LkX", &mut out);
     assert_eq!((&out[..], stream.held()), (&b"Continue? [y/N] "[..], 8));
-    stream.push(b"0vTn", &mut out);
+    stream.push(b"0vT0", &mut out);
     assert_eq!((&out[..], stream.held()), (&b"Continue? [y/N] [redacted:API_KEY]"[..], 0));
 }
 
@@ -169,7 +182,10 @@ fn own_rules() {
     )
     .unwrap();
     let redactor = Redactor::builder().rules(&rules).build();
-    assert_eq!(redactor.redact_str("x acme_12345678 macme_12345678"), "x acme_[redacted:acme-token] macme_12345678");
+    assert_eq!(
+        redactor.redact_str("x acme_12345678 macme_12345678"),
+        "x acme_[redacted:acme-token] macme_12345678"
+    );
     for (bad, why) in [
         ("[[rules]]\nid = 'a'\nregex = 'x'", "keywords"),
         ("[[rules]]\nid = 'a'\nkeywords = ['abc']", "no regex"),
@@ -252,7 +268,21 @@ fn text() -> impl Strategy<Value = String> {
     let keywords = "sk-ant- sk- eyJ :// @ AKIA hf_ PRIVATE KEY-----|-----BEGIN |-----END |Bearer |Basic |authorization: |\
         secret_access_key=|:AA|8Q~|7Q~|xox|cio|TWILIO_|discord|Bot |SG.|1//0|v1.0-|ops_|[redacted:|[redacted:DB_PASSWORD]";
     let keywords: Vec<String> = keywords.split('|').map(str::to_owned).collect();
-    let escapes = ["\\n", "\\", "\\\\", "\\u00e9", "\\u", "\\\"", "\u{1b}[31m", "%3D", "é", "\u{1f600}", "\n", "]", "["];
+    let escapes = [
+        "\\n",
+        "\\",
+        "\\\\",
+        "\\u00e9",
+        "\\u",
+        "\\\"",
+        "\u{1b}[31m",
+        "%3D",
+        "é",
+        "\u{1f600}",
+        "\n",
+        "]",
+        "[",
+    ];
     let token = proptest::sample::select(tokens);
     let value = proptest::sample::select(VALUES.iter().map(|(_, v)| (*v).to_owned()).collect::<Vec<_>>());
     let cut = |s: String, from: prop::sample::Index, to: prop::sample::Index| -> String {

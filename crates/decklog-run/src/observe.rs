@@ -4,6 +4,15 @@ use std::path::Path;
 
 use decklog_journal::{Event, SessionId};
 
+/// Where a text agent printed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentStream {
+    /// On its stdout.
+    Stdout,
+    /// On its stderr.
+    Stderr,
+}
+
 /// Is told what happens, after it has been recorded. All of it is hostile text: whoever shows it escapes it.
 pub trait Observer {
     /// The session has been made.
@@ -17,8 +26,8 @@ pub trait Observer {
     /// An event stands in the journal.
     fn event(&mut self, event: &Event);
     /// Bytes that a text agent printed, as they came.
-    fn agent_bytes(&mut self, bytes: &[u8]) {
-        let _ = bytes;
+    fn agent_bytes(&mut self, bytes: &[u8], from: AgentStream) {
+        let _ = (bytes, from);
     }
     /// Something is not being kept. Said once for each file and reason.
     fn trouble(&mut self, what: &str);

@@ -17,7 +17,7 @@ use decklog_journal::{SessionWriter, WriteError};
 use jiff::Timestamp;
 
 use crate::agents::AgentEvent;
-use crate::observe::Observer;
+use crate::observe::{AgentStream, Observer};
 use crate::transcript;
 
 /// Pieces of a text wait so long for more before they are recorded.
@@ -78,8 +78,6 @@ pub(crate) struct TurnFiles {
     pub(crate) stream: Option<ArtifactRef>,
     /// The agent's stderr.
     pub(crate) stderr: Option<ArtifactRef>,
-    /// The readable turn.
-    pub(crate) output: Option<ArtifactRef>,
 }
 
 impl<'a> TurnRecorder<'a> {
@@ -114,12 +112,6 @@ impl<'a> TurnRecorder<'a> {
         }
     }
 
-    /// What is known of the turn.
-    #[must_use]
-    pub(crate) fn facts(&self) -> &TurnFacts {
-        &self.facts
-    }
-
     /// Keeps bytes of the agent's stdout.
     pub(crate) fn raw_stdout(&mut self, chunk: &[u8]) {
         self.raw(TurnFile::Stream, chunk);
@@ -131,8 +123,8 @@ impl<'a> TurnRecorder<'a> {
     }
 
     /// Hands on bytes of a text agent.
-    pub(crate) fn pass_on(&mut self, chunk: &[u8]) {
-        self.observer.agent_bytes(chunk);
+    pub(crate) fn pass_on(&mut self, chunk: &[u8], from: AgentStream) {
+        self.observer.agent_bytes(chunk, from);
     }
 
     fn raw(&mut self, file: TurnFile, chunk: &[u8]) {
@@ -352,7 +344,7 @@ impl<'a> TurnRecorder<'a> {
             let path = artifact.path().to_owned();
             artifact.finish().map_err(|error| self.lost(&format!("the end of {path}: {error}"))).ok()
         });
-        (self.facts, output, self.trouble)
+        (self.facts, output, !self.trouble)
     }
 }
 

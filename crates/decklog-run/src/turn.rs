@@ -10,7 +10,7 @@ use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Role, TurnOutcome};
 
 use crate::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest};
-use crate::observe::Observer;
+use crate::observe::{AgentStream, Observer};
 use crate::record::{TurnFacts, TurnRecorder, clip};
 use crate::supervise::{
     CommandSpec, Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
@@ -263,7 +263,7 @@ impl Conversation<'_, '_> {
     fn text(&mut self, chunk: &[u8]) {
         let room = MAX_TEXT.saturating_sub(usize::try_from(self.text).unwrap_or(MAX_TEXT));
         self.text += chunk.len() as u64;
-        self.recorder.pass_on(chunk);
+        self.recorder.pass_on(chunk, AgentStream::Stdout);
         self.line.extend_from_slice(&chunk[..chunk.len().min(room)]);
         let whole = match std::str::from_utf8(&self.line) {
             Ok(_) => self.line.len(),
@@ -347,6 +347,9 @@ impl Handler for Conversation<'_, '_> {
 
     fn stderr(&mut self, chunk: &[u8], _: &mut Io) {
         self.recorder.raw_stderr(chunk);
+        if self.adapter.is_text() {
+            self.recorder.pass_on(chunk, AgentStream::Stderr);
+        }
         self.stderr.extend_from_slice(chunk);
         let too_many = self.stderr.len().saturating_sub(STDERR_TAIL);
         if too_many > STDERR_TAIL {

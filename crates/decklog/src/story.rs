@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use decklog_journal::event::EventBody;
 use decklog_journal::{Event, SessionId};
-use decklog_run::observe::Observer;
+use decklog_run::observe::{AgentStream, Observer};
 
 use crate::commands::run::pass_on;
 use crate::context::Context;
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{Paint, duration, visible};
+use crate::render::{Paint, duration, visible, visible_lines};
 
 /// Tells a run's story.
 pub(crate) struct Story {
@@ -98,9 +98,11 @@ impl Observer for Story {
         }
     }
 
-    fn agent_bytes(&mut self, bytes: &[u8]) {
-        if self.passes_on {
-            pass_on(bytes, self.stdout_is_terminal, &mut self.stdout_open);
+    fn agent_bytes(&mut self, bytes: &[u8], from: AgentStream) {
+        match from {
+            _ if !self.passes_on => {}
+            AgentStream::Stdout => pass_on(bytes, self.stdout_is_terminal, &mut self.stdout_open),
+            AgentStream::Stderr => self.say(&visible_lines(&String::from_utf8_lossy(bytes))),
         }
     }
 

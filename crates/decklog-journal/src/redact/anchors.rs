@@ -17,8 +17,9 @@ use aho_corasick::{AhoCorasick, Input, Span};
 pub(super) const MIN_ANCHOR: usize = 3;
 /// More patterns than this in one packed search cost more than a second pass.
 const PER_GROUP: usize = 88;
-/// What does not fit into the packed groups is left to one automaton.
-const MAX_GROUPS: usize = 6;
+/// Not more groups than this, half of them for short anchors; past that they grow, and turn into
+/// automata.
+const MAX_GROUPS: usize = 8;
 /// Buckets of the widest packed search; patterns are dealt to them in turn.
 const BUCKETS: usize = 16;
 
@@ -51,7 +52,7 @@ pub(super) struct Cursor<'a> {
     anchors: &'a Anchors,
     text: &'a [u8],
     /// For each group its next hit, `usize::MAX` if there is none.
-    next: [Option<(usize, usize)>; MAX_GROUPS + 1],
+    next: [Option<(usize, usize)>; MAX_GROUPS],
 }
 
 impl Anchors {
@@ -65,35 +66,18 @@ impl Anchors {
             }
         }
         let of = |b: usize| texts.partition_point(|t| usize::from(t[0]) < b);
-        let by_first = (0..256)
-            .map(|b| Span {
-                start: of(b),
-                end: of(b + 1),
-            })
-            .collect();
+        let by_first = (0..256).map(|b| Span { start: of(b), end: of(b + 1) }).collect();
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         let (short, long): (Vec<usize>, Vec<usize>) =
             (0..texts.len()).partition(|i| texts[*i].len() == MIN_ANCHOR);
         let mut groups = Vec::new();
         for (ids, prefix) in [(short, 3), (long, 4)] {
-            let mut rest = &ids[..];
-            while !rest.is_empty() {
-                let last = groups.len() + 1 >= MAX_GROUPS;
-                let (part, more) = rest.split_at(if last {
-                    rest.len()
-                } else {
-                    rest.len().min(PER_GROUP)
-                });
-                rest = more;
+            let parts = ids.len().div_ceil(PER_GROUP).clamp(1, MAX_GROUPS / 2);
+            for part in ids.chunks(ids.len().div_ceil(parts).max(1)) {
                 groups.push(Group::new(&texts, part, prefix));
             }
         }
-        Anchors {
-            texts,
-            groups,
-            by_first,
-            longest,
-        }
+        Anchors { texts, groups, by_first, longest }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -102,17 +86,11 @@ impl Anchors {
 
     /// The anchor that `literal`, one of those given to [`Anchors::new`], begins with.
     pub(super) fn of(&self, literal: &[u8]) -> usize {
-        self.texts
-            .partition_point(|t| t.as_slice() <= literal)
-            .saturating_sub(1)
+        self.texts.partition_point(|t| t.as_slice() <= literal).saturating_sub(1)
     }
 
     pub(super) fn cursor<'a>(&'a self, text: &'a [u8]) -> Cursor<'a> {
-        Cursor {
-            anchors: self,
-            text,
-            next: array::from_fn(|_| None),
-        }
+        Cursor { anchors: self, text, next: array::from_fn(|_| None) }
     }
 
     /// How many bytes at the end of `text` could be the beginning of an anchor.
@@ -136,11 +114,7 @@ impl Group {
         let packed = (ids.len() <= PER_GROUP)
             .then(|| {
                 let mut config = packed::Config::new();
-                config
-                    .heuristic_pattern_limits(false)
-                    .builder()
-                    .extend(patterns())
-                    .build()
+                config.heuristic_pattern_limits(false).builder().extend(patterns()).build()
             })
             .flatten();
         let search = match packed {
@@ -159,13 +133,7 @@ impl Group {
 
     fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
         let found = match &self.search {
-            Search::Packed(s) => s.find_in(
-                text,
-                Span {
-                    start: from,
-                    end: text.len(),
-                },
-            ),
+            Search::Packed(s) => s.find_in(text, Span { start: from, end: text.len() }),
             Search::Automaton(a) => a.find(Input::new(text).range(from..)),
         };
         found.map(|m| (m.start(), self.ids[m.pattern().as_usize()]))
@@ -202,14 +170,7 @@ fn arrange(texts: &[Vec<u8>], ids: &[usize], prefix: usize) -> Vec<usize> {
     let weights = weights();
     let mut sorted: Vec<(f64, usize)> = ids
         .iter()
-        .map(|&i| {
-            (
-                Bucket::default()
-                    .with(&texts[i], prefix)
-                    .passes(&weights, prefix),
-                i,
-            )
-        })
+        .map(|&i| (Bucket::default().with(&texts[i], prefix).passes(&weights, prefix), i))
         .collect();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     let mut buckets: [Bucket; BUCKETS] = array::from_fn(|_| Bucket::default());
@@ -230,9 +191,7 @@ fn arrange(texts: &[Vec<u8>], ids: &[usize], prefix: usize) -> Vec<usize> {
             buckets[b] = grown;
         }
     }
-    (0..ids.len())
-        .map(|k| buckets[k % BUCKETS].ids[k / BUCKETS])
-        .collect()
+    (0..ids.len()).map(|k| buckets[k % BUCKETS].ids[k / BUCKETS]).collect()
 }
 
 #[derive(Clone, Default)]
@@ -256,9 +215,7 @@ impl Bucket {
     fn passes(&self, weights: &[f64; 256], prefix: usize) -> f64 {
         let bits = |set: u16| (0..16usize).filter(move |b| set >> b & 1 == 1);
         let place = |i: usize| -> f64 {
-            bits(self.high[i])
-                .flat_map(|h| bits(self.low[i]).map(move |l| weights[h << 4 | l]))
-                .sum()
+            bits(self.high[i]).flat_map(|h| bits(self.low[i]).map(move |l| weights[h << 4 | l])).sum()
         };
         (0..prefix).map(place).product()
     }
@@ -290,18 +247,13 @@ mod tests {
     #[test]
     fn every_position_is_found_whatever_the_number_of_anchors() {
         for count in [1, 3, 60, 112, 113, 700, 1000] {
-            let literals: Vec<Vec<u8>> = (0..count)
-                .map(|i| format!("{:03x}{}", i * 7, "x".repeat(i % 3)).into_bytes())
-                .collect();
+            let literals: Vec<Vec<u8>> =
+                (0..count).map(|i| format!("{:03x}{}", i * 7, "x".repeat(i % 3)).into_bytes()).collect();
             let anchors = Anchors::new(literals.clone());
-            let text = literals
-                .iter()
-                .flat_map(|l| [b"..".to_vec(), l.clone()])
-                .flatten()
-                .collect::<Vec<u8>>();
-            let naive: Vec<usize> = (0..text.len())
-                .filter(|&p| anchors.texts.iter().any(|t| text[p..].starts_with(t)))
-                .collect();
+            let text =
+                literals.iter().flat_map(|l| [b"..".to_vec(), l.clone()]).flatten().collect::<Vec<u8>>();
+            let naive: Vec<usize> =
+                (0..text.len()).filter(|&p| anchors.texts.iter().any(|t| text[p..].starts_with(t))).collect();
             let (mut cursor, mut at, mut hits) = (anchors.cursor(&text), 0, Vec::new());
             while let Some((p, id)) = cursor.next(at) {
                 assert!(text[p..].starts_with(&anchors.texts[id]));
@@ -316,15 +268,9 @@ mod tests {
     fn a_tail_is_open_only_while_an_anchor_could_begin_there() {
         let anchors = Anchors::new(vec![b"abcd".to_vec(), b"cdx".to_vec(), b"abcde".to_vec()]);
         assert_eq!(anchors.len(), 2);
-        for (text, open) in [
-            ("", 0),
-            ("xx", 0),
-            ("xa", 1),
-            ("xabc", 3),
-            ("xab\n", 0),
-            ("abcx", 0),
-            ("bcd", 2),
-        ] {
+        for (text, open) in
+            [("", 0), ("xx", 0), ("xa", 1), ("xabc", 3), ("xab\n", 0), ("abcx", 0), ("bcd", 2)]
+        {
             assert_eq!(anchors.open_tail(text.as_bytes()), open, "{text:?}");
         }
     }

@@ -6,189 +6,35 @@
 const MIN_CREDENTIAL: usize = 8;
 
 /// Parts of a name that make it a credential's.
-const TELLING: &[&str] = &[
-    "KEY",
-    "KEYS",
-    "TOKEN",
-    "TOKENS",
-    "SECRET",
-    "SECRETS",
-    "PASSWORD",
-    "PASSWORDS",
-    "PASSWD",
-    "PASS",
-    "PWD",
-    "PASSPHRASE",
-    "CREDENTIAL",
-    "CREDENTIALS",
-    "CREDS",
-    "AUTH",
-    "AUTHORIZATION",
-    "PRIVATE",
-    "COOKIE",
-    "COOKIES",
-    "SESSION",
-    "BEARER",
-    "JWT",
-    "PAT",
-];
+const TELLING: &str = "\
+    KEY KEYS TOKEN TOKENS SECRET SECRETS PASSWORD PASSWORDS PASSWD PASS PWD PASSPHRASE CREDENTIAL \
+    CREDENTIALS CREDS AUTH AUTHORIZATION PRIVATE COOKIE COOKIES SESSION BEARER JWT PAT";
 /// Endings of a part that do the same when words are written together, as in `PGPASSWORD`.
-const TELLING_ENDS: &[&str] = &[
-    "TOKEN",
-    "SECRET",
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
-    "CREDENTIALS",
-    "APIKEY",
-    "ACCESSKEY",
-    "SECRETKEY",
-    "PRIVATEKEY",
-    "AUTHKEY",
-];
+const TELLING_ENDS: &str = "\
+    TOKEN SECRET PASSWORD PASSWD PASSPHRASE CREDENTIALS APIKEY ACCESSKEY SECRETKEY PRIVATEKEY AUTHKEY";
 /// Parts with which any value that is no plain word is a secret.
-const STRONG: &[&str] = &["SECRET", "PASSWORD", "PASSWD", "PASSPHRASE"];
+const STRONG: &str = "\
+    SECRET PASSWORD PASSWD PASSPHRASE";
 /// Last parts that say the value is about a credential, or beside one.
-const ABOUT: &[&str] = &[
-    "ID",
-    "NAME",
-    "PATH",
-    "FILE",
-    "DIR",
-    "SOCK",
-    "SOCKET",
-    "HOST",
-    "PORT",
-    "USER",
-    "USERNAME",
-    "TYPE",
-    "KIND",
-    "METHOD",
-    "MODE",
-    "ALGORITHM",
-    "TTL",
-    "EXPIRY",
-    "EXPIRES",
-    "COUNT",
-    "LIMIT",
-    "LENGTH",
-    "SIZE",
-    "ENABLED",
-    "VERSION",
-    "REGION",
-    "PREFIX",
-    "HELPER",
-    "PROVIDER",
-    "MANAGER",
-    "ADDRESS",
-    "PID",
-    "CLASS",
-    "DESKTOP",
-    "BACKEND",
-    "STORE",
-    "ENDPOINT",
-];
+const ABOUT: &str = "\
+    ID NAME PATH FILE DIR SOCK SOCKET HOST PORT USER USERNAME TYPE KIND METHOD MODE ALGORITHM TTL \
+    EXPIRY EXPIRES COUNT LIMIT LENGTH SIZE ENABLED VERSION REGION PREFIX HELPER PROVIDER MANAGER \
+    ADDRESS PID CLASS DESKTOP BACKEND STORE ENDPOINT";
 /// Names that would otherwise be taken for credentials, and never are.
-const NEVER: &[&str] = &[
-    "PWD",
-    "OLDPWD",
-    "SSH_ASKPASS",
-    "GIT_ASKPASS",
-    "SUDO_ASKPASS",
-    "XAUTHORITY",
-    "SSH_AUTH_SOCK",
-    "SESSION_MANAGER",
-    "DESKTOP_SESSION",
-    "GDMSESSION",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "GPG_AGENT_INFO",
-    "SESSIONNAME",
-    "SECURITYSESSIONID",
-];
+const NEVER: &str = "\
+    PWD OLDPWD SSH_ASKPASS GIT_ASKPASS SUDO_ASKPASS XAUTHORITY SSH_AUTH_SOCK SESSION_MANAGER \
+    DESKTOP_SESSION GDMSESSION DBUS_SESSION_BUS_ADDRESS GPG_AGENT_INFO SESSIONNAME SECURITYSESSIONID";
 /// Values that stand for no secret, without case.
-const WORDS: &[&str] = &[
-    "password",
-    "passw0rd",
-    "password1",
-    "changeme",
-    "postgres",
-    "postgresql",
-    "disabled",
-    "required",
-    "optional",
-    "keychain",
-    "keyring",
-    "default",
-    "defaults",
-    "anonymous",
-    "username",
-    "localhost",
-    "undefined",
-    "internal",
-    "external",
-    "production",
-    "development",
-    "staging",
-    "redacted",
-    "xxxxxxxx",
-    "********",
-    "your-api-key",
-    "your_api_key",
-    "your-token",
-    "your_token",
-    "api-key",
-    "api_key",
-    "placeholder",
-    "not-needed",
-    "no-key-required",
-    "mysecret",
-    "mysecretpassword",
-    "test1234",
-    "testtest",
-    "12345678",
-    "secretsecret",
-    "dummy-key",
-    "fake-key",
-    "inherit",
-    "prompt",
-];
+const WORDS: &str = "\
+    password passw0rd password1 changeme postgres postgresql disabled required optional keychain \
+    keyring default defaults anonymous username localhost undefined internal external production \
+    development staging redacted xxxxxxxx ******** your-api-key your_api_key your-token your_token \
+    api-key api_key placeholder not-needed no-key-required mysecret mysecretpassword test1234 testtest \
+    12345678 secretsecret dummy-key fake-key inherit prompt";
 /// First segments of absolute paths.
-const ROOTS: &[&str] = &[
-    "home",
-    "usr",
-    "tmp",
-    "var",
-    "etc",
-    "opt",
-    "run",
-    "root",
-    "mnt",
-    "media",
-    "dev",
-    "proc",
-    "sys",
-    "srv",
-    "bin",
-    "sbin",
-    "lib",
-    "nix",
-    "snap",
-    "data",
-    "app",
-    "work",
-    "workspace",
-    "workspaces",
-    "Users",
-    "Library",
-    "Applications",
-    "System",
-    "Volumes",
-    "private",
-    "secrets",
-    "build",
-    "github",
-    "__w",
-];
+const ROOTS: &str = "\
+    home usr tmp var etc opt run root mnt media dev proc sys srv bin sbin lib nix snap data app work \
+    workspace workspaces Users Library Applications System Volumes private secrets build github __w";
 
 /// The values among `env` that must not be shown, each with the name of its variable.
 ///
@@ -238,23 +84,23 @@ pub fn looks_like_credential(name: &str, value: &[u8]) -> bool {
 fn telling(name: &str) -> Option<bool> {
     let parts = parts(name);
     let joined = parts.join("_");
-    if NEVER.contains(&joined.as_str()) {
+    if listed(NEVER, &joined) {
         return None;
     }
-    let tells = |part: &String| {
-        TELLING.contains(&part.as_str()) || TELLING_ENDS.iter().any(|end| part.ends_with(end))
-    };
-    let strong = parts
-        .iter()
-        .any(|part| STRONG.iter().any(|s| part.ends_with(s)));
-    let public = parts
-        .iter()
-        .any(|p| matches!(p.as_str(), "PUBLIC" | "PUB" | "PUBLISHABLE" | "MAX" | "MIN"));
-    let about = parts
-        .last()
-        .is_some_and(|last| ABOUT.contains(&last.as_str()));
+    let tells = |part: &String| listed(TELLING, part) || ends(TELLING_ENDS, part);
+    let strong = parts.iter().any(|part| ends(STRONG, part));
+    let public = parts.iter().any(|p| matches!(p.as_str(), "PUBLIC" | "PUB" | "PUBLISHABLE" | "MAX" | "MIN"));
+    let about = parts.last().is_some_and(|last| listed(ABOUT, last));
     let secret_id = strong && parts.last().is_some_and(|last| last == "ID");
     (parts.iter().any(tells) && !public && (!about || secret_id)).then_some(strong)
+}
+
+fn listed(list: &str, word: &str) -> bool {
+    list.split(' ').any(|listed| listed == word)
+}
+
+fn ends(list: &str, word: &str) -> bool {
+    list.split(' ').any(|end| word.ends_with(end))
 }
 
 /// The words of a name, in capitals: `apiKey2` and `API-KEY2` are `API`, `KEY2`.
@@ -262,8 +108,7 @@ fn parts(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut previous = ' ';
     for c in name.chars() {
-        let begins =
-            !c.is_ascii_alphanumeric() || (c.is_ascii_uppercase() && previous.is_ascii_lowercase());
+        let begins = !c.is_ascii_alphanumeric() || (c.is_ascii_uppercase() && previous.is_ascii_lowercase());
         if begins && parts.last().is_some_and(|part| !part.is_empty()) {
             parts.push(String::new());
         }
@@ -283,15 +128,11 @@ fn parts(name: &str) -> Vec<String> {
 }
 
 fn is_number(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|b| b.is_ascii_digit() || b".,:+-_ ".contains(b))
+    value.iter().all(|b| b.is_ascii_digit() || b".,:+-_ ".contains(b))
 }
 
 fn is_word(value: &[u8]) -> bool {
-    WORDS
-        .iter()
-        .any(|word| word.as_bytes().eq_ignore_ascii_case(value))
+    WORDS.split(' ').any(|word| word.as_bytes().eq_ignore_ascii_case(value))
         || value.starts_with(b"[redacted:")
         || value.iter().all(|b| Some(b) == value.first())
 }
@@ -308,16 +149,10 @@ fn is_path(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else {
         return false;
     };
-    if text.starts_with("~/")
-        || text.starts_with("./")
-        || text.starts_with("../")
-        || text.contains(":/")
-    {
+    if text.starts_with("~/") || text.starts_with("./") || text.starts_with("../") || text.contains(":/") {
         return true;
     }
-    if matches!(value, [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
-        || text.starts_with("unix:")
-    {
+    if matches!(value, [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic()) || text.starts_with("unix:") {
         return true;
     }
     let Some(rest) = text.strip_prefix('/') else {
@@ -325,11 +160,9 @@ fn is_path(value: &[u8]) -> bool {
     };
     let first = rest.split('/').next().unwrap_or_default();
     // Base64 may begin with a slash too: a segment of it has digits, capitals and signs mixed.
-    ROOTS.contains(&first)
+    listed(ROOTS, first)
         || rest.split('/').all(|segment| {
-            segment
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-@ ".contains(&b))
+            segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-@ ".contains(&b))
         })
 }
 
@@ -346,10 +179,7 @@ fn scheme_end(value: &[u8]) -> Option<usize> {
 
 fn url_password(value: &[u8]) -> Option<&[u8]> {
     let rest = &value[scheme_end(value)?..];
-    let end = rest
-        .iter()
-        .position(|b| b"/?#".contains(b))
-        .unwrap_or(rest.len());
+    let end = rest.iter().position(|b| b"/?#".contains(b)).unwrap_or(rest.len());
     // A password may hold an unencoded `@` or `/`, against the rules: the last `@` before the host counts.
     let at = rest[..end].iter().rposition(|b| *b == b'@')?;
     let colon = rest[..at].iter().position(|b| *b == b':')?;
@@ -362,9 +192,7 @@ fn percent_decoded(value: &[u8]) -> Vec<u8> {
     let mut rest = value;
     while let Some((&byte, tail)) = rest.split_first() {
         match (byte, tail) {
-            (b'%', [high, low, after @ ..])
-                if let (Some(h), Some(l)) = (digit(*high), digit(*low)) =>
-            {
+            (b'%', [high, low, after @ ..]) if let (Some(h), Some(l)) = (digit(*high), digit(*low)) => {
                 out.push((h << 4 | l) as u8);
                 rest = after;
             }
@@ -446,21 +274,10 @@ mod tests {
             "/some/relative.d/place",
             r"C:\Users\me\key.pem",
         ] {
-            assert!(
-                !looks_like_credential("API_KEY", value.as_bytes()),
-                "{value}"
-            );
+            assert!(!looks_like_credential("API_KEY", value.as_bytes()), "{value}");
         }
-        for value in [
-            "correct horse battery",
-            "/abC+9/xY0=qqqqq",
-            "letmein-please",
-            "hunter2hunter2",
-        ] {
-            assert!(
-                looks_like_credential("DB_PASSWORD", value.as_bytes()),
-                "{value}"
-            );
+        for value in ["correct horse battery", "/abC+9/xY0=qqqqq", "letmein-please", "hunter2hunter2"] {
+            assert!(looks_like_credential("DB_PASSWORD", value.as_bytes()), "{value}");
         }
     }
 
@@ -482,12 +299,6 @@ mod tests {
             ("DATABASE_URL", b"p@ssw0rdd"),
             ("API_TOKEN", b"q8Zr2LkX0vTn"),
         ];
-        assert_eq!(
-            found
-                .iter()
-                .map(|(n, v)| (n.as_str(), &v[..]))
-                .collect::<Vec<_>>(),
-            expected
-        );
+        assert_eq!(found.iter().map(|(n, v)| (n.as_str(), &v[..])).collect::<Vec<_>>(), expected);
     }
 }

@@ -28,12 +28,7 @@ pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     // Which bytes stay as they are differs: RFC 3986, encodeURIComponent, paths, forms.
-    for (keep, plus) in [
-        (&b""[..], false),
-        (b"!'()*", false),
-        (b"/", false),
-        (b"*", true),
-    ] {
+    for (keep, plus) in [(&b""[..], false), (b"!'()*", false), (b"/", false), (b"*", true)] {
         for upper in [true, false] {
             forms.push(percent_encoded(value, keep, plus, upper));
         }
@@ -83,11 +78,7 @@ fn escaped(text: &str, numeric: impl Fn(char) -> bool) -> String {
 }
 
 fn percent_encoded(value: &[u8], keep: &[u8], plus: bool, upper: bool) -> Vec<u8> {
-    let digits = if upper {
-        b"0123456789ABCDEF"
-    } else {
-        b"0123456789abcdef"
-    };
+    let digits = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
     let mut out = Vec::with_capacity(value.len());
     for &byte in value {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || keep.contains(&byte) {
@@ -95,11 +86,7 @@ fn percent_encoded(value: &[u8], keep: &[u8], plus: bool, upper: bool) -> Vec<u8
         } else if byte == b' ' && plus {
             out.push(b'+');
         } else {
-            out.extend([
-                b'%',
-                digits[usize::from(byte >> 4)],
-                digits[usize::from(byte & 15)],
-            ]);
+            out.extend([b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
         }
     }
     out
@@ -107,9 +94,7 @@ fn percent_encoded(value: &[u8], keep: &[u8], plus: bool, upper: bool) -> Vec<u8
 
 /// The base64 characters that depend on `value` alone when `lead` (mod 3) bytes stand before it.
 fn base64_core(value: &[u8], lead: usize) -> Vec<u8> {
-    let bytes: Vec<u8> = std::iter::repeat_n(0, lead)
-        .chain(value.iter().copied())
-        .collect();
+    let bytes: Vec<u8> = std::iter::repeat_n(0, lead).chain(value.iter().copied()).collect();
     let first = (lead * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
     (first..last)
@@ -126,10 +111,7 @@ mod tests {
     use super::*;
 
     fn has(value: &str, form: &str) {
-        assert!(
-            forms(value.as_bytes()).contains(&form.as_bytes().to_vec()),
-            "{value:?} as {form:?}"
-        );
+        assert!(forms(value.as_bytes()).contains(&form.as_bytes().to_vec()), "{value:?} as {form:?}");
     }
 
     #[test]

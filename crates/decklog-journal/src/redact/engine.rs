@@ -68,11 +68,7 @@ impl Engine {
             .map(|(name, _)| {
                 let name = Name::new(name);
                 // A name that is a token itself would be a secret in every marker.
-                if engine.find(name.text.as_bytes()).is_some() {
-                    Name::new("value")
-                } else {
-                    name
-                }
+                if engine.find(name.text.as_bytes()).is_some() { Name::new("value") } else { name }
             })
             .collect();
         engine.names.extend(names);
@@ -86,10 +82,7 @@ impl Engine {
             for form in encodings::forms(value) {
                 let form = clear_of_markers(form, &engine.names);
                 if form.len() >= super::MIN_VALUE && seen.insert(form.clone()) {
-                    engine.needles.push(Needle {
-                        bytes: form,
-                        name: (first + i) as u32,
-                    });
+                    engine.needles.push(Needle { bytes: form, name: (first + i) as u32 });
                 }
             }
         }
@@ -100,10 +93,7 @@ impl Engine {
     /// Builds the anchors from rules and needles.
     fn index(&mut self) {
         let head = |n: &Needle| n.bytes[..n.bytes.len().min(VALUE_ANCHOR)].to_vec();
-        let keywords = self
-            .rules
-            .iter()
-            .flat_map(|rule| rule.keywords.iter().cloned());
+        let keywords = self.rules.iter().flat_map(|rule| rule.keywords.iter().cloned());
         self.anchors = Anchors::new(keywords.chain(self.needles.iter().map(head)).collect());
         self.targets = vec![Targets::default(); self.anchors.len()];
         for (i, rule) in self.rules.iter().enumerate() {
@@ -118,9 +108,7 @@ impl Engine {
             self.targets[self.anchors.of(&head(needle))].needles.push(i);
         }
         for target in &mut self.targets {
-            target
-                .needles
-                .sort_by_key(|i| std::cmp::Reverse(self.needles[*i].bytes.len()));
+            target.needles.sort_by_key(|i| std::cmp::Reverse(self.needles[*i].bytes.len()));
         }
     }
 
@@ -162,19 +150,15 @@ impl Engine {
         };
         let base = state.pos;
         let mut first = state.first_found;
-        state
-            .ranges
-            .take_until(base, base + stop as u64, |gap, name| {
-                if !gap.is_empty() {
-                    sink(Piece::Text(
-                        &text[(gap.start - base) as usize..(gap.end - base) as usize],
-                    ));
-                }
-                if let Some(name) = name {
-                    first = first.or(Some(name));
-                    sink(Piece::Marker(&self.names[name as usize].marker));
-                }
-            });
+        state.ranges.take_until(base, base + stop as u64, |gap, name| {
+            if !gap.is_empty() {
+                sink(Piece::Text(&text[(gap.start - base) as usize..(gap.end - base) as usize]));
+            }
+            if let Some(name) = name {
+                first = first.or(Some(name));
+                sink(Piece::Marker(&self.names[name as usize].marker));
+            }
+        });
         state.first_found = first;
         state.advance(&text[..stop]);
         stop
@@ -186,21 +170,14 @@ impl Engine {
         let mut cursor = self.anchors.cursor(text);
         let mut at = 0;
         while let Some((hit, anchor)) = cursor.next(at) {
-            if state
-                .ranges
-                .first()
-                .is_some_and(|first| first.end <= hit as u64)
-            {
+            if state.ranges.first().is_some_and(|first| first.end <= hit as u64) {
                 break;
             }
             self.decide(&mut state, text, hit, anchor, true);
             at = hit + 1;
         }
         let first = state.ranges.first()?;
-        Some((
-            self.name(first.name),
-            first.start as usize..first.end as usize,
-        ))
+        Some((self.name(first.name), first.start as usize..first.end as usize))
     }
 
     /// Tries all that belongs to the anchor at `at`. False if more bytes are needed.
@@ -230,9 +207,7 @@ impl Engine {
             match self.try_rule(state, i, text, at, end) {
                 Verdict::No => {}
                 Verdict::Wait => decided = false,
-                Verdict::Secret(range) => {
-                    found.push((state.place(range, i as u32, false), Some(i)))
-                }
+                Verdict::Secret(range) => found.push((state.place(range, i as u32, false), Some(i))),
             }
         }
         if decided {
@@ -254,26 +229,16 @@ impl Engine {
             return Verdict::No;
         }
         let ahead = &text[at..];
-        if !end
-            && rule
-                .keywords
-                .iter()
-                .any(|k| k.len() > ahead.len() && k.starts_with(ahead))
-        {
+        if !end && rule.keywords.iter().any(|k| k.len() > ahead.len() && k.starts_with(ahead)) {
             return Verdict::Wait;
         }
-        let matching = rule
-            .keywords
-            .iter()
-            .filter(|k| ahead.starts_with(k))
-            .map(Vec::len);
+        let matching = rule.keywords.iter().filter(|k| ahead.starts_with(k)).map(Vec::len);
         let Some(keyword) = matching.max() else {
             return Verdict::No;
         };
         let mut buffer = Vec::new();
         let left = state.left_of(text, at, &mut buffer);
-        if (rule.boundary && !edges::is_boundary(left, &rule.charset)) || !rule.allows_before(left)
-        {
+        if (rule.boundary && !edges::is_boundary(left, &rule.charset)) || !rule.allows_before(left) {
             return Verdict::No;
         }
         let limit = text.len().min(at + rule.max_length);
@@ -285,11 +250,8 @@ impl Engine {
             return Verdict::No;
         };
         let range = at + secret.start..at + secret.end;
-        let left = if secret.start == 0 {
-            state.left_of(text, at, &mut buffer)
-        } else {
-            &text[at..range.start]
-        };
+        let left =
+            if secret.start == 0 { state.left_of(text, at, &mut buffer) } else { &text[at..range.start] };
         trim_edges(left, text, range).map_or(Verdict::No, Verdict::Secret)
     }
 }

@@ -16,18 +16,10 @@ pub(super) struct Name {
 impl Name {
     pub(super) fn new(name: &str) -> Name {
         let safe = |c: char| {
-            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
-                c
-            } else {
-                '_'
-            }
+            if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' }
         };
         let text: String = name.chars().map(safe).take(MAX_NAME).collect();
-        let text = if text.is_empty() {
-            "value".to_owned()
-        } else {
-            text
-        };
+        let text = if text.is_empty() { "value".to_owned() } else { text };
         let marker = format!("[redacted:{text}]").into_bytes();
         Name { text, marker }
     }

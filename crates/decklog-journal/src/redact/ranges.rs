@@ -97,12 +97,7 @@ mod tests {
     use super::*;
 
     fn found(start: u64, end: u64, name: u32, exact: bool) -> Found {
-        Found {
-            start,
-            end,
-            name,
-            exact,
-        }
+        Found { start, end, name, exact }
     }
 
     #[test]

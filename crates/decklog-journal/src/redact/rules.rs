@@ -95,11 +95,10 @@ struct Lazy {
 impl Rules {
     /// The rules decklog ships.
     pub fn built_in() -> Rules {
-        static BUILT_IN: LazyLock<Rules> =
-            LazyLock::new(|| match read(include_str!("rules.toml")) {
-                Ok(rules) => Rules(rules),
-                Err(error) => unreachable!("the built-in rules are tested: {error}"),
-            });
+        static BUILT_IN: LazyLock<Rules> = LazyLock::new(|| match read(include_str!("rules.toml")) {
+            Ok(rules) => Rules(rules),
+            Err(error) => unreachable!("the built-in rules are tested: {error}"),
+        });
         BUILT_IN.clone()
     }
 
@@ -111,12 +110,8 @@ impl Rules {
     pub fn parse(text: &str) -> Result<Rules, RulesError> {
         let rules = read(text)?;
         for rule in &rules {
-            for lazy in [Some(&rule.regex), rule.before.as_ref()]
-                .into_iter()
-                .flatten()
-            {
-                lazy.get()
-                    .map_err(|error| problem(&rule.id, error.to_string()))?;
+            for lazy in [Some(&rule.regex), rule.before.as_ref()].into_iter().flatten() {
+                lazy.get().map_err(|error| problem(&rule.id, error.to_string()))?;
             }
         }
         Ok(Rules(rules))
@@ -145,9 +140,7 @@ impl Rule {
     /// Whether what stands before the keyword allows a match.
     pub(super) fn allows_before(&self, left: &[u8]) -> bool {
         // A regex that does not compile, which the tests rule out, hides nothing.
-        self.before
-            .as_ref()
-            .is_none_or(|b| b.get().map_or(true, |regex| regex.is_match(left)))
+        self.before.as_ref().is_none_or(|b| b.get().map_or(true, |regex| regex.is_match(left)))
     }
 
     /// The secret in a window, which begins with the keyword.
@@ -164,50 +157,34 @@ impl Rule {
             regex.captures(window)?.get(self.group)?.range()
         };
         let secret = &window[range.clone()];
-        let allowed = self
-            .allow
-            .iter()
-            .any(|word| word.as_bytes().eq_ignore_ascii_case(secret));
-        let random = self.entropy.is_none_or(|least| {
-            secret
-                .get(..ENTROPY_BYTES)
-                .is_some_and(|head| entropy(head) >= least)
-        });
+        let allowed = self.allow.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(secret));
+        let random = self
+            .entropy
+            .is_none_or(|least| secret.get(..ENTROPY_BYTES).is_some_and(|head| entropy(head) >= least));
         (!range.is_empty() && !allowed && random).then_some(range)
     }
 }
 
 impl Lazy {
     fn new(source: String) -> Lazy {
-        Lazy {
-            source,
-            regex: OnceLock::new(),
-        }
+        Lazy { source, regex: OnceLock::new() }
     }
 
     fn get(&self) -> Result<&Regex, &regex::Error> {
-        self.regex
-            .get_or_init(|| RegexBuilder::new(&self.source).unicode(false).build())
-            .as_ref()
+        self.regex.get_or_init(|| RegexBuilder::new(&self.source).unicode(false).build()).as_ref()
     }
 }
 
 fn read(text: &str) -> Result<Vec<Arc<Rule>>, RulesError> {
     let file: File = toml::from_str(text)?;
-    file.rules
-        .into_iter()
-        .map(|entry| rule(entry).map(Arc::new))
-        .collect()
+    file.rules.into_iter().map(|entry| rule(entry).map(Arc::new)).collect()
 }
 
 fn rule(entry: Entry) -> Result<Rule, RulesError> {
     let Entry { id, .. } = &entry;
     let named = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if id.is_empty() || id.len() > super::markers::MAX_NAME || !id.chars().all(named) {
-        return Err(problem(
-            id,
-            "an id is up to 64 letters, digits, `_`, `.` and `-`",
-        ));
+        return Err(problem(id, "an id is up to 64 letters, digits, `_`, `.` and `-`"));
     }
     let Some(source) = &entry.regex else {
         return Err(problem(id, "it has no regex"));
@@ -217,36 +194,20 @@ fn rule(entry: Entry) -> Result<Rule, RulesError> {
         None => (false, source.as_str()),
     };
     if entry.keywords.is_empty() || entry.keywords.iter().any(|k| k.len() < MIN_ANCHOR) {
-        return Err(problem(
-            id,
-            "it needs keywords of three bytes or more, with which a match begins",
-        ));
+        return Err(problem(id, "it needs keywords of three bytes or more, with which a match begins"));
     }
-    if entry
-        .keywords
-        .iter()
-        .any(|k| k.contains(['[', ']', '\\', '"']))
-    {
-        return Err(problem(
-            id,
-            "a keyword must not hold brackets, quotes or backslashes",
-        ));
+    if entry.keywords.iter().any(|k| k.contains(['[', ']', '\\', '"'])) {
+        return Err(problem(id, "a keyword must not hold brackets, quotes or backslashes"));
     }
-    let charset = charset(entry.charset.as_deref().unwrap_or(DEFAULT_CHARSET))
-        .map_err(|text| problem(id, text))?;
+    let charset =
+        charset(entry.charset.as_deref().unwrap_or(DEFAULT_CHARSET)).map_err(|text| problem(id, text))?;
     let max_length = entry.max_length.unwrap_or(DEFAULT_MAX_LENGTH);
     if max_length > MAX_HELD {
         return Err(problem(id, format!("maxLength is at most {MAX_HELD}")));
     }
-    let apart = entry
-        .keywords
-        .iter()
-        .all(|k| k.bytes().any(|b| !charset[usize::from(b)]));
+    let apart = entry.keywords.iter().all(|k| k.bytes().any(|b| !charset[usize::from(b)]));
     if max_length > MAX_OVERLAPPING && !boundary && !apart && entry.before.is_none() {
-        return Err(problem(
-            id,
-            r"a maxLength above 512 needs a leading \b or `before`",
-        ));
+        return Err(problem(id, r"a maxLength above 512 needs a leading \b or `before`"));
     }
     Ok(Rule {
         id: entry.id,
@@ -297,18 +258,13 @@ fn charset(text: &str) -> Result<Box<[bool; 256]>, String> {
         i += 1;
     }
     if set[usize::from(b'[')] || set[usize::from(b']')] {
-        return Err(format!(
-            "charset {text:?} must not hold brackets: they enclose the markers"
-        ));
+        return Err(format!("charset {text:?} must not hold brackets: they enclose the markers"));
     }
     Ok(set)
 }
 
 fn problem(id: &str, problem: impl Into<String>) -> RulesError {
-    RulesError::Rule {
-        id: id.to_owned(),
-        problem: problem.into(),
-    }
+    RulesError::Rule { id: id.to_owned(), problem: problem.into() }
 }
 
 /// Shannon entropy, in bits per byte.
@@ -317,9 +273,5 @@ fn entropy(bytes: &[u8]) -> f64 {
     bytes.iter().for_each(|b| counts[usize::from(*b)] += 1);
     let total = bytes.len() as f64;
     let share = |n: u32| f64::from(n) / total;
-    -counts
-        .iter()
-        .filter(|n| **n > 0)
-        .map(|n| share(*n) * share(*n).log2())
-        .sum::<f64>()
+    -counts.iter().filter(|n| **n > 0).map(|n| share(*n) * share(*n).log2()).sum::<f64>()
 }

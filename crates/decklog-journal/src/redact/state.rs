@@ -55,22 +55,13 @@ impl State {
     }
 
     /// What the output will show to the left of `text[at]`, as far as a rule may look.
-    pub(super) fn left_of<'a>(
-        &'a self,
-        text: &'a [u8],
-        at: usize,
-        buffer: &'a mut Vec<u8>,
-    ) -> &'a [u8] {
+    pub(super) fn left_of<'a>(&'a self, text: &'a [u8], at: usize, buffer: &'a mut Vec<u8>) -> &'a [u8] {
         let here = self.pos + at as u64;
-        let from = self
-            .ranges
-            .floor(here)
-            .max(here.saturating_sub(LEFT as u64));
+        let from = self.ranges.floor(here).max(here.saturating_sub(LEFT as u64));
         if from >= self.pos {
             return &text[(from - self.pos) as usize..at];
         }
-        let kept =
-            &self.left[self.left.len() - ((self.pos - from) as usize).min(self.left.len())..];
+        let kept = &self.left[self.left.len() - ((self.pos - from) as usize).min(self.left.len())..];
         buffer.clear();
         buffer.extend_from_slice(kept);
         buffer.extend_from_slice(&text[..at]);
@@ -85,18 +76,12 @@ impl State {
             let excess = (self.left.len() + passed.len()).saturating_sub(LEFT);
             self.left.drain(..excess);
         }
-        self.left
-            .extend_from_slice(&passed[passed.len() - passed.len().min(LEFT)..]);
+        self.left.extend_from_slice(&passed[passed.len() - passed.len().min(LEFT)..]);
     }
 
     /// A range of `text` as a range of the stream.
     pub(super) fn place(&self, range: Range<usize>, name: u32, exact: bool) -> Found {
-        Found {
-            start: self.pos + range.start as u64,
-            end: self.pos + range.end as u64,
-            name,
-            exact,
-        }
+        Found { start: self.pos + range.start as u64, end: self.pos + range.end as u64, name, exact }
     }
 
     /// How far into `text` the bytes from `begin` on are in `charset`, looking no further than `limit`.
@@ -115,10 +100,7 @@ impl State {
         }
         let known = (run.1 - self.pos) as usize;
         if known < limit {
-            run.1 += text[known..limit]
-                .iter()
-                .take_while(|b| charset[usize::from(**b)])
-                .count() as u64;
+            run.1 += text[known..limit].iter().take_while(|b| charset[usize::from(**b)]).count() as u64;
         }
         ((run.1 - self.pos) as usize).min(limit)
     }

@@ -23,14 +23,8 @@ pub struct RedactStream {
 
 impl RedactStream {
     pub(super) fn new(redactor: &Redactor, strong_only: bool) -> RedactStream {
-        let work = redactor
-            .engine
-            .as_ref()
-            .map(|e| (Arc::clone(e), e.state(strong_only)));
-        RedactStream {
-            work,
-            held: Vec::new(),
-        }
+        let work = redactor.engine.as_ref().map(|e| (Arc::clone(e), e.state(strong_only)));
+        RedactStream { work, held: Vec::new() }
     }
 
     /// Takes a chunk and appends to `out` what is now known to be safe.

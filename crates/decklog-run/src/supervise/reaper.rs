@@ -88,21 +88,17 @@ fn drop_stdio() {
 /// Waits for the agent to end, passing on what decklog asks. `None`: it was killed because decklog is gone.
 fn watch(agent: Pid, control: &mut UnixStream) -> Option<ExitStatus> {
     let exited = rustix::process::pidfd_open(agent, PidfdFlags::empty()).ok();
-    let mut connected = true;
     loop {
         if let Some(status) = reap(agent) {
             return Some(status);
         }
-        let mut fds = Vec::with_capacity(2);
-        if connected {
-            fds.push(PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN));
-        }
+        let mut fds = vec![PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)];
         if let Some(exited) = &exited {
             fds.push(PollFd::new(exited, PollFlags::IN));
         }
         // Orphans that ended are collected once a second, and when the agent ends.
         let _ = poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
-        let asked = connected && !fds[0].revents().is_empty();
+        let asked = !fds[0].revents().is_empty();
         if !asked {
             continue;
         }
@@ -118,7 +114,6 @@ fn watch(agent: Pid, control: &mut UnixStream) -> Option<ExitStatus> {
                 _ => {}
             },
             Ok(_) => {
-                connected = false;
                 let _ = rustix::process::kill_process(agent, Signal::KILL);
                 end_descendants(None);
                 return None;
