@@ -59,6 +59,8 @@ pub(crate) struct TurnResult {
 const MAX_LINE: usize = 16 * 1024 * 1024;
 /// Bytes of a text agent's output that become messages.
 const MAX_TEXT: usize = 64 * 1024;
+/// Bytes of a prompt that go to an agent directly. Codex takes a million characters, the others about as much.
+const MAX_PROMPT: usize = 900_000;
 /// Bytes of stderr that are looked at for the agent's last words.
 const STDERR_TAIL: usize = 8 * 1024;
 
@@ -75,7 +77,8 @@ pub(crate) fn run_turn(
     observer: &mut dyn Observer,
 ) -> Result<TurnResult, SpawnError> {
     let mut adapter = plan.agent.adapter();
-    let launch = adapter.launch(&plan.request);
+    let request = sendable(&plan.request, adapter.is_text(), &writer.dir().join(TurnFile::Prompt.path(turn)));
+    let launch = adapter.launch(&request);
     let started = writer.clock().now();
     let mut kept = true;
 
@@ -115,7 +118,7 @@ pub(crate) fn run_turn(
         recorder.notice("no_snapshot", trouble);
     }
     let mut opening = Output::default();
-    adapter.begin(&plan.request, &mut opening);
+    adapter.begin(&request, &mut opening);
     let mut send = launch.stdin;
     send.append(&mut opening.send);
     let io = Io { send, close_stdin: !launch.keep_stdin, finished: false };
@@ -188,6 +191,20 @@ pub(crate) fn run_turn(
         kept,
         duration_secs,
     })
+}
+
+/// The request as the agent can take it: a prompt longer than agents take stands in a file it is pointed to.
+fn sendable(request: &TurnRequest, is_text: bool, prompt_file: &std::path::Path) -> TurnRequest {
+    let mut request = request.clone();
+    if !is_text && request.prompt.len() > MAX_PROMPT {
+        request.prompt = format!(
+            "Your task is too long for one message. It stands in the file {} ({} bytes). Read all of it, in parts if need be, then do what it says.",
+            prompt_file.display(),
+            request.prompt.len()
+        );
+        request.prompt_dir = prompt_file.parent().map(PathBuf::from);
+    }
+    request
 }
 
 fn keep<T>(
@@ -329,11 +346,9 @@ impl Conversation<'_, '_> {
         } else if !self.line.is_empty() || self.skipped > 0 {
             self.finish_line(&mut io);
         }
-        let failed = ended.is_some_and(|ended| ended.exit != Exit::Code(0) && ended.cause.is_none());
-        let stopped = ended.is_some_and(|ended| ended.cause.is_some_and(|cause| cause != StopCause::Finished));
         let mut out = Output::default();
-        if !stopped {
-            self.adapter.end(failed, &last_words(&self.stderr), &mut out);
+        if let Some(Ended { exit: Exit::Code(code), cause: None }) = ended {
+            self.adapter.end(*code, &last_words(&self.stderr), &mut out);
         }
         self.take(out, &mut io);
     }

@@ -33,15 +33,19 @@ pub(crate) fn changes(git: &Git, from: &Tree, to: &Tree) -> Result<Vec<Change>, 
     if from == to {
         return Ok(Vec::new());
     }
-    let args = [
-        DIFF,
-        &["-z", "--raw", "--numstat", from.as_str(), to.as_str()],
-    ]
-    .concat();
+    let listed = list(git, from, to, &["--numstat"])?;
+    Ok(listed.into_iter().map(|(change, _)| change).collect())
+}
+
+fn list(
+    git: &Git,
+    from: &Tree,
+    to: &Tree,
+    more: &[&str],
+) -> Result<Vec<(Change, Sides)>, SnapshotError> {
+    let args = [DIFF, &["-z", "--raw"], more, &[from.as_str(), to.as_str()]].concat();
     let output = git.run(&args, Stdin::none())?;
-    let parsed =
-        parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))?;
-    Ok(parsed.into_iter().map(|(change, _)| change).collect())
+    parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))
 }
 
 /// Writes the patch from `from` to `to`. With `scan`, files of which either side holds a secret
@@ -57,12 +61,16 @@ pub(crate) fn patch(
     if from == to {
         return Ok(Patch::default());
     }
+    let listed = list(git, from, to, &[])?;
     let (withheld, excluded) = match scan {
-        Some(scan) => secrets(git, objects, from, to, scan)?,
+        Some(scan) => secrets(git, objects, &listed, scan)?,
         None => (Vec::new(), Vec::new()),
     };
     let mut args: Vec<OsString> = DIFF.iter().map(OsString::from).collect();
     args.extend(["-p", "--binary", "--src-prefix=a/", "--dst-prefix=b/"].map(OsString::from));
+    if moves_a_link_below_itself(&listed) {
+        args.push(OsString::from("--no-renames"));
+    }
     args.extend([from.as_str(), to.as_str(), "--"].map(OsString::from));
     if !excluded.is_empty() {
         args.push(OsString::from(":(top)"));
@@ -91,20 +99,32 @@ pub(crate) fn patch(
     Ok(Patch { bytes, withheld })
 }
 
+/// Whether a symbolic link has moved and a directory taken its place. `git apply` then takes what
+/// is in the directory to lie beyond the link, unless the patch deletes the link outright.
+fn moves_a_link_below_itself(listed: &[(Change, Sides)]) -> bool {
+    let links = listed
+        .iter()
+        .filter(|(change, _)| change.old_mode == 0o120_000);
+    links
+        .filter_map(|(change, _)| change.old_path.as_ref())
+        .any(|link| {
+            let below = |path: &[u8]| {
+                path.strip_prefix(&link[..])
+                    .is_some_and(|rest| rest.starts_with(b"/"))
+            };
+            listed.iter().any(|(change, _)| below(&change.path))
+        })
+}
+
 /// The changed files that hold a secret on either side, and all paths to leave out for them.
 fn secrets(
     git: &Git,
     objects: &Path,
-    from: &Tree,
-    to: &Tree,
+    listed: &[(Change, Sides)],
     scan: &mut dyn FileScanner,
 ) -> Result<(Vec<Withheld>, Vec<Vec<u8>>), SnapshotError> {
-    let args = [DIFF, &["-z", "--raw", from.as_str(), to.as_str()]].concat();
-    let output = git.run(&args, Stdin::none())?;
-    let parsed =
-        parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))?;
     let mut sides: Vec<(&Change, &str, &Path)> = Vec::new();
-    for (change, Sides { old, new }) in &parsed {
+    for (change, Sides { old, new }) in listed {
         let old_path = change.old_path.as_ref().unwrap_or(&change.path);
         for (id, path, mode) in [
             (old, old_path, change.old_mode),

@@ -17,13 +17,15 @@ use aho_corasick::{AhoCorasick, Input, Span};
 pub(super) const MIN_ANCHOR: usize = 3;
 /// More patterns than this in one packed search cost more than a second pass.
 const PER_GROUP: usize = 88;
+/// How far behind a hit the other groups look on.
+const BEYOND: usize = 4096;
 /// Not more groups than this, half of them for short anchors; past that they grow, and turn into
 /// automata.
 const MAX_GROUPS: usize = 8;
 /// Buckets of the widest packed search; patterns are dealt to them in turn.
 const BUCKETS: usize = 16;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Anchors {
     /// Sorted and prefix-free.
     texts: Vec<Vec<u8>>,
@@ -33,26 +35,29 @@ pub(super) struct Anchors {
     longest: usize,
 }
 
-#[derive(Debug)]
 struct Group {
     search: Search,
     /// Pattern of the search → anchor.
     ids: Vec<usize>,
 }
 
-#[derive(Debug)]
 enum Search {
     Packed(Box<Searcher>),
     Automaton(Box<AhoCorasick>),
 }
 
 /// A walk over the anchors in one text.
-#[derive(Debug)]
 pub(super) struct Cursor<'a> {
     anchors: &'a Anchors,
     text: &'a [u8],
-    /// For each group its next hit, `usize::MAX` if there is none.
-    next: [Option<(usize, usize)>; MAX_GROUPS],
+    /// For each group where it was found next, or up to where it was not.
+    next: [Next; MAX_GROUPS],
+}
+
+#[derive(Clone, Copy)]
+enum Next {
+    Hit(usize, usize),
+    ClearUntil(usize),
 }
 
 impl Anchors {
@@ -90,7 +95,7 @@ impl Anchors {
     }
 
     pub(super) fn cursor<'a>(&'a self, text: &'a [u8]) -> Cursor<'a> {
-        Cursor { anchors: self, text, next: array::from_fn(|_| None) }
+        Cursor { anchors: self, text, next: [Next::ClearUntil(0); MAX_GROUPS] }
     }
 
     /// How many bytes at the end of `text` could be the beginning of an anchor.
@@ -131,10 +136,10 @@ impl Group {
         Group { search, ids }
     }
 
-    fn find(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+    fn find(&self, text: &[u8], span: Span) -> Option<(usize, usize)> {
         let found = match &self.search {
-            Search::Packed(s) => s.find_in(text, Span { start: from, end: text.len() }),
-            Search::Automaton(a) => a.find(Input::new(text).range(from..)),
+            Search::Packed(s) => s.find_in(text, span),
+            Search::Automaton(a) => a.find(Input::new(text).range(span.range())),
         };
         found.map(|m| (m.start(), self.ids[m.pattern().as_usize()]))
     }
@@ -145,16 +150,27 @@ impl Cursor<'_> {
     pub(super) fn next(&mut self, from: usize) -> Option<(usize, usize)> {
         let mut best: Option<(usize, usize)> = None;
         for (group, next) in self.anchors.groups.iter().zip(&mut self.next) {
-            let hit = match *next {
-                Some(hit) if hit.0 >= from => hit,
-                _ => {
-                    let hit = group.find(self.text, from).unwrap_or((usize::MAX, 0));
-                    *next = Some(hit);
-                    hit
-                }
+            let clear = match *next {
+                Next::Hit(..) => from,
+                Next::ClearUntil(until) => until.max(from),
             };
-            if hit.0 != usize::MAX && best.is_none_or(|b| hit.0 < b.0) {
-                best = Some(hit);
+            if !matches!(*next, Next::Hit(at, _) if at >= from) {
+                // Where another group has a hit already, there is no need to look far beyond it.
+                let enough = best.map_or(usize::MAX, |(at, _)| at);
+                if clear >= enough {
+                    continue;
+                }
+                let end = self.text.len().min(enough.saturating_add(BEYOND));
+                *next = match group.find(self.text, Span { start: clear, end }) {
+                    Some((at, id)) => Next::Hit(at, id),
+                    None if end == self.text.len() => Next::ClearUntil(usize::MAX),
+                    None => Next::ClearUntil((end + 1).saturating_sub(self.anchors.longest)),
+                };
+            }
+            if let Next::Hit(at, id) = *next
+                && best.is_none_or(|(first, _)| at < first)
+            {
+                best = Some((at, id));
             }
         }
         best

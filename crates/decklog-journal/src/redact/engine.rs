@@ -16,7 +16,7 @@ use super::{edges, encodings};
 /// The longest beginning of a value that serves as its anchor.
 const VALUE_ANCHOR: usize = 16;
 
-#[derive(Debug)]
+/// Holds secrets, and so has no `Debug`.
 pub(super) struct Engine {
     rules: Vec<Arc<Rule>>,
     /// The names of the rules, then of the values.
@@ -27,13 +27,12 @@ pub(super) struct Engine {
     targets: Vec<Targets>,
 }
 
-#[derive(Debug)]
 struct Needle {
     bytes: Vec<u8>,
     name: u32,
 }
 
-#[derive(Debug, Default, Clone)]
+#[derive(Default, Clone)]
 struct Targets {
     /// Longest first.
     needles: Vec<usize>,

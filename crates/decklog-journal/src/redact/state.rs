@@ -11,7 +11,7 @@ use super::ranges::{Found, Ranges};
 /// How many bytes before an anchor a rule can look at.
 const LEFT: usize = 64;
 
-#[derive(Debug)]
+/// May hold a piece of a secret, and so has no `Debug`.
 pub(super) struct State {
     /// All before this position is passed on.
     pub(super) pos: u64,

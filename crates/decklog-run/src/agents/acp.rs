@@ -4,7 +4,7 @@
 //! files nor terminals, so the agent uses its own. Messages are read leniently, as the JSON they are: agents in
 //! use disagree on details, and what is not understood must be kept rather than refused.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 
 use decklog_journal::event::{PlanEntry, Tokens};
@@ -20,7 +20,7 @@ use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
 mod ours {
     pub(super) const INITIALIZE: u64 = 0;
     pub(super) const SESSION: u64 = 1;
-    pub(super) const MODEL: u64 = 2;
+    pub(super) const SETTING: u64 = 2;
     pub(super) const PROMPT: u64 = 3;
 }
 
@@ -30,6 +30,8 @@ pub(super) struct Acp {
     command: Vec<OsString>,
     request: Option<TurnRequest>,
     session: Option<String>,
+    /// What is still to be set before the prompt goes out.
+    settings: VecDeque<Setting>,
     /// Calls seen, with what was last known of each.
     calls: HashMap<String, Call>,
     ended: HashSet<String>,
@@ -38,10 +40,22 @@ pub(super) struct Acp {
     over: bool,
 }
 
-#[derive(Debug, Clone)]
+/// A request that sets something of the session. What is wanted and cannot be had ends the turn.
+#[derive(Debug)]
+struct Setting {
+    what: String,
+    method: &'static str,
+    params: Value,
+}
+
+/// What is known of a call: agents tell it bit by bit, and repeat themselves.
+#[derive(Debug, Clone, PartialEq)]
 struct Call {
     name: String,
     kind: ToolKind,
+    title: Option<String>,
+    input: Value,
+    status: ToolStatus,
 }
 
 impl Acp {
@@ -50,6 +64,7 @@ impl Acp {
             command,
             request: None,
             session: None,
+            settings: VecDeque::new(),
             calls: HashMap::new(),
             ended: HashSet::new(),
             cost: None,
@@ -88,34 +103,71 @@ impl Acp {
                 self.session = some_text(result, "sessionId").or(loaded);
                 out.events.extend(self.session.clone().map(AgentEvent::Session));
                 out.events.extend(some_text(&result["models"], "currentModelId").map(AgentEvent::Model));
-                match self.request.as_ref().and_then(|request| request.model.clone()) {
-                    Some(model) => {
-                        let params = json!({ "sessionId": self.session, "modelId": model });
-                        send(out, ours::MODEL, "session/set_model", params);
-                    }
-                    None => self.prompt(out),
-                }
+                out.events.extend(option(result, "model").and_then(|option| some_text(option, "currentValue")).map(AgentEvent::Model));
+                self.plan_settings(result, out);
+                self.set_next(out);
             }
-            ours::MODEL => {
-                out.events.extend(self.request.as_ref().and_then(|request| request.model.clone()).map(AgentEvent::Model));
-                self.prompt(out);
+            ours::SETTING => {
+                self.settings.pop_front();
+                self.set_next(out);
             }
             ours::PROMPT => self.prompt_over(result, out),
             _ => {}
         }
     }
 
+    /// Model and mode, as the agent offers them: as options, or in the older way.
+    fn plan_settings(&mut self, offered: &Value, out: &mut Output) {
+        let Some(request) = self.request.clone() else { return };
+        let session = self.session.clone();
+        let set = |id: &Value, value: &str| json!({ "sessionId": session, "configId": id, "value": value });
+        if let Some(model) = &request.model {
+            let what = format!("the model {model:?}");
+            let (method, params) = match option(offered, "model") {
+                Some(option) => ("session/set_config_option", set(&option["id"], model)),
+                None => ("session/set_model", json!({ "sessionId": session, "modelId": model })),
+            };
+            out.push(AgentEvent::Model(model.clone()));
+            self.settings.push_back(Setting { what, method, params });
+        }
+        let wanted: &[&str] = match request.permissions {
+            Permissions::ReadOnly => &["read-only", "plan"],
+            // The agent asks, and is answered.
+            Permissions::Edit => return,
+            Permissions::Full => &["agent-full-access", "yolo"],
+        };
+        let modes = list(&offered["modes"], "availableModes");
+        let choices = option(offered, "mode").map_or(&[][..], |option| list(option, "options"));
+        let mode = wanted.iter().find(|mode| modes.iter().any(|known| known["id"] == **mode));
+        let choice = wanted.iter().find(|mode| choices.iter().any(|known| known["value"] == **mode));
+        if let Some(mode) = mode {
+            let params = json!({ "sessionId": session, "modeId": mode });
+            self.settings.push_back(Setting { what: format!("the mode {mode:?}"), method: "session/set_mode", params });
+        } else if let (Some(mode), Some(option)) = (choice, option(offered, "mode")) {
+            let params = set(&option["id"], mode);
+            self.settings.push_back(Setting { what: format!("the mode {mode:?}"), method: "session/set_config_option", params });
+        } else if request.permissions == Permissions::ReadOnly {
+            out.notice("no_read_only_mode", "the agent has no read-only mode: what it asks for is refused, what it does unasked is not");
+        }
+    }
+
+    fn set_next(&mut self, out: &mut Output) {
+        match self.settings.front() {
+            Some(setting) => send(out, ours::SETTING, setting.method, setting.params.clone()),
+            None => self.prompt(out),
+        }
+    }
+
     fn prompt_over(&mut self, result: &Value, out: &mut Output) {
         let tokens = match result.get("usage").filter(|usage| usage.is_object()) {
             Some(usage) => {
-                let cached = count(usage, "cachedReadTokens");
+                let cached_input = count(usage, "cachedReadTokens");
                 let reasoning = count(usage, "thoughtTokens");
-                Tokens {
-                    input: count(usage, "inputTokens") + cached + count(usage, "cachedWriteTokens"),
-                    cached_input: cached,
-                    output: count(usage, "outputTokens") + reasoning,
-                    reasoning,
-                }
+                let input = count(usage, "inputTokens") + cached_input + count(usage, "cachedWriteTokens");
+                let output = count(usage, "outputTokens");
+                // Agents differ in whether thoughts are part of the output: their own total tells.
+                let apart = count(usage, "totalTokens") >= input + output + reasoning;
+                Tokens { input, cached_input, output: if apart { output + reasoning } else { output }, reasoning }
             }
             None => {
                 let quota = &result["_meta"]["quota"]["token_count"];
@@ -141,9 +193,8 @@ impl Acp {
     }
 
     fn error(&mut self, id: u64, error: &Value, out: &mut Output) {
-        if id == ours::MODEL {
-            let model = self.request.as_ref().and_then(|request| request.model.clone()).unwrap_or_default();
-            out.push(AgentEvent::Failed(format!("the agent does not take the model {model:?}: {}", text(error, "message"))));
+        if let (ours::SETTING, Some(setting)) = (id, self.settings.pop_front()) {
+            out.push(AgentEvent::Failed(format!("the agent does not take {}: {}", setting.what, text(error, "message"))));
             return self.over(out);
         }
         let mut message = text(error, "message").to_owned();
@@ -155,6 +206,7 @@ impl Acp {
         let limited = text(data, "errorKind") == "rate_limit"
             || error["code"] == 429
             || data["httpStatusCode"] == 429
+            || data["codexErrorInfo"] == "usageLimitExceeded"
             || self.limit_signal
             || says_limited(&message);
         if limited {
@@ -208,21 +260,23 @@ impl Acp {
             .or_else(|| known.as_ref().map(|call| call.name.clone()))
             .unwrap_or_else(|| kind.as_str().to_owned());
         let status = text(update, "status");
-        let input = update["rawInput"].clone();
-        let has_input = input.as_object().is_some_and(|input| !input.is_empty());
-        let call = Call { name: name.clone(), kind };
-        let news = known.is_none() || has_input || update.get("title").is_some_and(Value::is_string);
-        self.calls.insert(id.clone(), call);
+        let raw_input = &update["rawInput"];
+        let input = match &known {
+            _ if raw_input.as_object().is_some_and(|input| !input.is_empty()) => raw_input.clone(),
+            Some(call) => call.input.clone(),
+            None => Value::Null,
+        };
+        let known_title = known.as_ref().and_then(|call| call.title.clone());
+        let title = some_text(update, "title").or(known_title).or_else(|| tool_title(&input));
         let over = matches!(status, "completed" | "failed");
+        let status_now = if status == "pending" { ToolStatus::Pending } else { ToolStatus::InProgress };
+        let call = Call { name, kind, title, input, status: status_now };
+        // A change of status alone is told by the result.
+        let news = known.as_ref().is_none_or(|known| Call { status: known.status, ..call.clone() } != *known);
+        self.calls.insert(id.clone(), call.clone());
         if news && !self.ended.contains(&id) {
-            out.push(AgentEvent::ToolCall {
-                id: id.clone(),
-                name,
-                kind,
-                title: some_text(update, "title").or_else(|| tool_title(&input)),
-                input: if has_input { input } else { Value::Null },
-                status: if status == "pending" { ToolStatus::Pending } else { ToolStatus::InProgress },
-            });
+            let Call { name, kind, title, input, status } = call;
+            out.push(AgentEvent::ToolCall { id: id.clone(), name, kind, title, input, status });
         }
         if over && self.ended.insert(id.clone()) {
             let raw = &update["rawOutput"];
@@ -245,6 +299,8 @@ impl Acp {
             return reply(out, id, "error", &error);
         }
         let call = &params["toolCall"];
+        // Some agents tell of a call only by asking for it.
+        self.tool(call, out);
         let known = self.calls.get(text(call, "toolCallId")).map(|call| call.kind);
         let kind = some_text(call, "kind")
             .and_then(|kind| serde_json::from_value(Value::String(kind)).ok())
@@ -266,6 +322,11 @@ impl Acp {
         }
         reply(out, id, "result", &json!({ "outcome": outcome }));
     }
+}
+
+/// The option of a new session whose category is `category`.
+fn option<'a>(offered: &'a Value, category: &str) -> Option<&'a Value> {
+    list(offered, "configOptions").iter().find(|option| text(option, "category") == category || option["id"] == category)
 }
 
 /// Whether an agent that asks may go on. It asks for what its own rules do not allow by themselves.
@@ -347,7 +408,7 @@ impl Adapter for Acp {
         true
     }
 
-    fn end(&mut self, _failed: bool, stderr: &str, out: &mut Output) {
+    fn end(&mut self, _: i32, stderr: &str, out: &mut Output) {
         if !self.over {
             let words = if stderr.is_empty() { "the agent ended before it had answered" } else { stderr };
             out.push(AgentEvent::Failed(words.to_owned()));

@@ -51,6 +51,9 @@ impl Claude {
                 let of = count(line, "max_retries");
                 out.notice("api_retry", format!("the provider answered {status}: try {attempt} of {of}"));
             }
+            "permission_denied" => {
+                self.refuse(text(line, "tool_use_id"), &format!("{}: {}", text(line, "tool_name"), text(line, "message")), out);
+            }
             "compact_boundary" => out.notice("compacted", "the conversation so far was summarised"),
             // Progress for people at a terminal.
             "status" | "task_progress" | "task_started" | "task_notification" | "task_updated" | "thinking_tokens" => {}
@@ -102,12 +105,8 @@ impl Claude {
         self.result_seen = true;
         self.usage(line, out);
         for denial in list(line, "permission_denials") {
-            let id = text(denial, "tool_use_id").to_owned();
-            if !self.refused.contains(&id) {
-                let title = tool_title(&denial["tool_input"]).unwrap_or_default();
-                out.notice("permission_refused", format!("{} {title}", text(denial, "tool_name")));
-                self.refused.push(id);
-            }
+            let title = tool_title(&denial["tool_input"]).unwrap_or_default();
+            self.refuse(text(denial, "tool_use_id"), &format!("{} {title}", text(denial, "tool_name")), out);
         }
         let failed = line.get("is_error").and_then(Value::as_bool).unwrap_or(false);
         let words = some_text(line, "result").unwrap_or_else(|| {
@@ -123,9 +122,19 @@ impl Claude {
         }
     }
 
+    /// Says once that a call was refused: the stream may tell it when it happens and again at the end.
+    fn refuse(&mut self, call: &str, what: &str, out: &mut Output) {
+        if !self.refused.iter().any(|known| known == call) {
+            out.notice("permission_refused", what);
+            self.refused.push(call.to_owned());
+        }
+    }
+
     /// The bill: by model where the agent tells, for then its side calls and subagents are in it.
     fn usage(&mut self, line: &Value, out: &mut Output) {
-        let by_model = line.get("modelUsage").and_then(Value::as_object).filter(|models| !models.is_empty());
+        // `modelUsage` goes back to the conversation's beginning when it is resumed; `usage` leaves out side calls.
+        let of_models = |key: &str| line.get(key).and_then(Value::as_object).filter(|models| !models.is_empty());
+        let by_model = of_models("model_usage_since_last_result").or_else(|| of_models("modelUsage"));
         if let Some(models) = by_model {
             for (model, usage) in models {
                 let cached = count(usage, "cacheReadInputTokens");
@@ -133,7 +142,7 @@ impl Claude {
                     input: count(usage, "inputTokens") + cached + count(usage, "cacheCreationInputTokens"),
                     cached_input: cached,
                     output: count(usage, "outputTokens"),
-                    reasoning: 0,
+                    reasoning: count(usage, "thinkingTokens"),
                 };
                 let cost_usd = usage.get("costUSD").and_then(Value::as_f64);
                 if !tokens.is_zero() || cost_usd.is_some_and(|cost| cost > 0.0) {
@@ -156,7 +165,7 @@ impl Adapter for Claude {
         command.extend(["-p", "--output-format", "stream-json", "--verbose"].map(OsString::from));
         let mut env = Vec::new();
         let flags: &[&str] = match request.permissions {
-            Permissions::ReadOnly => &["--permission-mode", "default", "--disallowedTools", "Edit,Write,NotebookEdit"],
+            Permissions::ReadOnly => &["--permission-mode", "plan"],
             Permissions::Edit => &["--permission-mode", "acceptEdits"],
             Permissions::Full => &["--dangerously-skip-permissions"],
         };
@@ -164,6 +173,9 @@ impl Adapter for Claude {
         if request.permissions == Permissions::Full && request.as_root {
             // Without it the flag is refused to root.
             env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
+        }
+        if let Some(dir) = &request.prompt_dir {
+            command.extend([OsString::from("--add-dir"), dir.into()]);
         }
         for (flag, value) in [("--model", &request.model), ("--resume", &request.resume)] {
             if let Some(value) = value {
@@ -189,7 +201,7 @@ impl Adapter for Claude {
         }
     }
 
-    fn end(&mut self, _failed: bool, stderr: &str, out: &mut Output) {
+    fn end(&mut self, _: i32, stderr: &str, out: &mut Output) {
         if !self.result_seen {
             for (_, (tokens, model)) in self.usage_by_message.drain() {
                 if !tokens.is_zero() {

@@ -1,7 +1,8 @@
 //! Codex, headless: `codex exec --json -`, prompt on stdin.
 //!
 //! Seen with version 0.169. An `item` of type `error` can be a harmless warning; only `turn.failed`, or the
-//! exit code, is a failure.
+//! exit code, is a failure. The usage of `turn.completed` goes back to the thread's beginning: whoever resumes a
+//! thread has to take off what was counted before.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -103,9 +104,6 @@ impl Adapter for Codex {
     fn launch(&self, request: &TurnRequest) -> Launch {
         let mut command = self.command.clone();
         command.push("exec".into());
-        if let Some(session) = &request.resume {
-            command.extend(["resume", session].map(OsString::from));
-        }
         command.extend(["--json", "--skip-git-repo-check", "--sandbox"].map(OsString::from));
         command.push(match request.permissions {
             Permissions::ReadOnly => "read-only".into(),
@@ -114,6 +112,10 @@ impl Adapter for Codex {
         });
         if let Some(model) = &request.model {
             command.extend(["--model", model].map(OsString::from));
+        }
+        // `resume` takes fewer flags than `exec`: it stands behind them.
+        if let Some(session) = &request.resume {
+            command.extend(["resume", session].map(OsString::from));
         }
         command.push("-".into());
         Launch { command, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
@@ -153,8 +155,12 @@ impl Adapter for Codex {
         }
     }
 
-    fn end(&mut self, failed: bool, stderr: &str, out: &mut Output) {
-        if failed && !self.turn_seen && !stderr.is_empty() {
+    fn end(&mut self, exit_code: i32, stderr: &str, out: &mut Output) {
+        // What its sandbox refused is told on stderr alone.
+        for line in stderr.lines().filter(|line| line.contains("rejected by user approval settings")) {
+            out.notice("permission_refused", line);
+        }
+        if exit_code != 0 && !self.turn_seen && !stderr.is_empty() {
             out.push(AgentEvent::Failed(stderr.to_owned()));
         }
     }

@@ -13,28 +13,20 @@ use super::common::{content_text, count, some_text, text, tool_kind, tool_title}
 use super::limits::{reset_time, says_limited};
 use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
 
+/// It exits with the provider's status, of which the system keeps the low eight bits: 429.
+const LIMITED: i32 = 429 & 0xff;
+
 /// Drives `gemini`.
 #[derive(Debug)]
 pub(super) struct Gemini {
     command: Vec<OsString>,
-    failed: bool,
+    /// Its verdict, kept until the exit code is known.
+    failed: Option<String>,
 }
 
 impl Gemini {
     pub(super) fn new(command: Vec<OsString>) -> Self {
-        Self { command, failed: false }
-    }
-
-    fn fail(&mut self, message: &str, out: &mut Output) {
-        if self.failed {
-            return;
-        }
-        self.failed = true;
-        if says_limited(message) {
-            let resets_at = reset_time(message, &Zoned::now());
-            out.push(AgentEvent::RateLimited { message: message.to_owned(), resets_at });
-        }
-        out.push(AgentEvent::Failed(message.to_owned()));
+        Self { command, failed: None }
     }
 
     fn result(&mut self, line: &Value, out: &mut Output) {
@@ -60,7 +52,7 @@ impl Gemini {
         }
         if text(line, "status") == "error" {
             let message = some_text(&line["error"], "message").unwrap_or_else(|| "the agent gave up".into());
-            self.fail(&message, out);
+            self.failed = Some(message);
         }
     }
 }
@@ -70,10 +62,13 @@ impl Adapter for Gemini {
         let mut command = self.command.clone();
         command.extend(["--output-format", "stream-json", "--approval-mode"].map(OsString::from));
         command.push(match request.permissions {
-            Permissions::ReadOnly => "default".into(),
+            Permissions::ReadOnly => "plan".into(),
             Permissions::Edit => "auto_edit".into(),
             Permissions::Full => "yolo".into(),
         });
+        if let Some(dir) = &request.prompt_dir {
+            command.extend([OsString::from("--include-directories"), dir.into()]);
+        }
         for (flag, value) in [("--model", &request.model), ("--resume", &request.resume)] {
             if let Some(value) = value {
                 command.extend([OsString::from(flag), OsString::from(value)]);
@@ -108,7 +103,7 @@ impl Adapter for Gemini {
             "tool_result" => {
                 let failed = text(&line, "status") != "success";
                 let output = some_text(&line, "output").unwrap_or_else(|| content_text(&line["error"]["message"]));
-                if failed && text(&line["error"], "type").contains("denied") {
+                if matches!(text(&line["error"], "type"), "policy_violation" | "tool_not_registered") {
                     out.notice("permission_refused", output.clone());
                 }
                 out.push(AgentEvent::ToolResult {
@@ -125,9 +120,16 @@ impl Adapter for Gemini {
         }
     }
 
-    fn end(&mut self, failed: bool, stderr: &str, out: &mut Output) {
-        if failed && !stderr.is_empty() {
-            self.fail(stderr, out);
+    fn end(&mut self, exit_code: i32, stderr: &str, out: &mut Output) {
+        let message = match self.failed.take() {
+            Some(message) => message,
+            None if exit_code != 0 && !stderr.is_empty() => stderr.to_owned(),
+            None => return,
+        };
+        if exit_code == LIMITED || stderr.contains("status: 429") || says_limited(&message) {
+            let resets_at = reset_time(&message, &Zoned::now());
+            out.push(AgentEvent::RateLimited { message: message.clone(), resets_at });
         }
+        out.push(AgentEvent::Failed(message));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// Whether the words of a *failed* turn say that the provider refuses for now.
 pub(super) fn says_limited(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
-    ["usage limit", "rate limit", "rate_limit", "ratelimit", "429", "quota exceeded", "resource_exhausted",
+    ["usage limit", "rate limit", "rate_limit", "ratelimit", "429", "quota exceeded", "exhausted your", "resource_exhausted",
         "exceeded your current quota", "too many requests"]
         .iter()
         .any(|sign| error.contains(sign))
@@ -63,7 +63,7 @@ fn span(rest: &str, now: &Zoned) -> Option<Timestamp> {
     let spaced: String = rest
         .chars()
         .zip(rest.chars().skip(1).chain([' ']))
-        .flat_map(|(c, next)| [Some(c), (c.is_ascii_digit() && next.is_alphabetic()).then_some(' ')])
+        .flat_map(|(c, next)| [Some(c), (c.is_ascii_digit() && next.is_alphabetic() || c.is_alphabetic() && next.is_ascii_digit()).then_some(' ')])
         .flatten()
         .collect();
     for word in spaced.split(|c: char| c.is_whitespace() || c == ',') {

@@ -29,8 +29,10 @@ pub use registry::{AgentDefinition, BUILT_IN, Protocol, known_agents};
 /// What an agent is asked in one turn.
 #[derive(Debug, Clone)]
 pub struct TurnRequest {
-    /// The prompt, whole.
+    /// The prompt: whole, or, when it is longer than agents take, a word on where it stands.
     pub prompt: String,
+    /// The directory of the file that `prompt` then names; the agent must be let in there.
+    pub prompt_dir: Option<PathBuf>,
     /// The model wanted, in the agent's own spelling.
     pub model: Option<String>,
     /// What it may do.
@@ -178,8 +180,8 @@ pub trait Adapter {
         false
     }
 
-    /// Stdout has ended. `failed`: the process exited with something else than 0. `stderr`: its last words there.
-    fn end(&mut self, failed: bool, stderr: &str, out: &mut Output) {
-        let _ = (failed, stderr, out);
+    /// The process has ended by itself with `exit_code`. `stderr`: its last words there.
+    fn end(&mut self, exit_code: i32, stderr: &str, out: &mut Output) {
+        let _ = (exit_code, stderr, out);
     }
 }

@@ -36,13 +36,14 @@ impl Adapter for Opencode {
                 command.extend([OsString::from(flag), OsString::from(value)]);
             }
         }
-        let rules = match request.permissions {
-            Permissions::ReadOnly => r#"{"edit":"deny","bash":"deny"}"#,
-            Permissions::Edit => r#"{"edit":"allow","external_directory":"deny"}"#,
-            Permissions::Full => r#"{"edit":"allow","bash":"allow","external_directory":"allow"}"#,
+        // It needs no leave to edit or to run commands; its plan agent has none.
+        let flags: &[&str] = match request.permissions {
+            Permissions::ReadOnly => &["--agent", "plan"],
+            Permissions::Edit => &[],
+            Permissions::Full => &["--auto"],
         };
-        let env = vec![("OPENCODE_PERMISSION".to_owned(), rules.to_owned())];
-        Launch { command, env, stdin: request.prompt.clone().into_bytes(), keep_stdin: false }
+        command.extend(flags.iter().map(OsString::from));
+        Launch { command, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
@@ -83,8 +84,8 @@ impl Adapter for Opencode {
         }
     }
 
-    fn end(&mut self, failed: bool, stderr: &str, out: &mut Output) {
-        if failed && !self.failed && !stderr.is_empty() {
+    fn end(&mut self, exit_code: i32, stderr: &str, out: &mut Output) {
+        if exit_code != 0 && !self.failed && !stderr.is_empty() {
             out.push(AgentEvent::Failed(stderr.to_owned()));
         }
     }
@@ -116,7 +117,8 @@ fn tool_use(part: &Value, out: &mut Output) {
     let exit_code = state["metadata"]["exit"].as_i64().and_then(|code| i32::try_from(code).ok());
     let failed = text(state, "status") == "error" || exit_code.is_some_and(|code| code != 0);
     let output = some_text(state, "output").or_else(|| some_text(state, "error")).unwrap_or_default();
-    if failed && output.contains("rejected permission") || output.contains("prevents you from using this") {
+    let refused = ["rejected permission", "specified a rule which prevents"].iter().any(|words| output.contains(words));
+    if text(state, "status") == "error" && refused {
         out.notice("permission_refused", format!("{name}: {output}"));
     }
     let (start, end) = (state["time"]["start"].as_f64(), state["time"]["end"].as_f64());

@@ -175,6 +175,7 @@ pub fn run(
         role: Role::Solo,
         request: TurnRequest {
             prompt: plan.prompt.clone(),
+            prompt_dir: None,
             model: plan.model.clone(),
             permissions: plan.permissions,
             working_dir: plan.working_dir.clone(),

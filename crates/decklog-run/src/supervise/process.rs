@@ -78,6 +78,8 @@ impl Supervised {
             .env_clear()
             .envs(spec.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&spec.working_dir)
+            // Some programs believe it rather than the system.
+            .env("PWD", &spec.working_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -194,6 +194,16 @@ fn cases() -> Vec<Case> {
             &["D d +0 -1", "A d/a +5 -0"],
         ),
         case(
+            "link moves below itself",
+            vec![Link(b"d/e", b"x"), Write(b"a", text(20))],
+            vec![
+                Rename(b"d/e", b"l"),
+                Rename(b"l", b"d/e/f"),
+                Rename(b"a", b"b"),
+            ],
+            &["R b <- a +0 -0", "R d/e/f <- d/e +0 -0"],
+        ),
+        case(
             "file becomes directory",
             vec![Write(b"a", text(5))],
             vec![Write(b"a/b/c", other(9))],

@@ -1,0 +1,202 @@
+//! Every captured stream through its adapter: what the real agents printed, told as events.
+//!
+//! `streams/<agent>/<scenario>.jsonl` is stdout, `<scenario>.txt` holds exit code and stderr.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use decklog_journal::event::Tokens;
+use decklog_journal::words::Permissions;
+use decklog_run::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest, known_agents};
+
+fn streams() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams")
+}
+
+fn agent(name: &str) -> AgentDefinition {
+    known_agents().into_iter().find(|agent| agent.name == name).expect("a known agent")
+}
+
+fn request(permissions: Permissions) -> TurnRequest {
+    TurnRequest {
+        prompt: "Write hello".into(),
+        prompt_dir: None,
+        model: None,
+        permissions,
+        working_dir: "/work-dir".into(),
+        resume: None,
+        as_root: false,
+    }
+}
+
+fn feed(adapter: &mut dyn Adapter, stream: &[u8]) -> Output {
+    let mut all = Output::default();
+    for line in stream.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let mut out = Output::default();
+        adapter.line(line, &mut out);
+        all.events.append(&mut out.events);
+        all.send.append(&mut out.send);
+        all.finished |= out.finished;
+    }
+    all
+}
+
+fn cut(text: &str) -> String {
+    let line = text.replace('\n', "⏎");
+    if line.chars().count() > 110 { line.chars().take(110).chain(['…']).collect() } else { line }
+}
+
+/// Events as lines; tokens and cost are added up.
+fn tell(events: &[AgentEvent]) -> String {
+    let mut text = String::new();
+    let (mut tokens, mut cost) = (Tokens::default(), 0.0);
+    for event in events {
+        let line = match event {
+            AgentEvent::Session(_) => "session".into(),
+            AgentEvent::ToolCall { name, kind, title, input, status, .. } => {
+                format!("call {name} {kind:?} {status} {:?} {}", title.as_deref().unwrap_or_default(), cut(&input.to_string()))
+            }
+            AgentEvent::ToolResult { status, output, exit_code, .. } => format!("result {status} {exit_code:?} {}", cut(output)),
+            AgentEvent::Usage { tokens: more, cost_usd, .. } => {
+                tokens += *more;
+                cost += cost_usd.unwrap_or(0.0);
+                continue;
+            }
+            AgentEvent::Notice { code, text } => format!("notice {code} {}", cut(text)),
+            other => cut(&format!("{other:?}")),
+        };
+        let _ = writeln!(text, "{line}");
+    }
+    let _ = writeln!(text, "tokens {} ({} cached) in, {} ({} reasoning) out, ${cost:.5}", tokens.input, tokens.cached_input, tokens.output, tokens.reasoning);
+    text
+}
+
+fn exit_and_stderr(description: &str) -> (i32, String) {
+    let exit = description.lines().find_map(|line| line.strip_prefix("exit: ")).and_then(|code| code.trim().parse().ok());
+    let stderr = description.split_once("stderr:\n").map(|(_, stderr)| stderr.to_owned());
+    (exit.unwrap_or(0), stderr.unwrap_or_default())
+}
+
+fn headless(name: &str) {
+    let dir = streams().join(name);
+    let mut scenarios: Vec<PathBuf> = std::fs::read_dir(&dir)
+        .expect("streams")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    scenarios.sort();
+    assert!(scenarios.len() >= 8, "streams of {name} are missing");
+    let mut told = String::new();
+    for path in scenarios {
+        let mut adapter = agent(name).adapter();
+        let mut out = feed(adapter.as_mut(), &std::fs::read(&path).expect("a stream"));
+        let (exit, stderr) = exit_and_stderr(&std::fs::read_to_string(path.with_extension("txt")).expect("a description"));
+        adapter.end(exit, &stderr, &mut out);
+        let scenario = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let limited = out.events.iter().any(|event| matches!(event, AgentEvent::RateLimited { .. }));
+        let failed = out.events.iter().any(|event| matches!(event, AgentEvent::Failed(_)));
+        if scenario.starts_with("prose") {
+            assert!(!limited && !failed, "{name} {scenario}: prose is no signal");
+        }
+        let _ = writeln!(told, "== {scenario} (exit {exit})\n{}", tell(&out.events));
+    }
+    insta::assert_snapshot!(format!("headless-{name}"), told);
+}
+
+#[test]
+fn claude() {
+    headless("claude");
+}
+
+#[test]
+fn codex() {
+    headless("codex");
+}
+
+#[test]
+fn gemini() {
+    headless("gemini");
+}
+
+#[test]
+fn opencode() {
+    headless("opencode");
+}
+
+#[test]
+fn acp() {
+    let dir = streams().join("acp");
+    let mut told = String::new();
+    for name in ["claude-agent-acp", "codex-acp", "gemini", "opencode"] {
+        for scenario in ["write", "tool-failed", "thinking", "rate-limited", "permission-denied"] {
+            let Ok(stream) = std::fs::read(dir.join(name).join(format!("{scenario}.out.jsonl"))) else { continue };
+            let mut adapter = agent("claude-acp").adapter();
+            let permissions = if scenario == "permission-denied" { Permissions::ReadOnly } else { Permissions::Edit };
+            let mut opening = Output::default();
+            adapter.begin(&request(permissions), &mut opening);
+            let asked = std::fs::read(dir.join(name).join(format!("{scenario}.in.jsonl"))).expect("the other direction");
+            let out = feed(adapter.as_mut(), &with_our_ids(&stream, &asked));
+            let sent: Vec<String> = String::from_utf8(out.send)
+                .expect("text")
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+                .map(|message| match message["method"].as_str() {
+                    Some(method) => method.to_owned(),
+                    None => format!("answer {}", message["result"]["outcome"]),
+                })
+                .collect();
+            let _ = writeln!(told, "== {name} {scenario} (finished: {})\nsent {}\n{}", out.finished, sent.join(", "), tell(&out.events));
+        }
+    }
+    insta::assert_snapshot!("acp", told);
+}
+
+/// The captured client numbered its requests in its own way.
+fn with_our_ids(stream: &[u8], asked: &[u8]) -> Vec<u8> {
+    let lines = |bytes: &[u8]| -> Vec<serde_json::Value> {
+        bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    };
+    let asked = lines(asked);
+    let ours = |id: &serde_json::Value| {
+        let request = asked.iter().find(|request| request["id"] == *id && request["method"].is_string())?;
+        ["initialize", "session/new", "-", "session/prompt"].iter().position(|method| request["method"] == *method)
+    };
+    let mut text = Vec::new();
+    for mut message in lines(stream) {
+        if message.get("method").is_none()
+            && let Some(id) = ours(&message["id"])
+        {
+            message["id"] = id.into();
+        }
+        text.extend_from_slice(message.to_string().as_bytes());
+        text.push(b'\n');
+    }
+    text
+}
+
+/// Whatever comes, no adapter panics, and what it cannot read is kept.
+#[test]
+fn hostile_lines() {
+    let deep = "[".repeat(200_000);
+    let lines: [&[u8]; 12] = [
+        b"", b"not json", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b"{\"type\":5}", b"{\"type\":\"assistant\"}",
+        b"{\"type\":\"item.completed\",\"item\":{\"type\":\"command_execution\",\"exit_code\":99999999999}}",
+        b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"fs/read_text_file\",\"params\":{\"path\":\"/etc/shadow\"}}",
+        deep.as_bytes(),
+    ];
+    for definition in known_agents() {
+        let mut adapter = definition.adapter();
+        adapter.begin(&request(Permissions::Edit), &mut Output::default());
+        for line in lines {
+            adapter.line(line, &mut Output::default());
+        }
+        let mut out = Output::default();
+        adapter.line(b"{\"type\":\"from the future\",\"method\":\"future/notice\"}", &mut out);
+        assert!(
+            out.events.iter().any(|event| matches!(event, AgentEvent::Notice { code: "unknown_line", .. })),
+            "{} drops a line it does not know",
+            definition.name
+        );
+        adapter.end(1, "it broke", &mut Output::default());
+    }
+}
