@@ -28,8 +28,6 @@ pub const RESUME_DIR: &str = "resume";
 pub const LOGS_DIR: &str = "logs";
 /// Git objects of the snapshots.
 pub const OBJECTS_DIR: &str = "objects";
-/// Where snapshots keep their temporary index.
-pub const SCRATCH_DIR: &str = ".scratch";
 
 /// Artifacts of one turn, by what they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

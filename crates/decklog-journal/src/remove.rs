@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::artifacts::{self, LOGS_DIR, OBJECTS_DIR, RESUME_DIR, SCRATCH_DIR, TURNS_DIR};
+use crate::artifacts::{self, LOGS_DIR, OBJECTS_DIR, RESUME_DIR, TURNS_DIR};
 use crate::lock::{LOCK_FILE, LockError, SessionLock};
 
 /// What removing a session left.
@@ -102,17 +102,12 @@ impl Clear<'_> {
                 OBJECTS_DIR if kind == FileType::Directory => {
                     self.sub(dir, &name, &path.join(text), Self::objects)?
                 }
-                SCRATCH_DIR if kind == FileType::Directory => {
-                    self.sub(dir, &name, &path.join(text), Self::everything)?
-                }
                 _ => self.file(dir, &name, kind, path, artifacts::is_ours("", name.as_bytes()))?,
             };
             empty &= ours;
         }
-        if lock_is_ours && empty {
-            rustix::fs::unlinkat(dir, LOCK_FILE, AtFlags::empty())?;
-        } else if lock_is_ours {
-            // Foreign files stay in the directory, but it is no session any more.
+        if lock_is_ours {
+            // Foreign files may stay in the directory, but it is no session any more.
             rustix::fs::unlinkat(dir, LOCK_FILE, AtFlags::empty())?;
         }
         Ok(empty)
@@ -160,7 +155,10 @@ impl Clear<'_> {
             let bytes = name.as_bytes();
             let fan_out = bytes.len() == 2 && bytes.iter().all(u8::is_ascii_hexdigit);
             let known = fan_out || bytes == b"pack" || bytes == b"info";
-            empty &= if known && kind == FileType::Directory {
+            // What a snapshot that was cut off had in hand.
+            empty &= if bytes.starts_with(b"scratch-") && kind == FileType::Directory {
+                self.sub(dir, &name, &path.join(os(&name)), Self::everything)?
+            } else if known && kind == FileType::Directory {
                 let path = path.join(os(&name));
                 self.sub(dir, &name, &path, |clear, fd, path| {
                     let mut empty = true;

@@ -155,6 +155,25 @@ impl SessionStore {
         Ok(ids)
     }
 
+    /// Ids, newest first, as many as asked for. Within one second the heads tell which is newer.
+    fn newest(&self, mut ids: Vec<SessionId>, limit: usize) -> Vec<SessionId> {
+        ids.reverse();
+        let second = |id: &SessionId| id.as_str()[..15].to_owned();
+        let mut from = 0;
+        while from < ids.len().min(limit) {
+            let length = ids[from..].iter().take_while(|id| second(id) == second(&ids[from])).count();
+            if length > 1 {
+                let group = &mut ids[from..from + length];
+                group.sort_by_cached_key(|id| {
+                    std::cmp::Reverse(current_head(&self.entry(id)).ok().map(|head| head.started_at))
+                });
+            }
+            from += length;
+        }
+        ids.truncate(limit);
+        ids
+    }
+
     /// The one session that `selector` names.
     ///
     /// # Errors
@@ -167,6 +186,10 @@ impl SessionStore {
             && ids.binary_search(&id).is_ok()
         {
             return Ok(id);
+        }
+        if let Selector::Newest(n) = selector {
+            let not_found = || SelectError::NotFound { selector: format!("@{n}") };
+            return Ok(self.newest(ids, *n).get(n - 1).ok_or_else(not_found)?.clone());
         }
         Ok(selector.pick(&ids)?.clone())
     }
@@ -190,9 +213,10 @@ impl SessionStore {
     /// # Errors
     /// [`StoreError::Io`] when the root cannot be read; an unreadable session is no error.
     pub fn list(&self, filter: &SessionFilter) -> Result<Listing, StoreError> {
-        let mut ids = self.ids()?;
-        ids.reverse();
+        let ids = self.ids()?;
         let mut listing = Listing { entries: ids.len(), ..Listing::default() };
+        let unfiltered = filter.statuses.is_none() && filter.kinds.is_none() && filter.ended_before.is_none();
+        let ids = self.newest(ids, filter.limit.filter(|_| unfiltered).unwrap_or(usize::MAX));
         let wanted = filter.limit.unwrap_or(usize::MAX);
         let mut rest = ids.as_slice();
         while !rest.is_empty() && listing.sessions.len() < wanted {
@@ -264,23 +288,12 @@ impl SessionStore {
             Place::Auto => None,
             Place::Dir(dir) => Some(prepare_dir(dir)?),
         };
-        let (id, entry) = self.reserve(target.as_deref(), &options, suffix)?;
-        let dir = match target {
-            Some(dir) => dir,
-            None => entry.canonicalize().map_err(|error| io(&entry, error))?,
-        };
-        let made = SessionLock::create(&dir)
-            .map_err(|error| StoreError::Lock { path: dir.clone(), error })
-            .and_then(|lock| {
-                let start = start(id.clone(), &dir);
-                Ok(SessionWriter::create(dir.clone(), lock, options.clone(), start)?)
-            });
+        let (id, dir, lock) = self.reserve(target, &options, suffix)?;
+        let start = start(id.clone(), &dir);
+        let made = SessionWriter::create(dir.clone(), lock, options.clone(), start);
         if made.is_err() {
             // Ours alone and of no use to anybody: take it back.
-            for name in [HEAD_FILE, JOURNAL_FILE, lock::LOCK_FILE] {
-                let _ = std::fs::remove_file(dir.join(name));
-            }
-            let _ = std::fs::remove_dir(&entry).or_else(|_| std::fs::remove_file(&entry));
+            let _ = crate::remove::remove(&self.entry(&id));
         }
         let writer = made?;
         if options.durability != crate::append::Durability::Os {
@@ -289,23 +302,61 @@ impl SessionStore {
         Ok(writer)
     }
 
+    /// Takes the lock of a directory, then gives it an id that nobody has: whoever sees a session sees it locked.
     fn reserve(
         &self,
-        target: Option<&Path>,
+        target: Option<PathBuf>,
         options: &WriterOptions,
         suffix: Option<u16>,
-    ) -> Result<(SessionId, PathBuf), StoreError> {
+    ) -> Result<(SessionId, PathBuf, SessionLock), StoreError> {
+        let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
+        let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
+        let staging = match &target {
+            Some(dir) => dir.clone(),
+            None => {
+                let dir = root.join(format!(".new-{}-{:04x}", std::process::id(), random_suffix()));
+                files::make_private_dir(&dir).map_err(|error| io(&dir, error))?;
+                dir
+            }
+        };
+        let reserved = SessionLock::create(&staging)
+            .map_err(|error| StoreError::Lock { path: staging.clone(), error })
+            .and_then(|lock| Ok((self.name(&root, target.as_deref(), &staging, options, suffix)?, lock)));
+        match reserved {
+            Ok((id, lock)) => {
+                let dir = target.unwrap_or_else(|| root.join(id.as_str()));
+                Ok((id, dir, lock))
+            }
+            Err(error) => {
+                let _ = std::fs::remove_file(staging.join(lock::LOCK_FILE));
+                if target.is_none() {
+                    let _ = std::fs::remove_dir(&staging);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn name(
+        &self,
+        root: &Path,
+        target: Option<&Path>,
+        staging: &Path,
+        options: &WriterOptions,
+        suffix: Option<u16>,
+    ) -> Result<SessionId, StoreError> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
         let now = options.clock.now();
         let mut suffix = suffix.unwrap_or_else(random_suffix);
         for _ in 0..=u16::MAX {
             let id = SessionId::new(now, suffix);
-            let entry = self.entry(&id);
+            let entry = root.join(id.as_str());
             let made = match target {
-                None => files::make_private_dir(&entry),
+                None => renameat_with(CWD, staging, CWD, &entry, RenameFlags::NOREPLACE).map_err(io::Error::from),
                 Some(dir) => std::os::unix::fs::symlink(dir, &entry),
             };
             match made {
-                Ok(()) => return Ok((id, entry)),
+                Ok(()) => return Ok(id),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => suffix = suffix.wrapping_add(1),
                 Err(error) => return Err(StoreError::Io { path: entry, error }),
             }

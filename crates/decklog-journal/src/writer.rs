@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::append::{Durability, JournalWriter};
-use crate::artifacts::{ArtifactWriter, OBJECTS_DIR, RESERVE_FILE, SCRATCH_DIR, TORN_FILE, long_text_path};
+use crate::artifacts::{ArtifactWriter, OBJECTS_DIR, RESERVE_FILE, TORN_FILE, long_text_path};
 use crate::event::{ArtifactRef, Event, EventBody, LongKey, Notice, Resumed, SessionStart};
 use crate::files;
 use crate::head::{Head, HeadFold, RECORDING_FAILED};
@@ -188,12 +188,6 @@ impl SessionWriter {
     #[must_use]
     pub fn objects_dir(&self) -> PathBuf {
         self.dir.join(OBJECTS_DIR)
-    }
-
-    /// A directory for temporary files of the snapshots.
-    #[must_use]
-    pub fn scratch_dir(&self) -> PathBuf {
-        self.dir.join(SCRATCH_DIR)
     }
 
     /// The clock.

@@ -15,7 +15,7 @@ use crate::render::time;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only sessions that ended at least this long ago: a number and s, m, h, d or w
-    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = retention::parse_age)]
+    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = retention::parse_age, allow_hyphen_values = true)]
     older_than: SignedDuration,
     /// Only crashed sessions
     #[arg(long)]

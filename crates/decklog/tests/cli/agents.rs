@@ -1,0 +1,1 @@
+//! The real agents against the scripted model server.

@@ -1,0 +1,9 @@
+//! The program from outside: real processes, real git, real agents, whole output.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agents;
+mod env;
+mod reading;
+mod recording;
+mod removing;
