@@ -113,6 +113,8 @@ impl TestEnv {
             .env("GIT_AUTHOR_EMAIL", "test@example.invalid")
             .env("GIT_COMMITTER_NAME", "Test")
             .env("GIT_COMMITTER_EMAIL", "test@example.invalid")
+            .env("GIT_AUTHOR_DATE", "2026-05-01T13:00:00Z")
+            .env("GIT_COMMITTER_DATE", "2026-05-01T13:00:00Z")
             .envs(self.vars.iter().map(|(name, value)| (name, value)))
             .current_dir(self.work())
             .stdin(Stdio::null());
