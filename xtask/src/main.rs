@@ -1,1 +1,79 @@
-fn main() {}
+//! What the project does with itself: `cargo xtask test`, `docs`, `bench`.
+//!
+//! Must not know: how decklog works inside. It runs the program and the tests; only `bench` writes records, to
+//! have something to measure on.
+
+mod bench;
+mod docs;
+mod needs;
+mod steps;
+mod test;
+mod tree;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "\
+Usage: cargo xtask <TASK>
+
+  test                    install what the tests need, then run every check there is
+  docs [--check]          write docs/cli.md from the program's own help; or compare
+  tree                    look for machine paths, package hosts and secrets in the tracked files
+  bench [--quick] [NAME…] measure against the yardsticks, and write docs/bench.md
+                          --quick: only see that the measuring works";
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test"] => test::run(),
+        ["docs"] => docs::write(),
+        ["docs", "--check"] => docs::check(),
+        ["tree"] => tree::check(),
+        ["bench", rest @ ..] => bench::build_and_run(rest),
+        [bench::MEASURE, rest @ ..] => bench::run(rest),
+        [bench::PEAK, report, program, rest @ ..] => bench::measure::report_peak(report, program, rest),
+        [bench::SNAPSHOT, tree, objects, report] => bench::snapshot::report_times(tree, objects, report),
+        [] | ["-h" | "--help" | "help"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("no such task: {}\n\n{USAGE}", words.join(" ")).into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The top of the checkout.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Cargo, at the top of the checkout.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Where cargo puts what it builds with `profile` (`debug`, `dist`): beside this program.
+fn built(profile: &str) -> Result<PathBuf> {
+    // A rebuild of this program unlinks it, and the link then names what is gone.
+    let this = std::env::current_exe()?;
+    let target = this.parent().and_then(Path::parent).ok_or("this program stands in no target directory")?;
+    Ok(target.join(profile))
+}
+
+/// Whether a program of this name is in `PATH`.
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}

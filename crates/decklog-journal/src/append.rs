@@ -17,7 +17,7 @@ use crate::event::{Event, EventBody};
 use crate::files;
 use crate::read::Chain;
 use crate::redact::Redactor;
-use crate::wire;
+use crate::wire::{self, Encoded};
 
 /// How much a machine's sudden end may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -67,19 +67,20 @@ impl JournalWriter {
     }
 
     /// The line that `body` would make.
-    pub(crate) fn encode(&self, at: Timestamp, body: &EventBody) -> io::Result<(Vec<u8>, String)> {
+    pub(crate) fn encode(&self, at: Timestamp, body: &EventBody) -> io::Result<Encoded> {
         Ok(wire::encode(self.next_seq, at, body, &self.sum, &self.redactor)?)
     }
 
-    /// Writes a line made by [`Self::encode`].
-    pub(crate) fn append(&mut self, at: Timestamp, body: EventBody, line: &[u8], sum: String) -> io::Result<Event> {
-        if let Err(error) = self.file.write_all(line) {
+    /// Writes a line made by [`Self::encode`]; gives the event as it stands in the journal, without secrets.
+    pub(crate) fn append(&mut self, at: Timestamp, body: EventBody, line: Encoded) -> io::Result<Event> {
+        if let Err(error) = self.file.write_all(&line.bytes) {
             // Should this fail too, the next try, or the next reader, deals with the torn bytes.
             let _ = self.rewind();
             return Err(error);
         }
-        self.length += line.len() as u64;
-        self.sum = sum;
+        self.length += line.bytes.len() as u64;
+        self.sum = line.sum;
+        let body = line.redacted.unwrap_or(body);
         let event = Event { seq: self.next_seq, timestamp: at, body };
         self.next_seq += 1;
         let milestone = matches!(

@@ -85,16 +85,31 @@ pub fn split_sum(line: &[u8]) -> Option<(&[u8], &str)> {
     std::str::from_utf8(sum).ok().filter(|_| is_hex).map(|sum| (body, sum))
 }
 
-/// Makes the line of an event, newline included, and its sum.
+/// A line ready to be written.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    /// The line, newline included.
+    pub(crate) bytes: Vec<u8>,
+    /// Its sum.
+    pub(crate) sum: String,
+    /// What the line says, where the redactor made it say something else than the event.
+    pub(crate) redacted: Option<EventBody>,
+}
+
+/// Makes the line of an event.
 pub(crate) fn encode(
     seq: u64,
     at: Timestamp,
     body: &EventBody,
     previous: &str,
     redactor: &Redactor,
-) -> serde_json::Result<(Vec<u8>, String)> {
+) -> serde_json::Result<Encoded> {
     let payload = body.payload_json()?;
     let payload: Cow<'_, [u8]> = redactor.redact(payload.as_bytes());
+    let redacted = match &payload {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(payload) => Some(EventBody::from_line(body.kind(), payload)?),
+    };
     let mut line = format!(r#"{{"seq":{seq},"timestamp":"{}","type":"{}""#, micros(at), body.kind()).into_bytes();
     let keys = payload.get(1..payload.len().saturating_sub(1)).unwrap_or_default();
     if !keys.is_empty() {
@@ -105,7 +120,7 @@ pub(crate) fn encode(
     line.extend_from_slice(SUM_KEY);
     line.extend_from_slice(sum.as_bytes());
     line.extend_from_slice(b"\"}\n");
-    Ok((line, sum))
+    Ok(Encoded { bytes: line, sum, redacted })
 }
 
 #[derive(Deserialize)]

@@ -287,9 +287,9 @@ impl SessionWriter {
         // Escapes can make a line longer than its texts: then shorter texts go to artifacts too.
         for limit in [MAX_INLINE, MAX_INLINE / 4, MAX_INLINE / 16, PREVIEW] {
             self.spill(&mut body, limit)?;
-            let (line, sum) = self.journal.encode(at, &body)?;
-            if line.len() <= MAX_LINE {
-                return self.journal.append(at, body, &line, sum);
+            let line = self.journal.encode(at, &body)?;
+            if line.bytes.len() <= MAX_LINE {
+                return self.journal.append(at, body, line);
             }
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, format!("a {} event is too long for a line", body.kind())))

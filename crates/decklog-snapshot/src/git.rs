@@ -5,15 +5,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::SnapshotError;
+use crate::running::Running;
 
 /// Variables by which a caller (a hook, an alias, a shell) would point git elsewhere or change
 /// what it prints. Those choosing the user's configuration stay: see [`Git::configured`].
@@ -86,6 +84,10 @@ impl Git {
             cwd: cwd.to_owned(),
             env,
         }
+    }
+
+    pub(crate) fn cwd(&self) -> &Path {
+        &self.cwd
     }
 
     /// Sets one variable.
@@ -261,75 +263,4 @@ fn unnamed_file() -> io::Result<(File, File)> {
     let file = tempfile::tempfile()?;
     let again = file.try_clone()?;
     Ok((file, again))
-}
-
-/// A git whose output is being read. Dropped before its end, it is killed.
-pub(crate) struct Running<'a> {
-    git: &'a Git,
-    command: String,
-    child: Child,
-    stderr: File,
-}
-
-impl Running<'_> {
-    /// Its output, to be read to the end before [`Running::finish`].
-    pub(crate) fn stdout(&mut self) -> &mut ChildStdout {
-        self.child
-            .stdout
-            .as_mut()
-            .expect("stdout is piped, and taken by `finish` alone")
-    }
-
-    /// Reads some output; `None` when none came until `deadline`.
-    pub(crate) fn read_until(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Instant,
-    ) -> io::Result<Option<usize>> {
-        let stdout = self.stdout();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
-                return Ok(None);
-            }
-            let timeout = Timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            match poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&timeout)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return stdout.read(buffer).map(Some),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    /// Waits for its end and returns what it wrote to stderr; a failure is an error.
-    pub(crate) fn finish(mut self) -> Result<String, SnapshotError> {
-        drop(self.child.stdout.take());
-        let status = self
-            .child
-            .wait()
-            .map_err(SnapshotError::io("run git in", &self.git.cwd))?;
-        let mut stderr = Vec::new();
-        let read = self
-            .stderr
-            .rewind()
-            .and_then(|()| (&self.stderr).take(1 << 20).read_to_end(&mut stderr));
-        read.map_err(SnapshotError::io("run git in", &self.git.cwd))?;
-        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
-        if status.success() {
-            Ok(stderr)
-        } else {
-            Err(self.git.failure(&[&self.command], status, stderr))
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        // Both fail harmlessly on a child already waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -13,10 +13,9 @@ use crate::git::Git;
 use crate::model::ObjectFormat;
 use crate::{SnapshotError, Tree};
 
-/// Settings that keep git to itself, whatever the user's say.
+/// Settings that keep git to itself, whatever the user's say. Those against running anything are
+/// in `git`.
 const OWN_SETTINGS: &[(&str, &str)] = &[
-    ("core.fsmonitor", "false"),
-    ("core.hooksPath", "/dev/null"),
     ("core.splitIndex", "false"),
     ("core.untrackedCache", "false"),
     ("core.safecrlf", "false"),

@@ -149,7 +149,8 @@ impl Worktree {
         self.forget(&ordinary)?;
         let mut listing = self.list(budget)?;
         self.set_aside(&mut listing, &mut withheld);
-        let clean = self.judge(&mut listing, scan, budget, &mut withheld)?;
+        let place = Place { root: &self.root, prefix: &self.prefix };
+        let clean = judge(place, &mut listing, &mut self.inspector, scan, budget, &mut withheld)?;
         self.forget(&listing.gone)?;
         withheld.extend(self.store(&clean, scan)?);
         if listing.index_differs
@@ -277,60 +278,5 @@ impl Worktree {
                 reason: WithheldReason::Unreadable { error },
             });
         }
-    }
-
-    /// Reads the files of the listing and returns those to be recorded. Those found gone are moved
-    /// to `listing.gone`, the others to `withheld`.
-    fn judge(
-        &mut self,
-        listing: &mut Listing,
-        scan: &mut dyn FileScanner,
-        budget: &mut Budget<'_>,
-        withheld: &mut Vec<Withheld>,
-    ) -> Result<Vec<(Candidate, Clean)>, SnapshotError> {
-        let mut refused: Vec<(Candidate, WithheldReason)> = Vec::new();
-        let mut small = Vec::new();
-        for candidate in listing.present.drain(..) {
-            match glance(
-                &self.root.join(as_path(&candidate.path)),
-                budget.limits().max_file_bytes,
-            ) {
-                Glance::Content { bytes } => {
-                    budget.bytes(&self.root, bytes)?;
-                    small.push(candidate);
-                }
-                Glance::Directory => {
-                    withheld.push(Withheld {
-                        path: candidate.path.clone(),
-                        reason: WithheldReason::NestedRepository,
-                    });
-                    listing.gone.push(candidate.path);
-                }
-                Glance::Gone => listing.gone.push(candidate.path),
-                Glance::Withheld(reason) => refused.push((candidate, reason)),
-            }
-        }
-        let mut clean = Vec::new();
-        for candidate in small {
-            match self
-                .inspector
-                .inspect(&self.root, &self.prefix, &candidate.path, scan)
-            {
-                Verdict::Clean(judged) => clean.push((candidate, judged)),
-                Verdict::Gone => listing.gone.push(candidate.path),
-                Verdict::Withheld(reason) => refused.push((candidate, reason)),
-            }
-        }
-        for (candidate, reason) in refused {
-            // A conflict cannot be written as a tree, and neither side of it is what is there.
-            if candidate.known == Known::Conflict {
-                listing.gone.push(candidate.path.clone());
-            }
-            withheld.push(Withheld {
-                path: candidate.path,
-                reason,
-            });
-        }
-        Ok(clean)
     }
 }

@@ -13,17 +13,19 @@ const TELLING: &str = "\
 const TELLING_ENDS: &str = "\
     TOKEN SECRET PASSWORD PASSWD PASSPHRASE CREDENTIALS APIKEY ACCESSKEY SECRETKEY PRIVATEKEY AUTHKEY";
 /// Parts with which any value that is no plain word is a secret.
-const STRONG: &str = "\
-    SECRET PASSWORD PASSWD PASSPHRASE";
+const STRONG: &str = "SECRET PASSWORD PASSWD PASSPHRASE";
 /// Last parts that say the value is about a credential, or beside one.
 const ABOUT: &str = "\
     ID NAME PATH FILE DIR SOCK SOCKET HOST PORT USER USERNAME TYPE KIND METHOD MODE ALGORITHM TTL \
     EXPIRY EXPIRES COUNT LIMIT LENGTH SIZE ENABLED VERSION REGION PREFIX HELPER PROVIDER MANAGER \
     ADDRESS PID CLASS DESKTOP BACKEND STORE ENDPOINT";
+/// Parts that say the opposite.
+const HARMLESS: &str = "PUBLIC PUB PUBLISHABLE MAX MIN";
 /// Names that would otherwise be taken for credentials, and never are.
 const NEVER: &str = "\
     PWD OLDPWD SSH_ASKPASS GIT_ASKPASS SUDO_ASKPASS XAUTHORITY SSH_AUTH_SOCK SESSION_MANAGER \
-    DESKTOP_SESSION GDMSESSION DBUS_SESSION_BUS_ADDRESS GPG_AGENT_INFO SESSIONNAME SECURITYSESSIONID";
+    DESKTOP_SESSION GDMSESSION DBUS_SESSION_BUS_ADDRESS GPG_AGENT_INFO SESSIONNAME SECURITYSESSIONID \
+    GPG_KEY GPG_KEYS";
 /// Values that stand for no secret, without case.
 const WORDS: &str = "\
     password passw0rd password1 changeme postgres postgresql disabled required optional keychain \
@@ -69,30 +71,46 @@ pub fn credential_values<N: AsRef<str>, V: AsRef<[u8]>>(
 /// Whether a variable looks like a credential: its name says so, and its value could be one.
 pub fn looks_like_credential(name: &str, value: &[u8]) -> bool {
     let value = value.trim_ascii();
-    let Some(strong) = telling(name) else {
-        return false;
-    };
+    let Some(telling) = telling(name) else { return false };
     value.len() >= MIN_CREDENTIAL
         && !is_number(value)
         && !is_path(value)
-        && !is_url(value)
+        && scheme_end(value).is_none()
         && !is_word(value)
-        && (strong || !is_plain_words(value))
+        && match telling {
+            Telling::Strong => true,
+            Telling::Plain => !is_plain_words(value),
+            Telling::Session => !is_plain_words(value) && !is_identifier(value),
+        }
 }
 
-/// Whether the name is a credential's, and if so whether by one of the strong parts.
-fn telling(name: &str) -> Option<bool> {
+/// How sure a name is.
+#[derive(PartialEq)]
+enum Telling {
+    /// It says `SESSION` and no more: a cookie perhaps, more often the id of one of many sessions.
+    Session,
+    Plain,
+    Strong,
+}
+
+fn telling(name: &str) -> Option<Telling> {
     let parts = parts(name);
-    let joined = parts.join("_");
-    if listed(NEVER, &joined) {
+    if listed(NEVER, &parts.join("_")) || parts.iter().any(|part| listed(HARMLESS, part)) {
         return None;
     }
-    let tells = |part: &String| listed(TELLING, part) || ends(TELLING_ENDS, part);
     let strong = parts.iter().any(|part| ends(STRONG, part));
-    let public = parts.iter().any(|p| matches!(p.as_str(), "PUBLIC" | "PUB" | "PUBLISHABLE" | "MAX" | "MIN"));
-    let about = parts.last().is_some_and(|last| listed(ABOUT, last));
-    let secret_id = strong && parts.last().is_some_and(|last| last == "ID");
-    (parts.iter().any(tells) && !public && (!about || secret_id)).then_some(strong)
+    let last = parts.last()?;
+    if listed(ABOUT, last) && !(strong && last == "ID") {
+        return None;
+    }
+    let tells = |part: &&String| listed(TELLING, part) || ends(TELLING_ENDS, part);
+    let telling: Vec<_> = parts.iter().filter(tells).collect();
+    match telling[..] {
+        _ if strong => Some(Telling::Strong),
+        [] => None,
+        [only] if only == "SESSION" => Some(Telling::Session),
+        _ => Some(Telling::Plain),
+    }
 }
 
 fn listed(list: &str, word: &str) -> bool {
@@ -145,14 +163,20 @@ fn is_plain_words(value: &[u8]) -> bool {
             || value.iter().all(|b| b.is_ascii_uppercase() || joint(b)))
 }
 
+/// Hexadecimal, or a time: a UUID, a session's id.
+fn is_identifier(value: &[u8]) -> bool {
+    value.iter().all(|b| b.is_ascii_hexdigit() || b"-_T".contains(b))
+}
+
 fn is_path(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else {
         return false;
     };
-    if text.starts_with("~/") || text.starts_with("./") || text.starts_with("../") || text.contains(":/") {
+    let list = text.contains(":/") && !text.contains(['{', '"', ' ', '\n']);
+    if list || ["~/", "./", "../", "unix:"].iter().any(|head| text.starts_with(head)) {
         return true;
     }
-    if matches!(value, [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic()) || text.starts_with("unix:") {
+    if matches!(value, [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic()) {
         return true;
     }
     let Some(rest) = text.strip_prefix('/') else {
@@ -164,10 +188,6 @@ fn is_path(value: &[u8]) -> bool {
         || rest.split('/').all(|segment| {
             segment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-@ ".contains(&b))
         })
-}
-
-fn is_url(value: &[u8]) -> bool {
-    scheme_end(value).is_some()
 }
 
 /// Where the authority of a URL begins.
@@ -203,102 +223,4 @@ fn percent_decoded(value: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_values() {
-        let random = "q8Zr2LkX0vTn";
-        for name in [
-            "API_KEY",
-            "OPENAI_API_KEY",
-            "apiKey",
-            "GITHUB_TOKEN",
-            "PGPASSWORD",
-            "MYSQL_PWD",
-            "DB_PASS",
-            "NPM_CONFIG__AUTH",
-            "AWS_SECRET_ACCESS_KEY",
-            "SESSION_COOKIE",
-            "STRIPE_KEY2",
-            "VAULT_SECRET_ID",
-            "GITHUBTOKEN",
-            "CI_JOB_JWT",
-            "GH_PAT",
-        ] {
-            assert!(looks_like_credential(name, random.as_bytes()), "{name}");
-        }
-        for name in [
-            "PATH",
-            "KEYBOARD",
-            "KEYMAP",
-            "MONKEY",
-            "SSH_AUTH_SOCK",
-            "XDG_SESSION_ID",
-            "GPG_AGENT_INFO",
-            "EDITOR",
-            "TOKENIZERS_PARALLELISM",
-            "AWS_ACCESS_KEY_ID",
-            "SSH_KEY_PATH",
-            "STRIPE_PUBLIC_KEY",
-            "MAX_OUTPUT_TOKENS",
-            "AUTHOR",
-            "DESKTOP_SESSION",
-            "SESSION_MANAGER",
-            "COLORTERM",
-            "PATTERN",
-            "COMPASS",
-        ] {
-            assert!(!looks_like_credential(name, random.as_bytes()), "{name}");
-        }
-        for value in [
-            "",
-            "short",
-            "32000",
-            "1714550400",
-            "true",
-            "/run/user/1000/keyring",
-            "/home/me/.ssh/id_ed25519",
-            "~/.netrc",
-            "https://example.com/callback",
-            "op://vault/item/field",
-            "unix:path=/run/bus",
-            "changeme",
-            "keychain",
-            "gnome-keyring",
-            "XXXXXXXXXXXX",
-            "[redacted:API_KEY]",
-            "/some/relative.d/place",
-            r"C:\Users\me\key.pem",
-        ] {
-            assert!(!looks_like_credential("API_KEY", value.as_bytes()), "{value}");
-        }
-        for value in ["correct horse battery", "/abC+9/xY0=qqqqq", "letmein-please", "hunter2hunter2"] {
-            assert!(looks_like_credential("DB_PASSWORD", value.as_bytes()), "{value}");
-        }
-    }
-
-    #[test]
-    fn values_of_an_environment() {
-        let url = |user: &str| format!("postgres://{user}@db.example.com:5432/app?x=1");
-        let env = [
-            ("DATABASE_URL", url("app:p%40ssw0rdd")),
-            ("OTHER_URL", url("app")),
-            ("SHORT_URL", url("app:abc")),
-            ("WORD_URL", url("app:postgres")),
-            ("API_TOKEN", " q8Zr2LkX0vTn\n".to_owned()),
-            ("SAME_TOKEN", "q8Zr2LkX0vTn".to_owned()),
-            ("HOME", "/home/me".to_owned()),
-        ];
-        let found = credential_values(env);
-        let expected: &[(&str, &[u8])] = &[
-            ("DATABASE_URL", b"p%40ssw0rdd"),
-            ("DATABASE_URL", b"p@ssw0rdd"),
-            ("API_TOKEN", b"q8Zr2LkX0vTn"),
-        ];
-        assert_eq!(found.iter().map(|(n, v)| (n.as_str(), &v[..])).collect::<Vec<_>>(), expected);
-    }
 }

@@ -63,6 +63,8 @@ const VALUES: &[(&str, &str)] = &[
     ("NEWLINE", "n0t-a-newline"),
     ("UNICODE", "ue9fé-wörd-€"),
     ("BACKSLASH", "C:\\new\\u00e9\\"),
+    ("HEX", "01-begins-in-an-escape"),
+    ("ENDING", "ends-in-a-backslash\\"),
     ("CONTROL", "two\nlines\tof it"),
     ("BRACKET", "]brackets["),
     ("OVERLAP", "ter2hunt://"),
@@ -99,7 +101,12 @@ fn text() -> impl Strategy<Value = String> {
         "[",
     ];
     let token = proptest::sample::select(tokens);
-    let value = proptest::sample::select(VALUES.iter().map(|(_, v)| (*v).to_owned()).collect::<Vec<_>>());
+    let mut values: Vec<String> = VALUES.iter().map(|(_, v)| (*v).to_owned()).collect();
+    // What looks like a value in JSON, where a part of it is an escape.
+    let traps =
+        ["\n0t-a-newline", "\u{1}-begins-in-an-escape", "ends-in-a-backslash\"", "ends-in-a-backslash\n"];
+    values.extend(traps.map(str::to_owned));
+    let value = proptest::sample::select(values);
     let cut = |s: String, from: prop::sample::Index, to: prop::sample::Index| -> String {
         let n = s.chars().count();
         let (a, b) = (from.index(n + 1), to.index(n + 1));

@@ -12,7 +12,7 @@ use decklog_journal::words::{Permissions, ToolKind, ToolStatus};
 use jiff::Zoned;
 use serde_json::{Value, json};
 
-use super::common::{content_text, count, list, some_text, text, tool_title};
+use super::common::{content_text, count, list, says_refused, some_text, text, tool_title};
 use super::limits::{reset_time, says_limited, timestamp};
 use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
 
@@ -212,7 +212,7 @@ impl Acp {
         if limited {
             let resets_at = timestamp(&data["resetsAt"]).or_else(|| reset_time(&message, &Zoned::now()));
             out.push(AgentEvent::RateLimited { message: message.clone(), resets_at });
-        } else if error["code"] == -32000 && id != ours::PROMPT {
+        } else if error["code"] == -32000 {
             message = format!("{message}: the agent is not logged in; run it once by itself and log in");
         }
         out.push(AgentEvent::Failed(message));
@@ -221,7 +221,14 @@ impl Acp {
 
     fn update(&mut self, update: &Value, raw: &[u8], out: &mut Output) {
         match text(update, "sessionUpdate") {
-            "agent_message_chunk" => out.push(AgentEvent::TextPiece(content_text(&update["content"]))),
+            "agent_message_chunk" => {
+                let words = content_text(&update["content"]);
+                // Gemini tells a change of mode as if it said it.
+                match words.strip_prefix("[MODE_UPDATE] ") {
+                    Some(mode) => out.notice("mode", mode),
+                    None => out.push(AgentEvent::TextPiece(words)),
+                }
+            }
             "agent_thought_chunk" => out.push(AgentEvent::ThoughtPiece(content_text(&update["content"]))),
             "plan" => out.push(AgentEvent::Plan(
                 list(update, "entries")
@@ -283,10 +290,14 @@ impl Acp {
             let exit = raw.get("exit_code").or_else(|| raw.get("exitCode")).or_else(|| raw.pointer("/metadata/exit"));
             let exit_code = exit.and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
             let failed = status == "failed" || exit_code.is_some_and(|code| code != 0);
+            let output = tool_output(update);
+            if failed && says_refused(&output) {
+                out.notice("permission_refused", output.clone());
+            }
             out.push(AgentEvent::ToolResult {
                 id,
                 status: if failed { ToolStatus::Failed } else { ToolStatus::Completed },
-                output: tool_output(update),
+                output,
                 exit_code,
                 duration_secs: None,
             });

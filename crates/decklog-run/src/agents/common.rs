@@ -89,3 +89,10 @@ pub(super) fn tool_title(input: &Value) -> Option<String> {
         _ => None,
     })
 }
+
+/// Whether a failed call's output is the agent's own word for a permission that was not given.
+pub(super) fn says_refused(output: &str) -> bool {
+    ["denied by policy", "rejected permission", "specified a rule which prevents", "while in plan mode"]
+        .iter()
+        .any(|words| output.contains(words))
+}

@@ -2,7 +2,7 @@
 //!
 //! Only that channel is read: an agent that *talks* about limits is not limited.
 
-use jiff::civil::Time;
+use jiff::civil::{Date, Time};
 use jiff::{SignedDuration, Timestamp, Zoned};
 use serde_json::Value;
 
@@ -39,8 +39,20 @@ pub(super) fn reset_time(words: &str, now: &Zoned) -> Option<Timestamp> {
         .or_else(|| after("again in ").or_else(|| after("resets in ")).or_else(|| after("reset after ")).and_then(|rest| span(rest, now)))
 }
 
+/// `8:43 am`, or with a date before it: `jan 1st, 2099 12:00 am`.
 fn clock_time(rest: &str, now: &Zoned) -> Option<Timestamp> {
-    let mut words = rest.split_whitespace();
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let mut words = rest.split([' ', ',']).filter(|word| !word.is_empty()).peekable();
+    let month = words.peek().and_then(|word| MONTHS.iter().position(|month| word.starts_with(month)));
+    let date = match month {
+        None => None,
+        Some(month) => {
+            words.next();
+            let day = words.next()?.trim_end_matches(|c: char| c.is_alphabetic()).parse().ok()?;
+            let year = words.next_if(|word| !word.contains(':')).and_then(|year| year.parse().ok());
+            Some(Date::new(year.unwrap_or(now.year()), i8::try_from(month).ok()? + 1, day).ok()?)
+        }
+    };
     let clock = words.next()?;
     let half = words.next().unwrap_or_default();
     let (hour, minute) = clock.split_once(':')?;
@@ -52,9 +64,9 @@ fn clock_time(rest: &str, now: &Zoned) -> Option<Timestamp> {
         hour = 0;
     }
     let time = Time::new(hour, minute, 0, 0).ok()?;
-    let today = now.date().to_datetime(time).to_zoned(now.time_zone().clone()).ok()?;
-    let next = if today <= *now { today.tomorrow().ok()? } else { today };
-    Some(next.timestamp())
+    let then = date.unwrap_or(now.date()).to_datetime(time).to_zoned(now.time_zone().clone()).ok()?;
+    let then = if date.is_none() && then <= *now { then.tomorrow().ok()? } else { then };
+    Some(then.timestamp())
 }
 
 fn span(rest: &str, now: &Zoned) -> Option<Timestamp> {
@@ -106,6 +118,8 @@ mod tests {
             ("Please try again in 2 hours 5 minutes.", Some("20 17:09:00")),
             ("try again in 1d3h", Some("21 18:04:00")),
             ("Please try again in 6.2s. Visit", Some("20 15:04:07")),
+            ("try again at Jan 1st, 2099 12:00 AM.", Some("01 00:00:00")),
+            ("try again at Nov 22nd 9:30 PM.", Some("22 21:30:00")),
             ("try again later", None),
             ("try again at noon", None),
         ] {

@@ -9,7 +9,7 @@ use decklog_journal::event::{PlanEntry, Tokens};
 use decklog_journal::words::{Permissions, ToolStatus};
 use serde_json::Value;
 
-use super::common::{count, list, some_text, text, tool_kind, tool_title};
+use super::common::{count, list, says_refused, some_text, text, tool_kind, tool_title};
 use super::limits::says_limited;
 use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
 
@@ -117,8 +117,7 @@ fn tool_use(part: &Value, out: &mut Output) {
     let exit_code = state["metadata"]["exit"].as_i64().and_then(|code| i32::try_from(code).ok());
     let failed = text(state, "status") == "error" || exit_code.is_some_and(|code| code != 0);
     let output = some_text(state, "output").or_else(|| some_text(state, "error")).unwrap_or_default();
-    let refused = ["rejected permission", "specified a rule which prevents"].iter().any(|words| output.contains(words));
-    if text(state, "status") == "error" && refused {
+    if text(state, "status") == "error" && says_refused(&output) {
         out.notice("permission_refused", format!("{name}: {output}"));
     }
     let (start, end) = (state["time"]["start"].as_f64(), state["time"]["end"].as_f64());

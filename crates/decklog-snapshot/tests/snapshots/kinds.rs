@@ -282,6 +282,9 @@ sandboxed! {
                 sandbox.init();
             }
             let mut snapshots = Snapshotter::open(&sandbox.work, &objects, Limits::default(), Box::new(NoSecrets)).unwrap();
+            sandbox.write(&format!("first {repository}"), "1\n");
+            let first = take_all(&mut snapshots);
+            assert!(names(sandbox, &first).iter().all(|name| name.contains("first") || name.contains("other")));
             snapshots.exclude(objects.parent().unwrap()).unwrap();
             sandbox.write("a", "1\n");
             sandbox.write("log [1]/session/journal", "1\n");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use decklog_snapshot::{Limits, NoSecrets, SnapshotError, Withheld, WithheldReason};
 
@@ -99,17 +99,20 @@ sandboxed! {
         assert!(too_large(sandbox, limits).contains("not through"));
     }
 
-    /// Counting stops at the limit, wherever git would have gone on.
-    fn a_directory_with_far_too_many_is_refused_at_once(sandbox) {
-        for directory in 0..40 {
-            for n in 0..250 {
-                sandbox.write(&format!("{directory}/{}/{n}", n % 7), "");
-            }
+    /// Without a repository the count comes first: git, which looks through everything before it
+    /// says a word, is not even started.
+    fn a_directory_with_too_many_is_refused_at_a_glance(sandbox) {
+        for n in 0..11 {
+            sandbox.write(&format!("{}/{n}", n % 7), "");
         }
-        let mut snapshots = sandbox.open_with(limits(), NoSecrets);
-        let start = Instant::now();
-        assert!(matches!(snapshots.take(), Err(SnapshotError::TooLarge { .. })));
-        assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+        let limits = Limits { max_listing: Duration::ZERO, ..limits() };
+        assert!(too_large(sandbox, limits.clone()).contains("more than 10"));
+        // What may be ignored does not count, nor do other repositories.
+        sandbox.write("3/.gitignore", "*");
+        assert!(too_large(sandbox, limits.clone()).contains("not through"));
+        fs::remove_file(sandbox.work.join("3/.gitignore")).unwrap();
+        git_in(&sandbox.work.join("4"), &["init", "-q"]);
+        assert!(too_large(sandbox, limits).contains("not through"));
     }
 
     /// After an error the next snapshot is as good as any.

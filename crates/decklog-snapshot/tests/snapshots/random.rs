@@ -100,7 +100,7 @@ sandboxed! {
         let places = prop::sample::select(vec![Place::Plain, Place::Committed, Place::Staged, Place::Hidden]);
         let steps = |most| prop::collection::vec(step(), 0..most);
         let cases = (places, steps(12), prop::collection::vec(steps(8), 1..3));
-        let config = Config { cases: 2500, failure_persistence: None, ..Config::default() };
+        let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
         let result = TestRunner::new(config).run(&cases, |(place, start, turns)| check(place, &start, &turns));
         if let Err(error) = result {
             panic!("{error}");

@@ -76,6 +76,28 @@ sandboxed! {
         before.check(&sandbox.work.join(".git"));
     }
 
+    /// A change right after the index was written, of the same size and in the same second: git
+    /// tells by the time of the index, which is therefore to be that of the user's.
+    fn a_change_in_the_second_of_the_index_is_seen(sandbox) {
+        use std::os::unix::fs::MetadataExt;
+        sandbox.init();
+        let file = sandbox.work.join("a");
+        for attempt in 0.. {
+            sandbox.write("a", format!("one {attempt}\n"));
+            let then = fs::metadata(&file).unwrap().mtime();
+            sandbox.commit();
+            sandbox.write("a", format!("two {attempt}\n"));
+            let index = fs::metadata(sandbox.work.join(".git/index")).unwrap();
+            if then == fs::metadata(&file).unwrap().ctime() && then == index.mtime() {
+                break;
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+        let mut snapshots = sandbox.open();
+        let tree = snapshots.take().unwrap().tree;
+        assert!(format!("{:?}", sandbox.files_of(&tree)).contains("two"));
+    }
+
     /// Whatever a repository can name to be run is not run, but for filters the user configured.
     fn by_programs_of_the_repository(sandbox) {
         use std::os::unix::fs::PermissionsExt;

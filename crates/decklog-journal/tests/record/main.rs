@@ -1,0 +1,16 @@
+//! The record from outside: written, damaged, cut off, read again.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod alterations;
+mod cut;
+mod frozen;
+mod heads;
+mod laws;
+mod lengths;
+mod locks;
+mod oddities;
+mod states;
+mod story;
+mod versions;
+mod world;
