@@ -30,7 +30,7 @@ const NOBODY: &[&str] = &["me", "you", "user", "dev", "ada", "x"];
 
 /// Fails when something is found, after naming all of it.
 pub(crate) fn check() -> Result<()> {
-    let redactor = Redactor::builder().rules(&Rules::builtin()).build();
+    let redactor = Redactor::builder().rules(&Rules::built_in()).build();
     let mut found = 0;
     let mut looked = 0;
     for file in files()? {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn what_must_not_be_there_is_found() {
-        let redactor = Redactor::builder().rules(&Rules::builtin()).build();
+        let redactor = Redactor::builder().rules(&Rules::built_in()).build();
         let token = format!("gh{}_{}", "p", "0aZ9bY8cX7dW6eV5fU4gT3hS2iR1jQ0kPmN9");
         let text = format!("fine\n/root/x\n/home/me/x {{home}}/home/work\n/home/jane/x\n{token}\n");
         let lines: Vec<usize> = look(text.as_bytes(), &redactor).into_iter().map(|(line, _)| line).collect();

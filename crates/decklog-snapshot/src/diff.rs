@@ -7,20 +7,10 @@ use std::path::Path;
 
 use crate::git::{Git, Stdin};
 use crate::private::as_path;
-use crate::{
-    Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, WithheldReason, blobs,
-};
+use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, blobs};
 
 /// Asked of every diff: whatever the configuration says, only this counts.
-const DIFF: &[&str] = &[
-    "diff-tree",
-    "-r",
-    "-M",
-    "--full-index",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-color",
-];
+const DIFF: &[&str] = &["diff-tree", "-r", "-M", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color"];
 
 /// The objects of a change, in `Change`'s order.
 struct Sides {
@@ -37,12 +27,7 @@ pub(crate) fn changes(git: &Git, from: &Tree, to: &Tree) -> Result<Vec<Change>, 
     Ok(listed.into_iter().map(|(change, _)| change).collect())
 }
 
-fn list(
-    git: &Git,
-    from: &Tree,
-    to: &Tree,
-    more: &[&str],
-) -> Result<Vec<(Change, Sides)>, SnapshotError> {
+fn list(git: &Git, from: &Tree, to: &Tree, more: &[&str]) -> Result<Vec<(Change, Sides)>, SnapshotError> {
     let args = [DIFF, &["-z", "--raw"], more, &[from.as_str(), to.as_str()]].concat();
     let output = git.run(&args, Stdin::none())?;
     parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))
@@ -75,24 +60,18 @@ pub(crate) fn patch(
     if !excluded.is_empty() {
         args.push(OsString::from(":(top)"));
         args.extend(
-            excluded
-                .into_iter()
-                .map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())),
+            excluded.into_iter().map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())),
         );
     }
     let mut running = git.start(&args, Stdin::none())?;
     let mut bytes = 0;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let read = running
-            .stdout()
-            .read(&mut buffer)
-            .map_err(SnapshotError::io("read git diff-tree of", objects))?;
+        let read = running.stdout().read(&mut buffer).map_err(SnapshotError::io("read git diff-tree of", objects))?;
         if read == 0 {
             break;
         }
-        out.write_all(&buffer[..read])
-            .map_err(SnapshotError::Output)?;
+        out.write_all(&buffer[..read]).map_err(SnapshotError::Output)?;
         bytes += read as u64;
     }
     running.finish()?;
@@ -102,18 +81,11 @@ pub(crate) fn patch(
 /// Whether a symbolic link has moved and a directory taken its place. `git apply` then takes what
 /// is in the directory to lie beyond the link, unless the patch deletes the link outright.
 fn moves_a_link_below_itself(listed: &[(Change, Sides)]) -> bool {
-    let links = listed
-        .iter()
-        .filter(|(change, _)| change.old_mode == 0o120_000);
-    links
-        .filter_map(|(change, _)| change.old_path.as_ref())
-        .any(|link| {
-            let below = |path: &[u8]| {
-                path.strip_prefix(&link[..])
-                    .is_some_and(|rest| rest.starts_with(b"/"))
-            };
-            listed.iter().any(|(change, _)| below(&change.path))
-        })
+    let links = listed.iter().filter(|(change, _)| change.old_mode == 0o120_000);
+    links.filter_map(|(change, _)| change.old_path.as_ref()).any(|link| {
+        let below = |path: &[u8]| path.strip_prefix(&link[..]).is_some_and(|rest| rest.starts_with(b"/"));
+        listed.iter().any(|(change, _)| below(&change.path))
+    })
 }
 
 /// The changed files that hold a secret on either side, and all paths to leave out for them.
@@ -126,10 +98,7 @@ fn secrets(
     let mut sides: Vec<(&Change, &str, &Path)> = Vec::new();
     for (change, Sides { old, new }) in listed {
         let old_path = change.old_path.as_ref().unwrap_or(&change.path);
-        for (id, path, mode) in [
-            (old, old_path, change.old_mode),
-            (new, &change.path, change.new_mode),
-        ] {
+        for (id, path, mode) in [(old, old_path, change.old_mode), (new, &change.path, change.new_mode)] {
             let gitlink = mode == 0o160_000;
             if mode != 0 && !gitlink && !objects.join(&id[..2]).join(&id[2..]).exists() {
                 sides.push((change, id, as_path(path)));
@@ -138,20 +107,17 @@ fn secrets(
     }
     let ids: Vec<&str> = sides.iter().map(|(_, id, _)| *id).collect();
     let paths: Vec<&Path> = sides.iter().map(|(.., path)| *path).collect();
-    let rules = blobs::secrets_in(git, &ids, &paths, scan)?;
+    let reasons = blobs::secrets_in(git, &ids, &paths, scan)?;
     let mut withheld: Vec<Withheld> = Vec::new();
     let mut excluded = Vec::new();
-    for ((change, ..), rule) in sides.into_iter().zip(rules) {
-        let Some(rule) = rule else { continue };
+    for ((change, ..), reason) in sides.into_iter().zip(reasons) {
+        let Some(reason) = reason else { continue };
         if withheld.last().is_some_and(|last| last.path == change.path) {
             continue;
         }
         excluded.extend(change.old_path.clone());
         excluded.push(change.path.clone());
-        withheld.push(Withheld {
-            path: change.path.clone(),
-            reason: WithheldReason::Secret { rule },
-        });
+        withheld.push(Withheld { path: change.path.clone(), reason });
     }
     Ok((withheld, excluded))
 }
@@ -161,16 +127,11 @@ fn parse(output: &[u8]) -> Option<Vec<(Change, Sides)>> {
     let mut fields = output.split(|byte| *byte == 0).peekable();
     let mut changes = Vec::new();
     while let Some(about) = fields.next_if(|field| field.starts_with(b":")) {
-        let mut words = about[1..]
-            .split(|byte| *byte == b' ')
-            .map(|word| std::str::from_utf8(word).ok());
+        let mut words = about[1..].split(|byte| *byte == b' ').map(|word| std::str::from_utf8(word).ok());
         let mut word = || words.next()?;
         let old_mode = u32::from_str_radix(word()?, 8).ok()?;
         let new_mode = u32::from_str_radix(word()?, 8).ok()?;
-        let sides = Sides {
-            old: word()?.to_owned(),
-            new: word()?.to_owned(),
-        };
+        let sides = Sides { old: word()?.to_owned(), new: word()?.to_owned() };
         let status = match word()?.as_bytes().first()? {
             b'A' => ChangeStatus::Added,
             b'M' => ChangeStatus::Modified,
@@ -184,15 +145,7 @@ fn parse(output: &[u8]) -> Option<Vec<(Change, Sides)>> {
             ChangeStatus::Renamed => (fields.next()?.to_vec(), Some(first)),
             _ => (first, None),
         };
-        let change = Change {
-            path,
-            old_path,
-            status,
-            added: None,
-            removed: None,
-            old_mode,
-            new_mode,
-        };
+        let change = Change { path, old_path, status, added: None, removed: None, old_mode, new_mode };
         changes.push((change, sides));
     }
     for (change, _) in &mut changes {
@@ -200,11 +153,7 @@ fn parse(output: &[u8]) -> Option<Vec<(Change, Sides)>> {
             break;
         };
         let mut parts = counts.splitn(3, |byte| *byte == b'\t');
-        let count = |part: &[u8]| {
-            std::str::from_utf8(part)
-                .ok()
-                .and_then(|text| text.parse().ok())
-        };
+        let count = |part: &[u8]| std::str::from_utf8(part).ok().and_then(|text| text.parse().ok());
         change.added = count(parts.next()?);
         change.removed = count(parts.next()?);
         let mut path = parts.next()?;
@@ -221,20 +170,10 @@ fn parse(output: &[u8]) -> Option<Vec<(Change, Sides)>> {
 
 /// Whether a tree, or anything in it, is not to be found.
 pub(crate) fn missing(git: &Git, tree: &Tree) -> Result<bool, SnapshotError> {
-    let args: [&OsStr; 6] = [
-        "rev-list",
-        "--objects",
-        "--no-object-names",
-        "--missing=print",
-        "--end-of-options",
-        tree.as_str(),
-    ]
-    .map(OsStr::new);
+    let args: [&OsStr; 6] =
+        ["rev-list", "--objects", "--no-object-names", "--missing=print", "--end-of-options", tree.as_str()]
+            .map(OsStr::new);
     let said = git.ask(&args, Stdin::none())?;
     // A tree that is gone itself is a failure, not a line.
-    Ok(!said.status.success()
-        || said
-            .stdout
-            .split(|byte| *byte == b'\n')
-            .any(|line| line.starts_with(b"?")))
+    Ok(!said.status.success() || said.stdout.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"?")))
 }

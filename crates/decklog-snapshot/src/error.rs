@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum SnapshotError {
     /// There is no `git` to run, or it is too old.
-    #[error(
-        "{problem}; install git 2.31 or newer (https://git-scm.com/downloads) and see that it is on PATH"
-    )]
+    #[error("{problem}; install git 2.31 or newer (https://git-scm.com/downloads) and see that it is on PATH")]
     GitMissing {
         /// What was found instead.
         problem: String,
@@ -78,11 +76,7 @@ pub enum SnapshotError {
 
 impl SnapshotError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
     pub(crate) fn unexpected(what: impl Into<String>) -> Self {

@@ -76,14 +76,8 @@ impl Git {
             ("GIT_NO_LAZY_FETCH", "1"),
             ("GIT_NO_REPLACE_OBJECTS", "1"),
         ];
-        let env = env
-            .iter()
-            .map(|(key, value)| (key.into(), value.into()))
-            .collect();
-        Self {
-            cwd: cwd.to_owned(),
-            env,
-        }
+        let env = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self { cwd: cwd.to_owned(), env }
     }
 
     pub(crate) fn cwd(&self) -> &Path {
@@ -111,73 +105,35 @@ impl Git {
     }
 
     /// Runs git to its end with `input` as its stdin, whatever its exit status.
-    pub(crate) fn ask<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        input: Stdin,
-    ) -> Result<Said, SnapshotError> {
+    pub(crate) fn ask<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Said, SnapshotError> {
         let child = self.spawn(args, input, Stdio::piped())?;
-        let said = child
-            .wait_with_output()
-            .map_err(SnapshotError::io("run git in", &self.cwd))?;
+        let said = child.wait_with_output().map_err(SnapshotError::io("run git in", &self.cwd))?;
         let stderr = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
-        Ok(Said {
-            status: said.status,
-            stdout: said.stdout,
-            stderr,
-        })
+        Ok(Said { status: said.status, stdout: said.stdout, stderr })
     }
 
     /// The same, but takes a failure for an error.
-    pub(crate) fn run<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        input: Stdin,
-    ) -> Result<Vec<u8>, SnapshotError> {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Vec<u8>, SnapshotError> {
         let said = self.ask(args, input)?;
-        if said.status.success() {
-            Ok(said.stdout)
-        } else {
-            Err(self.failure(args, said.status, said.stderr))
-        }
+        if said.status.success() { Ok(said.stdout) } else { Err(self.failure(args, said.status, said.stderr)) }
     }
 
     /// Starts git for its output to be read while it runs.
-    pub(crate) fn start<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        input: Stdin,
-    ) -> Result<Running<'_>, SnapshotError> {
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Running<'_>, SnapshotError> {
         let (stderr, write_end) =
             unnamed_file().map_err(SnapshotError::io("buffer the errors of git in", &self.cwd))?;
         let child = self.spawn(args, input, write_end.into())?;
         let command = command_name(args);
-        Ok(Running {
-            git: self,
-            command,
-            child,
-            stderr,
-        })
+        Ok(Running { git: self, command, child, stderr })
     }
 
-    fn spawn<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        input: Stdin,
-        stderr: Stdio,
-    ) -> Result<Child, SnapshotError> {
+    fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin, stderr: Stdio) -> Result<Child, SnapshotError> {
         let mut command = Command::new("git");
         for name in REDIRECTING {
             command.env_remove(name);
         }
         command
-            .args([
-                "--no-pager",
-                "-c",
-                "core.fsmonitor=false",
-                "-c",
-                "core.hooksPath=/dev/null",
-            ])
+            .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
             .args(args)
             .current_dir(&self.cwd)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
@@ -187,40 +143,25 @@ impl Git {
             // Ctrl-C at the terminal ends the agent, not the recording of what it did.
             .process_group(0);
         command.spawn().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound if self.cwd.is_dir() => SnapshotError::GitMissing {
-                problem: "there is no git program".to_owned(),
-            },
-            _ => SnapshotError::Io {
-                action: "run git in",
-                path: self.cwd.clone(),
-                source,
-            },
+            io::ErrorKind::NotFound if self.cwd.is_dir() => {
+                SnapshotError::GitMissing { problem: "there is no git program".to_owned() }
+            }
+            _ => SnapshotError::Io { action: "run git in", path: self.cwd.clone(), source },
         })
     }
 
-    pub(crate) fn failure<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        status: ExitStatus,
-        stderr: String,
-    ) -> SnapshotError {
+    pub(crate) fn failure<S: AsRef<OsStr>>(&self, args: &[S], status: ExitStatus, stderr: String) -> SnapshotError {
         SnapshotError::Git {
             command: command_name(args),
             path: self.cwd.clone(),
             status: status.to_string(),
-            message: if stderr.is_empty() {
-                "it did not say why".to_owned()
-            } else {
-                stderr
-            },
+            message: if stderr.is_empty() { "it did not say why".to_owned() } else { stderr },
         }
     }
 }
 
 fn command_name<S: AsRef<OsStr>>(args: &[S]) -> String {
-    args.first()
-        .map(|arg| arg.as_ref().to_string_lossy().into_owned())
-        .unwrap_or_default()
+    args.first().map(|arg| arg.as_ref().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// What git reads as its stdin.
@@ -234,10 +175,7 @@ impl Stdin {
 
     /// These records, each ended by `end`. They go by way of an unnamed file, so that neither
     /// side ever waits for the other.
-    pub(crate) fn records<'a>(
-        records: impl IntoIterator<Item = &'a [u8]>,
-        end: u8,
-    ) -> Result<Self, SnapshotError> {
+    pub(crate) fn records<'a>(records: impl IntoIterator<Item = &'a [u8]>, end: u8) -> Result<Self, SnapshotError> {
         let buffered = || -> io::Result<File> {
             let (mut file, _) = unnamed_file()?;
             let mut writer = io::BufWriter::new(&mut file);
@@ -250,10 +188,8 @@ impl Stdin {
             file.rewind()?;
             Ok(file)
         };
-        let file = buffered().map_err(SnapshotError::io(
-            "buffer the input of git in",
-            Path::new("a temporary file"),
-        ))?;
+        let file =
+            buffered().map_err(SnapshotError::io("buffer the input of git in", Path::new("a temporary file")))?;
         Ok(Self(file.into()))
     }
 }

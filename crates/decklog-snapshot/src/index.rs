@@ -52,11 +52,7 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
         } else {
             let known = usize::from(flags & NAME_LENGTH);
             let long = flags & NAME_LENGTH == NAME_LENGTH;
-            let len = if long {
-                until_nul(index.get(name_at..)?)?.len()
-            } else {
-                known
-            };
+            let len = if long { until_nul(index.get(name_at..)?)?.len() } else { known };
             if special {
                 name = index.get(name_at..name_at + len)?.to_vec();
             }
@@ -64,9 +60,7 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
             at += (name_at - at + len + 8) & !7;
         }
         if mode & 0o170_000 == DIRECTORY {
-            found
-                .sparse
-                .push(hex(index.get(flags_at - format.raw_len()..flags_at)?));
+            found.sparse.push(hex(index.get(flags_at - format.raw_len()..flags_at)?));
         }
         if mode & 0o170_000 == GITLINK {
             found.gitlinks.push(name.clone());

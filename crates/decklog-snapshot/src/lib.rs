@@ -61,8 +61,7 @@ mod worktree;
 pub use error::SnapshotError;
 pub use limits::Limits;
 pub use model::{
-    Change, ChangeStatus, FileScanner, NoSecrets, Patch, Repository, Taken, Tree, Withheld,
-    WithheldReason,
+    Change, ChangeStatus, FileScanner, NoSecrets, Patch, Repository, Taken, Tree, Withheld, WithheldReason,
 };
 pub use reader::SnapshotReader;
 pub use snapshotter::Snapshotter;

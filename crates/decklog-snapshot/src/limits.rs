@@ -40,11 +40,7 @@ pub(crate) struct Budget<'a> {
 
 impl<'a> Budget<'a> {
     pub(crate) fn new(limits: &'a Limits) -> Self {
-        Self {
-            limits,
-            files: 0,
-            bytes: 0,
-        }
+        Self { limits, files: 0, bytes: 0 }
     }
 
     pub(crate) fn limits(&self) -> &'a Limits {
@@ -54,49 +50,27 @@ impl<'a> Budget<'a> {
     /// Counts one more file, as it is listed.
     pub(crate) fn file(&mut self, root: &Path) -> Result<(), SnapshotError> {
         self.files += 1;
-        if self.files > self.limits.max_new_files {
-            Err(self.too_many(root))
-        } else {
-            Ok(())
-        }
+        if self.files > self.limits.max_new_files { Err(self.too_many(root)) } else { Ok(()) }
     }
 
     /// Counts the bytes of a file about to be copied.
     pub(crate) fn bytes(&mut self, root: &Path, bytes: u64) -> Result<(), SnapshotError> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.max_new_bytes {
-            let what = format!(
-                "more than {} bytes in new or changed files",
-                self.limits.max_new_bytes
-            );
-            return Err(SnapshotError::TooLarge {
-                root: root.to_owned(),
-                what,
-            });
+            let what = format!("more than {} bytes in new or changed files", self.limits.max_new_bytes);
+            return Err(SnapshotError::TooLarge { root: root.to_owned(), what });
         }
         Ok(())
     }
 
     pub(crate) fn too_slow(&self, root: &Path) -> SnapshotError {
-        let what = format!(
-            "git was not through with it after {} seconds",
-            self.limits.max_listing.as_secs()
-        );
-        SnapshotError::TooLarge {
-            root: root.to_owned(),
-            what,
-        }
+        let what = format!("git was not through with it after {} seconds", self.limits.max_listing.as_secs());
+        SnapshotError::TooLarge { root: root.to_owned(), what }
     }
 
     fn too_many(&self, root: &Path) -> SnapshotError {
-        let what = format!(
-            "more than {} new or changed files",
-            self.limits.max_new_files
-        );
-        SnapshotError::TooLarge {
-            root: root.to_owned(),
-            what,
-        }
+        let what = format!("more than {} new or changed files", self.limits.max_new_files);
+        SnapshotError::TooLarge { root: root.to_owned(), what }
     }
 
     /// Refuses a directory without repository that holds too many files for certain, which a
@@ -113,10 +87,7 @@ impl<'a> Budget<'a> {
                 continue;
             };
             let entries: Vec<_> = entries.flatten().collect();
-            if entries
-                .iter()
-                .any(|entry| entry.file_name() == ".gitignore" || entry.file_name() == ".git")
-            {
+            if entries.iter().any(|entry| entry.file_name() == ".gitignore" || entry.file_name() == ".git") {
                 continue;
             }
             for entry in entries {

@@ -52,20 +52,14 @@ const STATUS: &[&str] = &[
 ];
 
 /// Lists the differences in the working tree `root`.
-pub(crate) fn list(
-    git: &Git,
-    root: &Path,
-    budget: &mut Budget<'_>,
-) -> Result<Listing, SnapshotError> {
+pub(crate) fn list(git: &Git, root: &Path, budget: &mut Budget<'_>) -> Result<Listing, SnapshotError> {
     let deadline = Instant::now() + budget.limits().max_listing;
     let mut running = git.start(STATUS, Stdin::none())?;
     let mut listing = Listing::default();
     let mut buffer = vec![0; 64 << 10];
     let mut pending: Vec<u8> = Vec::new();
     loop {
-        let read = running
-            .read_until(&mut buffer, deadline)
-            .map_err(SnapshotError::io("run git status in", root))?;
+        let read = running.read_until(&mut buffer, deadline).map_err(SnapshotError::io("run git status in", root))?;
         let Some(read) = read else {
             return Err(budget.too_slow(root));
         };
@@ -91,15 +85,8 @@ pub(crate) fn list(
 }
 
 impl Listing {
-    fn take_in(
-        &mut self,
-        record: &[u8],
-        root: &Path,
-        budget: &mut Budget<'_>,
-    ) -> Result<(), SnapshotError> {
-        let unknown = || {
-            SnapshotError::unexpected(format!("git status: {}", String::from_utf8_lossy(record)))
-        };
+    fn take_in(&mut self, record: &[u8], root: &Path, budget: &mut Budget<'_>) -> Result<(), SnapshotError> {
+        let unknown = || SnapshotError::unexpected(format!("git status: {}", String::from_utf8_lossy(record)));
         let field = |n: usize| record.splitn(n + 2, |byte| *byte == b' ').nth(n);
         let rest = |n: usize| record.splitn(n + 1, |byte| *byte == b' ').nth(n);
         match record.first() {
@@ -108,10 +95,7 @@ impl Listing {
                 let path = rest(1).ok_or_else(unknown)?;
                 match path.strip_suffix(b"/") {
                     Some(directory) => self.nested.push(directory.to_vec()),
-                    None => self.present.push(Candidate {
-                        path: path.to_vec(),
-                        known: Known::No,
-                    }),
+                    None => self.present.push(Candidate { path: path.to_vec(), known: Known::No }),
                 }
             }
             Some(b'1') => {
@@ -143,10 +127,7 @@ impl Listing {
                     self.gone.push(path);
                     return Ok(());
                 }
-                self.present.push(Candidate {
-                    path,
-                    known: Known::Conflict,
-                });
+                self.present.push(Candidate { path, known: Known::Conflict });
             }
             _ => return Err(unknown()),
         }

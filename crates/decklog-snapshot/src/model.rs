@@ -32,11 +32,7 @@ impl Tree {
     }
 
     pub(crate) fn format(&self) -> ObjectFormat {
-        if self.0.len() == 64 {
-            ObjectFormat::Sha256
-        } else {
-            ObjectFormat::Sha1
-        }
+        if self.0.len() == 64 { ObjectFormat::Sha256 } else { ObjectFormat::Sha1 }
     }
 }
 
@@ -74,9 +70,7 @@ impl ObjectFormat {
     pub(crate) fn empty_tree(self) -> Tree {
         Tree(match self {
             Self::Sha1 => "4b825dc642cb6eb9a060e54bf8d69288fbee4904".to_owned(),
-            Self::Sha256 => {
-                "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321".to_owned()
-            }
+            Self::Sha256 => "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321".to_owned(),
         })
     }
 }
@@ -156,7 +150,7 @@ impl fmt::Display for WithheldReason {
 pub struct Patch {
     /// Its size.
     pub bytes: u64,
-    /// Changed files left out of it because one side holds a secret, in path order. This happens
+    /// Changed files left out of it because one side holds a secret, or may, in path order. This happens
     /// to content already in the repository, such as a key an agent has just removed.
     pub withheld: Vec<Withheld>,
 }

@@ -37,15 +37,9 @@ pub(crate) struct PrivateDir {
 
 impl PrivateDir {
     /// Makes one at `path`, for objects kept in `objects`.
-    pub(crate) fn create(
-        path: PathBuf,
-        objects: PathBuf,
-        format: ObjectFormat,
-    ) -> Result<Self, SnapshotError> {
+    pub(crate) fn create(path: PathBuf, objects: PathBuf, format: ObjectFormat) -> Result<Self, SnapshotError> {
         let config = match format {
-            ObjectFormat::Sha1 => {
-                "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tsharedRepository = 0600\n"
-            }
+            ObjectFormat::Sha1 => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tsharedRepository = 0600\n",
             ObjectFormat::Sha256 => {
                 "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tsharedRepository = 0600\n\
                  [extensions]\n\tobjectFormat = sha256\n"
@@ -79,17 +73,9 @@ impl PrivateDir {
     }
 
     /// git at work on the working tree `root`, with `settings` for its configuration.
-    pub(crate) fn git(
-        &self,
-        root: &Path,
-        settings: &[(OsString, OsString)],
-        alternates: &[PathBuf],
-    ) -> Git {
+    pub(crate) fn git(&self, root: &Path, settings: &[(OsString, OsString)], alternates: &[PathBuf]) -> Git {
         // Every object is to be a file of its own, which can be taken back.
-        let loose = (
-            OsString::from("core.bigFileThreshold"),
-            OsString::from("1000g"),
-        );
+        let loose = (OsString::from("core.bigFileThreshold"), OsString::from("1000g"));
         let settings: Vec<_> = settings.iter().cloned().chain([loose]).collect();
         let mut git = self.base(root, &settings, alternates);
         git.env("GIT_WORK_TREE", root);
@@ -109,9 +95,7 @@ impl PrivateDir {
 
     fn base(&self, cwd: &Path, settings: &[(OsString, OsString)], alternates: &[PathBuf]) -> Git {
         let mut git = Git::new(cwd);
-        let own = OWN_SETTINGS
-            .iter()
-            .map(|(key, value)| (key.into(), value.into()));
+        let own = OWN_SETTINGS.iter().map(|(key, value)| (key.into(), value.into()));
         let settings: Vec<_> = settings.iter().cloned().chain(own).collect();
         git.configured(&settings);
         git.env("GIT_DIR", &self.path);
@@ -125,9 +109,7 @@ impl PrivateDir {
 fn quoted_list(paths: &[PathBuf]) -> OsString {
     let quote = |path: &PathBuf| {
         let bytes = path.as_os_str().as_bytes();
-        let odd = bytes
-            .iter()
-            .any(|byte| matches!(byte, b':' | b'"' | b'\\' | b'\n'));
+        let odd = bytes.iter().any(|byte| matches!(byte, b':' | b'"' | b'\\' | b'\n'));
         if odd { quoted(bytes) } else { bytes.to_vec() }
     };
     OsString::from_vec(paths.iter().map(quote).collect::<Vec<_>>().join(&b':'))
@@ -152,11 +134,7 @@ pub(crate) fn quoted(path: &[u8]) -> Vec<u8> {
 pub(crate) fn create_private(directory: &Path) -> Result<(), SnapshotError> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(SnapshotError::io("create", directory))
+    builder.recursive(true).mode(0o700).create(directory).map_err(SnapshotError::io("create", directory))
 }
 
 /// Copies a file that may be absent.

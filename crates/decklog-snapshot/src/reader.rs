@@ -31,10 +31,7 @@ impl SnapshotReader {
     /// made.
     pub fn open(working_dir: Option<&Path>, objects: &Path) -> Result<Self, SnapshotError> {
         let objects = std::path::absolute(objects).map_err(SnapshotError::io("find", objects))?;
-        let found = match working_dir
-            .filter(|directory| directory.is_dir())
-            .map(repository::find)
-        {
+        let found = match working_dir.filter(|directory| directory.is_dir()).map(repository::find) {
             Some(Err(error @ SnapshotError::GitMissing { .. })) => return Err(error),
             Some(Ok(found)) => found,
             _ => None,
@@ -43,49 +40,24 @@ impl SnapshotReader {
         if let Some(found) = found {
             alternates.push(found.objects);
             // Where git keeps the repositories of submodules.
-            add_modules(
-                &found.repository.common_dir.join("modules"),
-                0,
-                &mut alternates,
-            );
+            add_modules(&found.repository.common_dir.join("modules"), 0, &mut alternates);
             if found.repository.git_dir != found.repository.common_dir {
-                add_modules(
-                    &found.repository.git_dir.join("modules"),
-                    0,
-                    &mut alternates,
-                );
+                add_modules(&found.repository.git_dir.join("modules"), 0, &mut alternates);
             }
         }
-        let scratch = TempDir::with_prefix("decklog-").map_err(SnapshotError::io(
-            "create",
-            Path::new("a temporary directory"),
-        ))?;
+        let scratch = TempDir::with_prefix("decklog-")
+            .map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
         let viewer = |name: &str, format| -> Result<Git, SnapshotError> {
-            Ok(
-                PrivateDir::create(scratch.path().join(name), objects.clone(), format)?
-                    .viewer(&alternates),
-            )
+            Ok(PrivateDir::create(scratch.path().join(name), objects.clone(), format)?.viewer(&alternates))
         };
-        let (sha1, sha256) = (
-            viewer("sha1", ObjectFormat::Sha1)?,
-            viewer("sha256", ObjectFormat::Sha256)?,
-        );
-        Ok(Self {
-            objects,
-            sha1,
-            sha256,
-            scan: None,
-            _scratch: scratch,
-        })
+        let (sha1, sha256) = (viewer("sha1", ObjectFormat::Sha1)?, viewer("sha256", ObjectFormat::Sha256)?);
+        Ok(Self { objects, sha1, sha256, scan: None, _scratch: scratch })
     }
 
     /// Leaves files with a secret out of patches, as [`crate::Snapshotter::patch`] does.
     #[must_use]
     pub fn with_scanner(self, scan: Box<dyn FileScanner + Send>) -> Self {
-        Self {
-            scan: Some(RefCell::new(scan)),
-            ..self
-        }
+        Self { scan: Some(RefCell::new(scan)), ..self }
     }
 
     /// Writes the patch from one tree to another, see [`crate::Snapshotter::patch`].
@@ -93,16 +65,9 @@ impl SnapshotReader {
     /// # Errors
     /// [`SnapshotError::Git`] when something in the trees is missing, by then perhaps after a
     /// part of the patch; [`SnapshotError::Output`] when `out` fails.
-    pub fn patch(
-        &self,
-        from: &Tree,
-        to: &Tree,
-        out: &mut dyn Write,
-    ) -> Result<Patch, SnapshotError> {
+    pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
         let mut scan = self.scan.as_ref().map(RefCell::borrow_mut);
-        let scan = scan
-            .as_mut()
-            .map(|scan| &mut ***scan as &mut dyn FileScanner);
+        let scan = scan.as_mut().map(|scan| &mut ***scan as &mut dyn FileScanner);
         diff::patch(self.git(from), &self.objects, from, to, scan, out)
     }
 
@@ -140,10 +105,7 @@ fn add_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(directory) else {
         return;
     };
-    for entry in entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-    {
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
         let path = entry.path();
         if path.join("HEAD").is_file() && path.join("objects").is_dir() {
             found.push(path.join("objects"));

@@ -15,7 +15,7 @@ use crate::blobs;
 use crate::git::{Git, Stdin};
 use crate::listing::{Candidate, Known};
 use crate::private::as_path;
-use crate::{FileScanner, SnapshotError, Withheld, WithheldReason};
+use crate::{FileScanner, SnapshotError, Withheld};
 
 /// More files than this are found by listing the whole index, not by naming each.
 const MAX_NAMED: usize = 100;
@@ -31,24 +31,19 @@ pub(crate) fn recheck(
     spare: &[(Vec<u8>, String)],
     scan: &mut dyn FileScanner,
 ) -> Result<Vec<Withheld>, SnapshotError> {
-    let known: HashMap<&[u8], &Known> = doubtful
-        .iter()
-        .map(|candidate| (candidate.path.as_slice(), &candidate.known))
-        .collect();
+    let known: HashMap<&[u8], &Known> =
+        doubtful.iter().map(|candidate| (candidate.path.as_slice(), &candidate.known)).collect();
     let mut stored = in_index(git, doubtful)?;
     stored.extend(spare.iter().cloned());
     stored.retain(|(path, _)| known.contains_key(path.as_slice()));
     let ids: Vec<&str> = stored.iter().map(|(_, id)| id.as_str()).collect();
-    let told: Vec<Vec<u8>> = stored
-        .iter()
-        .map(|(path, _)| [prefix, path].concat())
-        .collect();
+    let told: Vec<Vec<u8>> = stored.iter().map(|(path, _)| [prefix, path].concat()).collect();
     let told: Vec<&Path> = told.iter().map(|path| as_path(path)).collect();
-    let rules = blobs::secrets_in(git, &ids, &told, scan)?;
+    let reasons = blobs::secrets_in(git, &ids, &told, scan)?;
     let mut withheld = Vec::new();
     let mut back: Vec<Vec<u8>> = Vec::new();
-    for ((path, id), rule) in stored.iter().zip(rules) {
-        let Some(rule) = rule else { continue };
+    for ((path, id), reason) in stored.iter().zip(reasons) {
+        let Some(reason) = reason else { continue };
         let object = objects.join(&id[..2]).join(&id[2..]);
         match fs::remove_file(&object) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -60,10 +55,7 @@ pub(crate) fn recheck(
             Some(Known::As(mode_and_id)) => [mode_and_id.as_slice(), b"\t", path].concat(),
             _ => [b"0 ", "0".repeat(id.len()).as_bytes(), b"\t", path].concat(),
         });
-        withheld.push(Withheld {
-            path: path.clone(),
-            reason: WithheldReason::Secret { rule },
-        });
+        withheld.push(Withheld { path: path.clone(), reason });
     }
     if !back.is_empty() {
         let back = Stdin::records(back.iter().map(Vec::as_slice), 0)?;
@@ -74,9 +66,7 @@ pub(crate) fn recheck(
 
 /// Paths and objects of the index, at least those of `files`.
 fn in_index(git: &Git, files: &[&Candidate]) -> Result<Vec<(Vec<u8>, String)>, SnapshotError> {
-    let mut args: Vec<&OsStr> = ["--literal-pathspecs", "ls-files", "--stage", "-z", "--"]
-        .map(OsStr::new)
-        .to_vec();
+    let mut args: Vec<&OsStr> = ["--literal-pathspecs", "ls-files", "--stage", "-z", "--"].map(OsStr::new).to_vec();
     if files.len() <= MAX_NAMED {
         args.extend(files.iter().map(|file| as_path(&file.path).as_os_str()));
     }
@@ -85,10 +75,7 @@ fn in_index(git: &Git, files: &[&Candidate]) -> Result<Vec<(Vec<u8>, String)>, S
         // MODE ID STAGE<tab>PATH
         let tab = entry.iter().position(|byte| *byte == b'\t')?;
         let id = entry[..tab].split(|byte| *byte == b' ').nth(1)?;
-        Some((
-            entry[tab + 1..].to_vec(),
-            String::from_utf8_lossy(id).into_owned(),
-        ))
+        Some((entry[tab + 1..].to_vec(), String::from_utf8_lossy(id).into_owned()))
     });
     Ok(entries.collect())
 }

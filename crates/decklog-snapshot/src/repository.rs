@@ -71,34 +71,15 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Found>, SnapshotError> {
     match parts.first().copied() {
         Some(b"false\nfalse\ntrue") => {}
         Some(kind) if kind.starts_with(b"--path-format") => {
-            return Err(SnapshotError::GitMissing {
-                problem: "git is older than 2.31".to_owned(),
-            });
+            return Err(SnapshotError::GitMissing { problem: "git is older than 2.31".to_owned() });
         }
         _ => {
-            return Err(SnapshotError::NoWorkTree {
-                path: directory.to_owned(),
-            });
+            return Err(SnapshotError::NoWorkTree { path: directory.to_owned() });
         }
     }
-    let [
-        _,
-        format,
-        git_dir,
-        common_dir,
-        root,
-        objects,
-        index,
-        exclude,
-        attributes,
-        head,
-    ] = parts[..]
-    else {
+    let [_, format, git_dir, common_dir, root, objects, index, exclude, attributes, head] = parts[..] else {
         return Err(match said.status.success() {
-            true => SnapshotError::unexpected(format!(
-                "the answer of git rev-parse in {}",
-                directory.display()
-            )),
+            true => SnapshotError::unexpected(format!("the answer of git rev-parse in {}", directory.display())),
             false => git.failure(&args, said.status, said.stderr),
         });
     };
@@ -106,10 +87,7 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Found>, SnapshotError> {
         b"sha1" => ObjectFormat::Sha1,
         b"sha256" => ObjectFormat::Sha256,
         other => {
-            return Err(SnapshotError::unexpected(format!(
-                "object format {}",
-                String::from_utf8_lossy(other)
-            )));
+            return Err(SnapshotError::unexpected(format!("object format {}", String::from_utf8_lossy(other))));
         }
     };
     let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
@@ -138,13 +116,8 @@ fn no_answer(directory: &Path, said: &Said) -> Result<Option<Found>, SnapshotErr
     }
     let message = said.stderr.trim_start_matches("fatal: ").to_owned();
     Err(match message.contains("work tree") {
-        true => SnapshotError::NoWorkTree {
-            path: directory.to_owned(),
-        },
-        false => SnapshotError::Refused {
-            path: directory.to_owned(),
-            message,
-        },
+        true => SnapshotError::NoWorkTree { path: directory.to_owned() },
+        false => SnapshotError::Refused { path: directory.to_owned(), message },
     })
 }
 
@@ -161,25 +134,13 @@ fn head_of(git: &Git, known: bool, answer: &[u8]) -> Result<Head, SnapshotError>
     };
     if known {
         let mut lines = answer.trim_ascii_end().split(|byte| *byte == b'\n');
-        let mut text = || {
-            lines
-                .next()
-                .map(|line| String::from_utf8_lossy(line).into_owned())
-        };
+        let mut text = || lines.next().map(|line| String::from_utf8_lossy(line).into_owned());
         let (commit, tree) = (text(), text());
         let tree = tree.as_deref().map(Tree::parse).transpose()?;
-        return Ok(Head {
-            commit,
-            tree,
-            branch: lines.next().and_then(branch),
-        });
+        return Ok(Head { commit, tree, branch: lines.next().and_then(branch) });
     }
     let said = git.ask(&["symbolic-ref", "-q", "HEAD"], Stdin::none())?;
-    Ok(Head {
-        commit: None,
-        tree: None,
-        branch: branch(said.stdout.trim_ascii_end()),
-    })
+    Ok(Head { commit: None, tree: None, branch: branch(said.stdout.trim_ascii_end()) })
 }
 
 fn split<'a>(mut text: &'a [u8], mark: &[u8]) -> Vec<&'a [u8]> {
@@ -222,16 +183,10 @@ pub(crate) const UNSET_FOR_FILTERS: &str = "unset GIT_DIR GIT_WORK_TREE GIT_INDE
 
 /// The user's settings, in this directory and now, that bear on content. Read once: what an agent
 /// makes of the configuration later has no say in what decklog runs.
-pub(crate) fn content_settings(
-    directory: &Path,
-) -> Result<Vec<(OsString, OsString)>, SnapshotError> {
-    let listed =
-        Git::new(directory).run(&["config", "--list", "--includes", "-z"], Stdin::none())?;
+pub(crate) fn content_settings(directory: &Path) -> Result<Vec<(OsString, OsString)>, SnapshotError> {
+    let listed = Git::new(directory).run(&["config", "--list", "--includes", "-z"], Stdin::none())?;
     let mut settings = Vec::new();
-    for setting in listed
-        .split(|byte| *byte == 0)
-        .filter(|setting| !setting.is_empty())
-    {
+    for setting in listed.split(|byte| *byte == 0).filter(|setting| !setting.is_empty()) {
         let mut parts = setting.splitn(2, |byte| *byte == b'\n');
         let key = parts.next().unwrap_or_default();
         // A key without value is a switch turned on.
@@ -249,14 +204,9 @@ fn content_setting(key: &[u8], value: Vec<u8>) -> Option<Vec<u8>> {
     }
     let driver = key.strip_prefix(b"filter.")?;
     let dot = driver.iter().rposition(|byte| *byte == b'.')?;
-    match (
-        KEEPING_FILTERS.contains(&&driver[..dot]),
-        &driver[dot + 1..],
-    ) {
+    match (KEEPING_FILTERS.contains(&&driver[..dot]), &driver[dot + 1..]) {
         (true, _) => None,
-        (false, b"clean" | b"process") if !value.is_empty() => {
-            Some([UNSET_FOR_FILTERS.as_bytes(), &value].concat())
-        }
+        (false, b"clean" | b"process") if !value.is_empty() => Some([UNSET_FOR_FILTERS.as_bytes(), &value].concat()),
         (false, b"required") => Some(value),
         _ => None,
     }

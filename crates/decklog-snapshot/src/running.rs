@@ -21,28 +21,19 @@ pub(crate) struct Running<'a> {
 impl Running<'_> {
     /// Its output, to be read to the end before [`Running::finish`].
     pub(crate) fn stdout(&mut self) -> &mut ChildStdout {
-        self.child
-            .stdout
-            .as_mut()
-            .expect("stdout is piped, and taken by `finish` alone")
+        self.child.stdout.as_mut().expect("stdout is piped, and taken by `finish` alone")
     }
 
     /// Reads some output; `None` when none came until `deadline`.
-    pub(crate) fn read_until(
-        &mut self,
-        buffer: &mut [u8],
-        deadline: Instant,
-    ) -> io::Result<Option<usize>> {
+    pub(crate) fn read_until(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<Option<usize>> {
         let stdout = self.stdout();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
                 return Ok(None);
             }
-            let timeout = Timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
+            let timeout =
+                Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return stdout.read(buffer).map(Some),
@@ -54,22 +45,12 @@ impl Running<'_> {
     /// Waits for its end and returns what it wrote to stderr; a failure is an error.
     pub(crate) fn finish(mut self) -> Result<String, SnapshotError> {
         drop(self.child.stdout.take());
-        let status = self
-            .child
-            .wait()
-            .map_err(SnapshotError::io("run git in", self.git.cwd()))?;
+        let status = self.child.wait().map_err(SnapshotError::io("run git in", self.git.cwd()))?;
         let mut stderr = Vec::new();
-        let read = self
-            .stderr
-            .rewind()
-            .and_then(|()| (&self.stderr).take(1 << 20).read_to_end(&mut stderr));
+        let read = self.stderr.rewind().and_then(|()| (&self.stderr).take(1 << 20).read_to_end(&mut stderr));
         read.map_err(SnapshotError::io("run git in", self.git.cwd()))?;
         let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
-        if status.success() {
-            Ok(stderr)
-        } else {
-            Err(self.git.failure(&[&self.command], status, stderr))
-        }
+        if status.success() { Ok(stderr) } else { Err(self.git.failure(&[&self.command], status, stderr)) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
@@ -47,9 +47,7 @@ impl Stamp {
         };
         let nanos = u32::try_from(self.changed.1).unwrap_or(0);
         let changed = UNIX_EPOCH + Duration::new(seconds, nanos);
-        SystemTime::now()
-            .duration_since(changed)
-            .is_ok_and(|age| age > CLOCK_STEP)
+        SystemTime::now().duration_since(changed).is_ok_and(|age| age > CLOCK_STEP)
     }
 }
 
@@ -87,11 +85,7 @@ pub(crate) struct Clean {
 impl Clean {
     /// Whether the file at `path` may have changed since it was read.
     pub(crate) fn is_doubtful(&self, path: &Path) -> bool {
-        !self.sure
-            || fs::symlink_metadata(path)
-                .ok()
-                .map(|metadata| Stamp::of(&metadata))
-                != Some(self.stamp)
+        !self.sure || fs::symlink_metadata(path).ok().map(|metadata| Stamp::of(&metadata)) != Some(self.stamp)
     }
 }
 
@@ -108,46 +102,40 @@ pub(crate) fn glance(path: &Path, max_bytes: u64) -> Glance {
     } else if !kind.is_file() && !kind.is_symlink() {
         Glance::Withheld(WithheldReason::Special)
     } else if metadata.len() > max_bytes {
-        Glance::Withheld(WithheldReason::TooLarge {
-            bytes: metadata.len(),
-        })
+        Glance::Withheld(WithheldReason::TooLarge { bytes: metadata.len() })
     } else {
-        Glance::Content {
-            bytes: metadata.len(),
-        }
+        Glance::Content { bytes: metadata.len() }
     }
 }
 
-/// Reads files for secrets, and remembers those that hold one.
-#[derive(Debug, Default)]
+/// Reads the files of one working tree for secrets, and remembers those that hold one.
 pub(crate) struct Inspector {
+    root: PathBuf,
+    /// Put before the names the scanner is told.
+    prefix: Vec<u8>,
     secrets: HashMap<Vec<u8>, (Stamp, String)>,
 }
 
 impl Inspector {
-    /// Reads the file `name` in `root`. `prefix` is put before the name the scanner is told.
-    pub(crate) fn inspect(
-        &mut self,
-        root: &Path,
-        prefix: &[u8],
-        name: &[u8],
-        scan: &mut dyn FileScanner,
-    ) -> Verdict {
-        let told = [prefix, name].concat();
-        match self.read(&root.join(as_path(name)), name, as_path(&told), scan) {
+    pub(crate) fn new(root: PathBuf, prefix: Vec<u8>) -> Self {
+        Self { root, prefix, secrets: HashMap::new() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Reads one file.
+    pub(crate) fn inspect(&mut self, name: &[u8], scan: &mut dyn FileScanner) -> Verdict {
+        let told = [&self.prefix, name].concat();
+        match self.read(&self.root.join(as_path(name)), name, as_path(&told), scan) {
             Ok(verdict) => verdict,
             Err(error) if is_gone(&error) => Verdict::Gone,
             Err(error) => Verdict::Withheld(unreadable(&error)),
         }
     }
 
-    fn read(
-        &mut self,
-        path: &Path,
-        name: &[u8],
-        told: &Path,
-        scan: &mut dyn FileScanner,
-    ) -> io::Result<Verdict> {
+    fn read(&mut self, path: &Path, name: &[u8], told: &Path, scan: &mut dyn FileScanner) -> io::Result<Verdict> {
         let metadata = fs::symlink_metadata(path)?;
         let mut file: Option<File> = None;
         let stamp = if metadata.is_symlink() {
@@ -155,10 +143,7 @@ impl Inspector {
         } else {
             // Should it have become a link or a fifo by now, it is neither followed nor waited for.
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
-            let opened = OpenOptions::new()
-                .read(true)
-                .custom_flags(flags as i32)
-                .open(path)?;
+            let opened = OpenOptions::new().read(true).custom_flags(flags as i32).open(path)?;
             let metadata = opened.metadata()?;
             if !metadata.is_file() {
                 return Ok(Verdict::Withheld(WithheldReason::Special));
@@ -169,19 +154,13 @@ impl Inspector {
         if let Some((known, rule)) = self.secrets.get(name)
             && *known == stamp
         {
-            return Ok(Verdict::Withheld(WithheldReason::Secret {
-                rule: rule.clone(),
-            }));
+            return Ok(Verdict::Withheld(WithheldReason::Secret { rule: rule.clone() }));
         }
         let sure = stamp.settled();
         let mut crlf = false;
         let found = match file {
             Some(file) => {
-                let mut watched = CrlfWatch {
-                    content: file,
-                    after_cr: false,
-                    seen: false,
-                };
+                let mut watched = CrlfWatch { content: file, after_cr: false, seen: false };
                 let found = scan.secret_in(told, &mut watched)?;
                 if found.is_none() {
                     io::copy(&mut watched, &mut io::sink())?;
@@ -214,8 +193,7 @@ impl Read for CrlfWatch {
         let read = self.content.read(buffer)?;
         let read_now = &buffer[..read];
         if !self.seen && !read_now.is_empty() {
-            self.seen = (self.after_cr && read_now[0] == b'\n')
-                || read_now.windows(2).any(|pair| pair == b"\r\n");
+            self.seen = (self.after_cr && read_now[0] == b'\n') || read_now.windows(2).any(|pair| pair == b"\r\n");
             self.after_cr = read_now.last() == Some(&b'\r');
         }
         Ok(read)
@@ -223,14 +201,9 @@ impl Read for CrlfWatch {
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn unreadable(error: &io::Error) -> WithheldReason {
-    WithheldReason::Unreadable {
-        error: error.to_string(),
-    }
+    WithheldReason::Unreadable { error: error.to_string() }
 }

@@ -27,37 +27,21 @@ pub(crate) fn seed(
     let index = private.index();
     write(&index, &content, modified).map_err(SnapshotError::io("write", &index))?;
     let mut known = survey(&content, found.format);
-    if let Some(Survey {
-        shared: Some(id), ..
-    }) = &known
-    {
+    if let Some(Survey { shared: Some(id), .. }) = &known {
         copy_shared(&found.repository.git_dir, private, id)?;
     }
-    if known
-        .as_ref()
-        .is_none_or(|known| !known.sparse.is_empty() || known.shared.is_some())
-    {
+    if known.as_ref().is_none_or(|known| !known.sparse.is_empty() || known.shared.is_some()) {
         // Written whole: one file, with every path in it. For that git stores trees.
-        trees.fill(
-            reader,
-            &found.head_tree,
-            known.iter().flat_map(|known| &known.sparse),
-        )?;
+        trees.fill(reader, &found.head_tree, known.iter().flat_map(|known| &known.sparse))?;
         writer.run(&["update-index", "--force-write-index"], Stdin::none())?;
         known = read(&index)?.and_then(|(content, _)| survey(&content, found.format));
     }
     let Some(known) = known else {
-        return Err(SnapshotError::unexpected(format!(
-            "the index {}",
-            found.index.display()
-        )));
+        return Err(SnapshotError::unexpected(format!("the index {}", found.index.display())));
     };
     if !known.assumed_unchanged.is_empty() {
         let paths = Stdin::records(known.assumed_unchanged.iter().map(Vec::as_slice), 0)?;
-        writer.run(
-            &["update-index", "--no-assume-unchanged", "-z", "--stdin"],
-            paths,
-        )?;
+        writer.run(&["update-index", "--no-assume-unchanged", "-z", "--stdin"], paths)?;
     }
     Ok(known.gitlinks)
 }
@@ -82,17 +66,12 @@ fn read(path: &Path) -> Result<Option<(Vec<u8>, SystemTime)>, SnapshotError> {
 /// written, so the copy must have the same.
 fn write(path: &Path, content: &[u8], modified: SystemTime) -> io::Result<()> {
     fs::write(path, content)?;
-    File::options()
-        .write(true)
-        .open(path)?
-        .set_times(FileTimes::new().set_modified(modified))
+    File::options().write(true).open(path)?.set_times(FileTimes::new().set_modified(modified))
 }
 
 fn copy_shared(git_dir: &Path, private: &PrivateDir, id: &str) -> Result<(), SnapshotError> {
     let name = format!("sharedindex.{id}");
     let from = git_dir.join(&name);
     let to = private.file(&name);
-    fs::copy(&from, &to)
-        .map(drop)
-        .map_err(SnapshotError::io("copy", &from))
+    fs::copy(&from, &to).map(drop).map_err(SnapshotError::io("copy", &from))
 }

@@ -40,12 +40,7 @@ impl Snapshotter {
         create_private(objects)?;
         let objects = fs::canonicalize(objects).map_err(SnapshotError::io("find", objects))?;
         let worktree = Worktree::open(working_dir, &objects, &objects, Vec::new())?;
-        let snapshotter = Self {
-            worktree,
-            objects,
-            limits,
-            scan: RefCell::new(scan),
-        };
+        let snapshotter = Self { worktree, objects, limits, scan: RefCell::new(scan) };
         snapshotter.exclude(&snapshotter.objects)?;
         Ok(snapshotter)
     }
@@ -108,21 +103,9 @@ impl Snapshotter {
     /// # Errors
     /// [`SnapshotError::Output`] when `out` fails; [`SnapshotError::Git`] when one of the trees is
     /// missing something. In both cases a part of the patch may have been written.
-    pub fn patch(
-        &self,
-        from: &Tree,
-        to: &Tree,
-        out: &mut dyn Write,
-    ) -> Result<Patch, SnapshotError> {
+    pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
         let scan = &mut **self.scan.borrow_mut();
-        diff::patch(
-            &self.worktree.viewer(),
-            &self.objects,
-            from,
-            to,
-            Some(scan),
-            out,
-        )
+        diff::patch(&self.worktree.viewer(), &self.objects, from, to, Some(scan), out)
     }
 
     /// What changed from one tree to another, in path order.

@@ -18,13 +18,8 @@ use crate::{SnapshotError, Withheld, WithheldReason};
 const MAX_FAILURES: usize = 64;
 
 /// What git says when it cannot write, whatever the file.
-const NOT_ABOUT_THE_FILE: &[&str] = &[
-    "No space left",
-    "Disk quota",
-    "Read-only file system",
-    "unable to write",
-    "insufficient permission",
-];
+const NOT_ABOUT_THE_FILE: &[&str] =
+    &["No space left", "Disk quota", "Read-only file system", "unable to write", "insufficient permission"];
 
 /// What came of storing files.
 #[derive(Default)]
@@ -37,47 +32,21 @@ pub(crate) struct Added {
 
 /// Stores files as `git add` would and puts them into the index. `with_crlf` are those that hold
 /// CRLF and were in the index before.
-pub(crate) fn add(
-    reader: &Git,
-    writer: &Git,
-    files: &[&[u8]],
-    with_crlf: &[&[u8]],
-) -> Result<Added, SnapshotError> {
+pub(crate) fn add(reader: &Git, writer: &Git, files: &[&[u8]], with_crlf: &[&[u8]]) -> Result<Added, SnapshotError> {
     let mut added = Added::default();
     let update = ["update-index", "--add", "--replace", "--remove", "-z"];
-    by_halves(
-        writer,
-        &[&update[..], &["--stdin"]].concat(),
-        files,
-        &mut added.refused,
-    )?;
+    by_halves(writer, &[&update[..], &["--stdin"]].concat(), files, &mut added.refused)?;
     if with_crlf.is_empty() {
         return Ok(added);
     }
-    by_halves(
-        reader,
-        &[&update[..], &["--info-only", "--stdin"]].concat(),
-        with_crlf,
-        &mut added.refused,
-    )?;
+    by_halves(reader, &[&update[..], &["--info-only", "--stdin"]].concat(), with_crlf, &mut added.refused)?;
     let stored = |file: &&&[u8]| !added.refused.iter().any(|refused| refused.path == **file);
     let files: Vec<&[u8]> = with_crlf.iter().filter(stored).copied().collect();
-    for form in [
-        &["hash-object", "-w", "--stdin-paths"][..],
-        &["hash-object", "-w", "--no-filters", "--stdin-paths"],
-    ] {
+    for form in [&["hash-object", "-w", "--stdin-paths"][..], &["hash-object", "-w", "--no-filters", "--stdin-paths"]] {
         let names: Vec<Vec<u8>> = files.iter().map(|file| as_line(file)).collect();
-        let ids = writer.run(
-            form,
-            Stdin::records(names.iter().map(Vec::as_slice), b'\n')?,
-        )?;
+        let ids = writer.run(form, Stdin::records(names.iter().map(Vec::as_slice), b'\n')?)?;
         let ids = String::from_utf8_lossy(&ids);
-        added.spare.extend(
-            files
-                .iter()
-                .zip(ids.lines())
-                .map(|(file, id)| (file.to_vec(), id.to_owned())),
-        );
+        added.spare.extend(files.iter().zip(ids.lines()).map(|(file, id)| (file.to_vec(), id.to_owned())));
     }
     Ok(added)
 }
@@ -92,12 +61,7 @@ fn as_line(path: &[u8]) -> Vec<u8> {
 }
 
 /// Gives git all files at once. It takes all or none, so if it fails, finds the ones at fault.
-fn by_halves(
-    git: &Git,
-    args: &[&str],
-    files: &[&[u8]],
-    refused: &mut Vec<Withheld>,
-) -> Result<(), SnapshotError> {
+fn by_halves(git: &Git, args: &[&str], files: &[&[u8]], refused: &mut Vec<Withheld>) -> Result<(), SnapshotError> {
     let mut failures = 0;
     let mut pending = vec![files];
     while let Some(files) = pending.pop() {
@@ -109,21 +73,14 @@ fn by_halves(
             continue;
         }
         failures += 1;
-        if failures > MAX_FAILURES
-            || NOT_ABOUT_THE_FILE
-                .iter()
-                .any(|words| said.stderr.contains(words))
-        {
+        if failures > MAX_FAILURES || NOT_ABOUT_THE_FILE.iter().any(|words| said.stderr.contains(words)) {
             return Err(git.failure(args, said.status, said.stderr));
         }
         match files {
             [file] => {
                 let said = said.stderr.replace(UNSET_FOR_FILTERS, "");
                 let error = said.lines().collect::<Vec<_>>().join("; ");
-                refused.push(Withheld {
-                    path: file.to_vec(),
-                    reason: WithheldReason::Unreadable { error },
-                });
+                refused.push(Withheld { path: file.to_vec(), reason: WithheldReason::Unreadable { error } });
             }
             _ => {
                 let (first, second) = files.split_at(files.len() / 2);

@@ -45,16 +45,8 @@ enum Place {
 
 impl Submodules {
     pub(crate) fn new(paths: Vec<Vec<u8>>, format: ObjectFormat) -> Self {
-        let new = |path| Submodule {
-            path,
-            format,
-            worktree: None,
-            place: Place::Entry,
-        };
-        Self {
-            all: paths.into_iter().map(new).collect(),
-            ..Self::default()
-        }
+        let new = |path| Submodule { path, format, worktree: None, place: Place::Entry };
+        Self { all: paths.into_iter().map(new).collect(), ..Self::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -119,10 +111,7 @@ impl Submodules {
                     self.alternates.push(alternate);
                 }
             }
-            let outer = |inner: Withheld| Withheld {
-                path: join(&submodule.path, &inner.path),
-                ..inner
-            };
+            let outer = |inner: Withheld| Withheld { path: join(&submodule.path, &inner.path), ..inner };
             withheld.extend(taken.withheld.into_iter().map(outer));
         }
         Ok(withheld)
@@ -137,11 +126,7 @@ impl Submodules {
         trees: &mut Trees,
         own: &Tree,
     ) -> Result<Tree, SnapshotError> {
-        let places: Vec<Place> = self
-            .all
-            .iter()
-            .map(|submodule| submodule.place.clone())
-            .collect();
+        let places: Vec<Place> = self.all.iter().map(|submodule| submodule.place.clone()).collect();
         if places.iter().all(|place| *place == Place::Entry) {
             return Ok(own.clone());
         }
@@ -151,27 +136,16 @@ impl Submodules {
             return Ok(tree.clone());
         }
         reader.run(&["read-tree", own.as_str()], Stdin::none())?;
-        let replaced = self
-            .all
-            .iter()
-            .filter(|submodule| submodule.place != Place::Entry);
+        let replaced = self.all.iter().filter(|submodule| submodule.place != Place::Entry);
         let replaced = Stdin::records(replaced.map(|submodule| submodule.path.as_slice()), 0)?;
-        reader.run(
-            &["update-index", "--force-remove", "-z", "--stdin"],
-            replaced,
-        )?;
+        reader.run(&["update-index", "--force-remove", "-z", "--stdin"], replaced)?;
         for submodule in &self.all {
             if let Place::Content(tree) = &submodule.place {
                 let mut prefix = std::ffi::OsString::from("--prefix=");
                 prefix.push(as_path(&submodule.path));
                 prefix.push("/");
                 reader.run(
-                    &[
-                        "read-tree".as_ref(),
-                        "-i".as_ref(),
-                        prefix.as_os_str(),
-                        tree.as_str().as_ref(),
-                    ],
+                    &["read-tree".as_ref(), "-i".as_ref(), prefix.as_os_str(), tree.as_str().as_ref()],
                     Stdin::none(),
                 )?;
             }
@@ -198,24 +172,16 @@ impl Submodule {
         let prefix = [prefix, &self.path, b"/"].concat();
         let worktree = Worktree::open(directory, objects, scratch, prefix)?;
         if worktree.repository().is_none() || worktree.root != directory {
-            return Err(SnapshotError::unexpected(format!(
-                "the .git of the submodule {}",
-                directory.display()
-            )));
+            return Err(SnapshotError::unexpected(format!("the .git of the submodule {}", directory.display())));
         }
         if worktree.format() != self.format {
-            return Err(SnapshotError::unexpected(
-                "a submodule with another object format than its repository",
-            ));
+            return Err(SnapshotError::unexpected("a submodule with another object format than its repository"));
         }
         Ok(Box::new(worktree))
     }
 
     fn withheld(&self, error: String) -> Withheld {
-        Withheld {
-            path: self.path.clone(),
-            reason: WithheldReason::Unreadable { error },
-        }
+        Withheld { path: self.path.clone(), reason: WithheldReason::Unreadable { error } }
     }
 }
 
@@ -230,9 +196,7 @@ enum State {
 impl State {
     fn of(directory: &Path) -> Self {
         // Something on the way that became a link leads elsewhere.
-        let here = directory
-            .parent()
-            .is_some_and(|parent| fs::canonicalize(parent).is_ok_and(|real| real == parent));
+        let here = directory.parent().is_some_and(|parent| fs::canonicalize(parent).is_ok_and(|real| real == parent));
         let Ok(metadata) = fs::symlink_metadata(directory) else {
             return Self::Absent;
         };

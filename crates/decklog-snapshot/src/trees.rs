@@ -19,10 +19,7 @@ pub(crate) struct Trees {
 impl Trees {
     pub(crate) fn new(objects: PathBuf) -> Result<Self, SnapshotError> {
         fs::create_dir_all(objects.join("pack")).map_err(SnapshotError::io("create", &objects))?;
-        Ok(Self {
-            objects,
-            filled: false,
-        })
+        Ok(Self { objects, filled: false })
     }
 
     pub(crate) fn objects(&self) -> &Path {
@@ -30,12 +27,7 @@ impl Trees {
     }
 
     /// Writes the index of `writer` as a tree. `base` is one much like it that `reader` sees.
-    pub(crate) fn write(
-        &mut self,
-        reader: &Git,
-        writer: &Git,
-        base: &Tree,
-    ) -> Result<Tree, SnapshotError> {
+    pub(crate) fn write(&mut self, reader: &Git, writer: &Git, base: &Tree) -> Result<Tree, SnapshotError> {
         self.fill(reader, base, [])?;
         // Content that is only in the repository is not to be seen here, nor need it be: should it
         // be gone one day, that is for whoever reads the snapshot to find.
@@ -53,17 +45,9 @@ impl Trees {
         if std::mem::replace(&mut self.filled, true) || *base == base.format().empty_tree() {
             return Ok(());
         }
-        let roots = [base.as_str()]
-            .into_iter()
-            .chain(more.into_iter().map(String::as_str));
+        let roots = [base.as_str()].into_iter().chain(more.into_iter().map(String::as_str));
         let roots = Stdin::records(roots.map(str::as_bytes), b'\n')?;
-        let list = [
-            "rev-list",
-            "--objects",
-            "--no-object-names",
-            "--filter=blob:none",
-            "--stdin",
-        ];
+        let list = ["rev-list", "--objects", "--no-object-names", "--filter=blob:none", "--stdin"];
         let listed = reader.ask(&list, roots)?;
         if !listed.status.success() {
             // A repository that lacks some: then all trees are written anew.
@@ -71,12 +55,7 @@ impl Trees {
         }
         let ids = Stdin::records([listed.stdout.trim_ascii_end()], b'\n')?;
         let pack = self.objects.join("pack/pack");
-        let args = [
-            "pack-objects".as_ref(),
-            "-q".as_ref(),
-            "--window=0".as_ref(),
-            pack.as_os_str(),
-        ];
+        let args = ["pack-objects".as_ref(), "-q".as_ref(), "--window=0".as_ref(), pack.as_os_str()];
         reader.run(&args, ids).map(drop)
     }
 }

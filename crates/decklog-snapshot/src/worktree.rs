@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::git::{Git, Stdin};
+use crate::judge::judge;
 use crate::limits::Budget;
 use crate::listing::{self, Candidate, Known, Listing};
 use crate::model::ObjectFormat;
 use crate::private::{PrivateDir, as_path, copy_if_there};
 use crate::recheck::recheck;
 use crate::repository::{self, Found};
-use crate::scan::{Clean, Glance, Inspector, Verdict, glance};
+use crate::scan::{Clean, Inspector};
 use crate::seed::seed;
 use crate::store::add;
 use crate::submodule::Submodules;
@@ -53,30 +54,24 @@ impl Worktree {
         scratch_in: &Path,
         prefix: Vec<u8>,
     ) -> Result<Self, SnapshotError> {
-        let directory =
-            fs::canonicalize(directory).map_err(SnapshotError::io("find", directory))?;
+        let directory = fs::canonicalize(directory).map_err(SnapshotError::io("find", directory))?;
         let found = repository::find(&directory)?;
         let settings = repository::content_settings(&directory)?;
         let scratch = TempDir::with_prefix_in("scratch-", scratch_in)
             .map_err(SnapshotError::io("create a directory in", scratch_in))?;
-        let format = found
-            .as_ref()
-            .map_or(ObjectFormat::Sha1, |found| found.format);
+        let format = found.as_ref().map_or(ObjectFormat::Sha1, |found| found.format);
         let private = PrivateDir::create(scratch.path().join("git"), objects.to_owned(), format)?;
         if let Some(found) = &found {
             copy_if_there(&found.exclude, &private.file("info/exclude"))?;
             copy_if_there(&found.attributes, &private.file("info/attributes"))?;
         }
-        let root = found
-            .as_ref()
-            .map_or(directory, |found| found.repository.root.clone());
+        let root = found.as_ref().map_or(directory, |found| found.repository.root.clone());
         let alternates: Vec<PathBuf> = found.iter().map(|found| found.objects.clone()).collect();
         let git = private.git(&root, &settings, &alternates);
         let trees = Trees::new(scratch.path().join("trees"))?;
         let writer = private.git(&root, &settings, &[trees.objects().to_owned()]);
-        let own = found
-            .as_ref()
-            .map_or_else(|| format.empty_tree(), |found| found.head_tree.clone());
+        let own = found.as_ref().map_or_else(|| format.empty_tree(), |found| found.head_tree.clone());
+        let inspector = Inspector::new(root.clone(), prefix.clone());
         Ok(Self {
             root,
             prefix,
@@ -90,7 +85,7 @@ impl Worktree {
             own,
             seeded: false,
             submodules: Submodules::default(),
-            inspector: Inspector::default(),
+            inspector,
             scratch,
         })
     }
@@ -100,16 +95,13 @@ impl Worktree {
     }
 
     pub(crate) fn format(&self) -> ObjectFormat {
-        self.found
-            .as_ref()
-            .map_or(ObjectFormat::Sha1, |found| found.format)
+        self.found.as_ref().map_or(ObjectFormat::Sha1, |found| found.format)
     }
 
     /// Where objects lie that the snapshots lean on.
     pub(crate) fn alternates(&self) -> Vec<PathBuf> {
         let own = self.found.iter().map(|found| found.objects.clone());
-        own.chain(self.submodules.alternates().iter().cloned())
-            .collect()
+        own.chain(self.submodules.alternates().iter().cloned()).collect()
     }
 
     /// git for looking at the snapshots taken.
@@ -120,44 +112,32 @@ impl Worktree {
     /// Leaves untracked files that match `pattern`, in the syntax of `.gitignore`, out of snapshots.
     pub(crate) fn exclude(&self, pattern: &[u8]) -> Result<(), SnapshotError> {
         let path = self.private.file("info/exclude");
-        let append = || {
-            fs::File::options()
-                .create(true)
-                .append(true)
-                .open(&path)?
-                .write_all(&[b"\n", pattern, b"\n"].concat())
-        };
+        let append =
+            || fs::File::options().create(true).append(true).open(&path)?.write_all(&[b"\n", pattern, b"\n"].concat());
         append().map_err(SnapshotError::io("write", &path))
     }
 
-    pub(crate) fn take(
-        &mut self,
-        scan: &mut dyn FileScanner,
-        budget: &mut Budget<'_>,
-    ) -> Result<Taken, SnapshotError> {
+    pub(crate) fn take(&mut self, scan: &mut dyn FileScanner, budget: &mut Budget<'_>) -> Result<Taken, SnapshotError> {
         if !self.seeded {
             self.begin(budget)?;
         }
         let mut withheld = Vec::new();
-        let ordinary = self.submodules.look(
-            &self.root,
-            &self.prefix,
-            &self.objects,
-            self.scratch.path(),
-            &mut withheld,
-        )?;
+        let ordinary =
+            self.submodules.look(&self.root, &self.prefix, &self.objects, self.scratch.path(), &mut withheld)?;
         self.forget(&ordinary)?;
         let mut listing = self.list(budget)?;
         self.set_aside(&mut listing, &mut withheld);
-        let place = Place { root: &self.root, prefix: &self.prefix };
-        let clean = judge(place, &mut listing, &mut self.inspector, scan, budget, &mut withheld)?;
+        let clean = judge(&mut listing, &mut self.inspector, scan, budget, &mut withheld)?;
         self.forget(&listing.gone)?;
-        withheld.extend(self.store(&clean, scan)?);
-        if listing.index_differs
-            || !ordinary.is_empty()
-            || !listing.gone.is_empty()
-            || !clean.is_empty()
-        {
+        match self.store(&clean, scan) {
+            Ok(refused) => withheld.extend(refused),
+            Err(error) => {
+                // The index may name what was not scanned as it was stored. Begin anew.
+                self.seeded = false;
+                return Err(error);
+            }
+        }
+        if listing.index_differs || !ordinary.is_empty() || !listing.gone.is_empty() || !clean.is_empty() {
             self.own = self.trees.write(&self.git, &self.writer, &self.own)?;
             self.private.set_head(&self.own)?;
         }
@@ -166,14 +146,11 @@ impl Worktree {
             self.own.clone()
         } else {
             let index = self.private.file("graft-index");
-            let mut reader = self
-                .private
-                .git(&self.root, &self.settings, &self.alternates());
+            let mut reader = self.private.git(&self.root, &self.settings, &self.alternates());
             reader.env("GIT_INDEX_FILE", &index);
             let mut writer = self.writer.clone();
             writer.env("GIT_INDEX_FILE", &index);
-            self.submodules
-                .graft(&reader, &writer, &mut self.trees, &self.own)?
+            self.submodules.graft(&reader, &writer, &mut self.trees, &self.own)?
         };
         withheld.sort();
         withheld.dedup_by(|one, other| one.path == other.path);
@@ -184,13 +161,7 @@ impl Worktree {
         match &self.found {
             None => budget.refuse_at_a_glance(&self.root)?,
             Some(found) => {
-                let gitlinks = seed(
-                    found,
-                    &self.private,
-                    &self.git,
-                    &self.writer,
-                    &mut self.trees,
-                )?;
+                let gitlinks = seed(found, &self.private, &self.git, &self.writer, &mut self.trees)?;
                 self.submodules = Submodules::new(gitlinks, found.format);
             }
         }
@@ -200,40 +171,19 @@ impl Worktree {
     }
 
     /// Has git store the files found clean. Returns those it did not come to.
-    fn store(
-        &self,
-        clean: &[(Candidate, Clean)],
-        scan: &mut dyn FileScanner,
-    ) -> Result<Vec<Withheld>, SnapshotError> {
+    fn store(&self, clean: &[(Candidate, Clean)], scan: &mut dyn FileScanner) -> Result<Vec<Withheld>, SnapshotError> {
         let (mut files, mut with_crlf): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
         for (candidate, clean) in clean {
             let ends_matter = clean.crlf && candidate.known != Known::No;
-            if ends_matter {
-                &mut with_crlf
-            } else {
-                &mut files
-            }
-            .push(&candidate.path);
+            if ends_matter { &mut with_crlf } else { &mut files }.push(&candidate.path);
         }
         let added = add(&self.git, &self.writer, &files, &with_crlf)?;
-        let doubtful = |(candidate, clean): &&(Candidate, Clean)| {
-            clean.is_doubtful(&self.root.join(as_path(&candidate.path)))
-        };
-        let doubtful: Vec<&Candidate> = clean
-            .iter()
-            .filter(doubtful)
-            .map(|(candidate, _)| candidate)
-            .collect();
+        let doubtful =
+            |(candidate, clean): &&(Candidate, Clean)| clean.is_doubtful(&self.root.join(as_path(&candidate.path)));
+        let doubtful: Vec<&Candidate> = clean.iter().filter(doubtful).map(|(candidate, _)| candidate).collect();
         let mut withheld = added.refused;
         if !doubtful.is_empty() {
-            withheld.extend(recheck(
-                &self.git,
-                &self.objects,
-                &self.prefix,
-                &doubtful,
-                &added.spare,
-                scan,
-            )?);
+            withheld.extend(recheck(&self.git, &self.objects, &self.prefix, &doubtful, &added.spare, scan)?);
         }
         Ok(withheld)
     }
@@ -255,28 +205,16 @@ impl Worktree {
             return Ok(());
         }
         let paths = Stdin::records(paths.iter().map(Vec::as_slice), 0)?;
-        self.git
-            .run(&["update-index", "--force-remove", "-z", "--stdin"], paths)
-            .map(drop)
+        self.git.run(&["update-index", "--force-remove", "-z", "--stdin"], paths).map(drop)
     }
 
     /// Moves what cannot be recorded at all from the listing to `withheld`.
     fn set_aside(&self, listing: &mut Listing, withheld: &mut Vec<Withheld>) {
-        for path in listing
-            .nested
-            .drain(..)
-            .filter(|path| !self.submodules.has(path))
-        {
-            withheld.push(Withheld {
-                path,
-                reason: WithheldReason::NestedRepository,
-            });
+        for path in listing.nested.drain(..).filter(|path| !self.submodules.has(path)) {
+            withheld.push(Withheld { path, reason: WithheldReason::NestedRepository });
         }
         for (path, error) in listing.unreadable.drain(..) {
-            withheld.push(Withheld {
-                path,
-                reason: WithheldReason::Unreadable { error },
-            });
+            withheld.push(Withheld { path, reason: WithheldReason::Unreadable { error } });
         }
     }
 }

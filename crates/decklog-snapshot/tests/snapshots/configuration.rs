@@ -146,18 +146,10 @@ fn variables_do_not_redirect_it() {
             if place == "repository" {
                 // The variables are for the snapshot alone.
                 let mut git = std::process::Command::new("git");
-                for (key, _) in
-                    std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_"))
-                {
+                for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_")) {
                     git.env_remove(key);
                 }
-                assert!(
-                    git.args(["init", "-q"])
-                        .arg(&sandbox.work)
-                        .status()
-                        .unwrap()
-                        .success()
-                );
+                assert!(git.args(["init", "-q"]).arg(&sandbox.work).status().unwrap().success());
             }
             sandbox.write("sub/a", "1\n2\n3\n4\n");
             let start = sandbox.spare.join("start");
@@ -173,23 +165,12 @@ fn variables_do_not_redirect_it() {
             let patch = patch(&snapshots, &before, &after);
             assert!(String::from_utf8(patch.clone()).unwrap().contains("\n 3\n"));
             let mut apply = std::process::Command::new("git");
-            apply
-                .env_clear()
-                .env("PATH", std::env::var_os("PATH").unwrap());
+            apply.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
             fs::write(sandbox.spare.join("patch"), patch).unwrap();
             assert!(
-                apply
-                    .arg("apply")
-                    .arg(sandbox.spare.join("patch"))
-                    .current_dir(&start)
-                    .status()
-                    .unwrap()
-                    .success()
+                apply.arg("apply").arg(sandbox.spare.join("patch")).current_dir(&start).status().unwrap().success()
             );
-            assert_eq!(
-                read_files(&start, &|_| false),
-                read_files(&sandbox.work, &|_| false)
-            );
+            assert_eq!(read_files(&start, &|_| false), read_files(&sandbox.work, &|_| false));
         }
     });
 }
@@ -200,29 +181,21 @@ fn the_users_choice_of_configuration_is_kept() {
     let directory = tempfile::TempDir::new().unwrap();
     let config = directory.path().join("config");
     fs::write(&config, "[core]\n\texcludesFile = ~/own-excludes\n").unwrap();
-    let name = concat!(
-        module_path!(),
-        "::",
-        "the_users_choice_of_configuration_is_kept"
-    );
-    in_own_process(
-        name,
-        &[("GIT_CONFIG_GLOBAL", config.as_os_str())],
-        |sandbox| {
-            let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap());
-            fs::write(home.join("own-excludes"), "*.mine\n").unwrap();
-            git_in(&sandbox.work, &["init", "-q"]);
-            sandbox.write("a", "1\n");
-            sandbox.write("a.mine", "1\n");
-            let mut snapshots = sandbox.open();
-            let before = take_all(&mut snapshots);
-            assert_eq!(snapshots.changes(&before, &before).unwrap(), []);
-            let start = sandbox.spare.join("start");
-            copy_files(&sandbox.work, &start);
-            fs::remove_file(sandbox.work.join("a")).unwrap();
-            let after = take_all(&mut snapshots);
-            assert_eq!(snapshots.changes(&before, &after).unwrap().len(), 1);
-            apply(&start, &patch(&snapshots, &before, &after));
-        },
-    );
+    let name = concat!(module_path!(), "::", "the_users_choice_of_configuration_is_kept");
+    in_own_process(name, &[("GIT_CONFIG_GLOBAL", config.as_os_str())], |sandbox| {
+        let home = std::path::PathBuf::from(std::env::var_os("HOME").unwrap());
+        fs::write(home.join("own-excludes"), "*.mine\n").unwrap();
+        git_in(&sandbox.work, &["init", "-q"]);
+        sandbox.write("a", "1\n");
+        sandbox.write("a.mine", "1\n");
+        let mut snapshots = sandbox.open();
+        let before = take_all(&mut snapshots);
+        assert_eq!(snapshots.changes(&before, &before).unwrap(), []);
+        let start = sandbox.spare.join("start");
+        copy_files(&sandbox.work, &start);
+        fs::remove_file(sandbox.work.join("a")).unwrap();
+        let after = take_all(&mut snapshots);
+        assert_eq!(snapshots.changes(&before, &after).unwrap().len(), 1);
+        apply(&start, &patch(&snapshots, &before, &after));
+    });
 }

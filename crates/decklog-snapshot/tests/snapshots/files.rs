@@ -19,17 +19,9 @@ pub(crate) enum Entry {
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::File {
-                executable,
-                content,
-            } => {
+            Self::File { executable, content } => {
                 let start = content[..content.len().min(60)].escape_ascii();
-                write!(
-                    f,
-                    "file{} {start} ({})",
-                    if *executable { "*" } else { "" },
-                    content.len()
-                )
+                write!(f, "file{} {start} ({})", if *executable { "*" } else { "" }, content.len())
             }
             Self::Link(to) => write!(f, "-> {}", to.display()),
         }
@@ -43,12 +35,7 @@ pub(crate) fn read_files(directory: &Path, ignored: &dyn Fn(&[u8]) -> bool) -> F
     while let Some(here) = pending.pop() {
         for entry in fs::read_dir(&here).unwrap() {
             let path = entry.unwrap().path();
-            let name = path
-                .strip_prefix(directory)
-                .unwrap()
-                .as_os_str()
-                .as_bytes()
-                .to_vec();
+            let name = path.strip_prefix(directory).unwrap().as_os_str().as_bytes().to_vec();
             let metadata = fs::symlink_metadata(&path).unwrap();
             if path.file_name() == Some(OsStr::new(".git")) || ignored(&name) {
                 continue;
@@ -59,13 +46,7 @@ pub(crate) fn read_files(directory: &Path, ignored: &dyn Fn(&[u8]) -> bool) -> F
                 files.insert(name, Entry::Link(fs::read_link(&path).unwrap()));
             } else if metadata.is_file() {
                 let executable = metadata.mode() & 0o100 != 0;
-                files.insert(
-                    name,
-                    Entry::File {
-                        executable,
-                        content: fs::read(&path).unwrap(),
-                    },
-                );
+                files.insert(name, Entry::File { executable, content: fs::read(&path).unwrap() });
             }
         }
     }
@@ -79,10 +60,7 @@ pub(crate) fn copy_files(from: &Path, to: &Path) {
         let path = to.join(OsStr::from_bytes(&name));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         match entry {
-            Entry::File {
-                executable,
-                content,
-            } => {
+            Entry::File { executable, content } => {
                 fs::write(&path, content).unwrap();
                 let mode = if executable { 0o755 } else { 0o644 };
                 fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
@@ -125,13 +103,8 @@ impl Do {
             }
             Self::Delete(name) => remove(&at(name)),
             Self::Rename(from, to) => {
-                let inside = to
-                    .strip_prefix(*from)
-                    .is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-                if fs::symlink_metadata(at(from)).is_ok()
-                    && !inside
-                    && !reaches(directory, from, to)
-                {
+                let inside = to.strip_prefix(*from).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+                if fs::symlink_metadata(at(from)).is_ok() && !inside && !reaches(directory, from, to) {
                     make_room(directory, to);
                     fs::rename(at(from), at(to)).unwrap();
                 }
@@ -154,9 +127,7 @@ fn reaches(directory: &Path, from: &[u8], to: &[u8]) -> bool {
             path.is_symlink()
         })
     };
-    from.strip_prefix(to)
-        .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        || through_a_link(from)
+    from.strip_prefix(to).is_some_and(|rest| rest.is_empty() || rest[0] == b'/') || through_a_link(from)
 }
 
 /// Makes the parents of `name` directories, and `name` absent.

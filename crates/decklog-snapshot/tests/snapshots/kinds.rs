@@ -2,38 +2,21 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
-use decklog_snapshot::{Limits, NoSecrets, SnapshotError, Snapshotter, Tree, WithheldReason};
+use decklog_snapshot::{Limits, NoSecrets, Snapshotter, Tree, WithheldReason};
 
 use crate::files::{Entry, copy_files, read_files};
-use crate::sandbox::{Sandbox, apply, git_in, in_own_process, patch, sandboxed, take_all};
+use crate::sandbox::{Sandbox, apply, git_in, patch, sandboxed, take_all};
 use crate::untouched::Fingerprint;
 
 fn names(sandbox: &Sandbox, tree: &Tree) -> Vec<String> {
-    sandbox
-        .files_of(tree)
-        .keys()
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect()
+    sandbox.files_of(tree).keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 fn content(sandbox: &Sandbox, tree: &Tree, path: &str) -> String {
     match sandbox.files_of(tree).remove(path.as_bytes()) {
         Some(Entry::File { content, .. }) => String::from_utf8(content).unwrap(),
         other => panic!("{path}: {other:?}"),
-    }
-}
-
-fn open_error(sandbox: &Sandbox, directory: &Path) -> SnapshotError {
-    match Snapshotter::open(
-        directory,
-        &sandbox.objects,
-        Limits::default(),
-        Box::new(NoSecrets),
-    ) {
-        Ok(_) => panic!("{} was accepted", directory.display()),
-        Err(error) => error,
     }
 }
 
@@ -106,6 +89,28 @@ sandboxed! {
         fs::remove_dir_all(sandbox.work.join(".git/refs")).unwrap();
         fs::remove_file(sandbox.work.join(".git/index")).unwrap();
         assert_eq!(take_all(&mut snapshots), start);
+    }
+
+    /// A repository of any size: what a session stores is what changed.
+    fn a_change_costs_what_it_is(sandbox) {
+        sandbox.init();
+        for n in 0..60 {
+            sandbox.write(&format!("{}/{}/{n}", n % 3, n % 20), format!("{n}\n"));
+        }
+        sandbox.commit();
+        let mut snapshots = sandbox.open();
+        take_all(&mut snapshots);
+        sandbox.write("1/1/1", "changed\n");
+        let tree = take_all(&mut snapshots);
+        drop(snapshots);
+        // One file, its two directories, and the top.
+        assert_eq!(read_files(&sandbox.objects, &|_| false).len(), 4);
+        assert_eq!(tree.as_str(), sandbox.tree_by_git_add());
+        // Nothing, when nothing changed, or only what the repository has.
+        fs::remove_dir_all(&sandbox.objects).unwrap();
+        sandbox.commit();
+        take_all(&mut sandbox.open());
+        assert_eq!(read_files(&sandbox.objects, &|_| false).len(), 0);
     }
 
     /// The history a session leaned on is thrown away while it runs.
@@ -233,32 +238,6 @@ sandboxed! {
         }
     }
 
-    fn the_inside_of_a_repository_is_no_place(sandbox) {
-        sandbox.init();
-        sandbox.commit();
-        let bare = sandbox.spare.join("bare.git");
-        git_in(&sandbox.spare, &["init", "-q", "--bare", "bare.git"]);
-        for directory in [sandbox.work.join(".git"), sandbox.work.join(".git/refs"), bare] {
-            let error = open_error(sandbox, &directory);
-            assert!(matches!(&error, SnapshotError::NoWorkTree { path } if *path == directory), "{error}");
-        }
-        let error = open_error(sandbox, &sandbox.work.join("nowhere"));
-        assert!(matches!(error, SnapshotError::Io { .. }) && error.to_string().contains("nowhere"));
-    }
-
-    fn git_says_itself_why_it_refuses(sandbox) {
-        sandbox.write(".git", "gitdir: /nowhere/at/all\n");
-        let error = open_error(sandbox, &sandbox.work);
-        assert!(matches!(error, SnapshotError::Refused { .. }));
-        assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
-        fs::remove_file(sandbox.work.join(".git")).unwrap();
-        sandbox.init();
-        if std::os::unix::fs::chown(&sandbox.work, Some(12345), None).is_ok() {
-            let error = open_error(sandbox, &sandbox.work).to_string();
-            assert!(error.contains("dubious ownership") && error.contains("safe.directory"), "{error}");
-        }
-    }
-
     fn a_name_of_other_bytes_is_no_obstacle(sandbox) {
         let odd = sandbox.work.join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
         fs::create_dir(&odd).unwrap();
@@ -297,33 +276,4 @@ sandboxed! {
             assert_eq!(snapshots.changes(&before, &after).unwrap().len(), 1);
         }
     }
-}
-
-#[test]
-fn without_git_it_says_what_to_install() {
-    let name = concat!(module_path!(), "::", "without_git_it_says_what_to_install");
-    in_own_process(name, &[("PATH", "/nowhere".as_ref())], |sandbox| {
-        let error = open_error(sandbox, &sandbox.work);
-        assert!(matches!(error, SnapshotError::GitMissing { .. }));
-        assert!(error.to_string().contains("install git"), "{error}");
-    });
-}
-
-#[test]
-fn an_old_git_is_recognised() {
-    use std::os::unix::fs::PermissionsExt;
-    let bin = tempfile::TempDir::new().unwrap();
-    let git = bin.path().join("git");
-    // An older rev-parse repeats the option it does not know.
-    fs::write(
-        &git,
-        "#!/bin/sh\nprintf '%s\\n' --path-format=absolute false false true\n",
-    )
-    .unwrap();
-    fs::set_permissions(&git, PermissionsExt::from_mode(0o755)).unwrap();
-    let name = concat!(module_path!(), "::", "an_old_git_is_recognised");
-    in_own_process(name, &[("PATH", bin.path().as_os_str())], |sandbox| {
-        let error = open_error(sandbox, &sandbox.work);
-        assert!(error.to_string().contains("older than 2.31"), "{error}");
-    });
 }

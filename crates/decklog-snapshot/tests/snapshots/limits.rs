@@ -11,12 +11,7 @@ use crate::files::read_files;
 use crate::sandbox::{Sandbox, git_in, sandboxed};
 
 fn limits() -> Limits {
-    Limits {
-        max_file_bytes: 1000,
-        max_new_files: 10,
-        max_new_bytes: 5000,
-        ..Limits::default()
-    }
+    Limits { max_file_bytes: 1000, max_new_files: 10, max_new_bytes: 5000, ..Limits::default() }
 }
 
 fn too_large(sandbox: &Sandbox, limits: Limits) -> String {
@@ -24,11 +19,7 @@ fn too_large(sandbox: &Sandbox, limits: Limits) -> String {
     let error = snapshots.take().unwrap_err();
     assert!(matches!(error, SnapshotError::TooLarge { .. }), "{error}");
     drop(snapshots);
-    assert_eq!(
-        read_files(&sandbox.objects, &|_| false).len(),
-        0,
-        "something was written"
-    );
+    assert_eq!(read_files(&sandbox.objects, &|_| false).len(), 0, "something was written");
     error.to_string()
 }
 

@@ -51,10 +51,7 @@ impl Place {
                 git_in(&main, &["init", "-q"]);
                 git_in(&main, &["commit", "-q", "--allow-empty", "-m", "start"]);
                 fs::remove_dir(&sandbox.work).unwrap();
-                git_in(
-                    &main,
-                    &["worktree", "add", "-q", sandbox.work.to_str().unwrap()],
-                );
+                git_in(&main, &["worktree", "add", "-q", sandbox.work.to_str().unwrap()]);
             }
             _ => sandbox.init(),
         }
@@ -80,16 +77,9 @@ impl Place {
             Self::Hidden => {
                 sandbox.commit();
                 let files = sandbox.git(&["ls-files", "-z"]);
-                for (n, file) in files
-                    .split_terminator('\0')
-                    .enumerate()
-                    .filter(|(_, file)| !file.contains('\u{fffd}'))
+                for (n, file) in files.split_terminator('\0').enumerate().filter(|(_, file)| !file.contains('\u{fffd}'))
                 {
-                    let mark = if n % 2 == 0 {
-                        "--assume-unchanged"
-                    } else {
-                        "--skip-worktree"
-                    };
+                    let mark = if n % 2 == 0 { "--assume-unchanged" } else { "--skip-worktree" };
                     sandbox.git(&["update-index", mark, "--", file]);
                 }
             }
@@ -102,9 +92,5 @@ impl Place {
 pub(crate) fn git_directory(sandbox: &Sandbox) -> Option<std::path::PathBuf> {
     let dot_git = sandbox.work.join(".git");
     let linked = sandbox.spare.join("main/.git");
-    if dot_git.is_dir() {
-        Some(dot_git)
-    } else {
-        Some(linked).filter(|linked| Path::exists(linked))
-    }
+    if dot_git.is_dir() { Some(dot_git) } else { Some(linked).filter(|linked| Path::exists(linked)) }
 }

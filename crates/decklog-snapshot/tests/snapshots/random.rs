@@ -43,10 +43,8 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(Vec::new()),
         // Much alike, so that there are renames with changes.
-        prop::collection::vec(0..12_u8, 1..20).prop_map(|lines| lines
-            .iter()
-            .flat_map(|n| format!("line {n}\n").into_bytes())
-            .collect()),
+        prop::collection::vec(0..12_u8, 1..20)
+            .prop_map(|lines| lines.iter().flat_map(|n| format!("line {n}\n").into_bytes()).collect()),
         prop::collection::vec(any::<u8>(), 1..300),
         prop::sample::select(vec![
             b"x".to_vec(),

@@ -76,23 +76,14 @@ pub(crate) fn in_own_process(name: &str, env: &[(&str, &OsStr)], body: fn(&Sandb
     let (_, name) = name.split_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
     for (variable, _) in std::env::vars_os() {
-        if variable.to_string_lossy().starts_with("GIT_")
-            || variable.to_string_lossy().starts_with("XDG_")
-        {
+        if variable.to_string_lossy().starts_with("GIT_") || variable.to_string_lossy().starts_with("XDG_") {
             command.env_remove(variable);
         }
     }
-    command
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env("HOME", home.path())
-        .env(HOME_IS_OURS, "1");
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("HOME", home.path()).env(HOME_IS_OURS, "1");
     let output = command.envs(env.iter().copied()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("1 passed"), "{name} was not run: {said}");
 }
 
@@ -110,19 +101,10 @@ impl Sandbox {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let root = fs::canonicalize(directory.path()).unwrap();
-        let (work, objects, spare) = (
-            root.join("work"),
-            root.join("session/objects"),
-            root.join("spare"),
-        );
+        let (work, objects, spare) = (root.join("work"), root.join("session/objects"), root.join("spare"));
         fs::create_dir(&work).unwrap();
         fs::create_dir(&spare).unwrap();
-        Self {
-            work,
-            objects,
-            spare,
-            _directory: directory,
-        }
+        Self { work, objects, spare, _directory: directory }
     }
 
     /// Makes the working directory a repository.
@@ -151,11 +133,7 @@ impl Sandbox {
         self.open_with(Limits::default(), NoSecrets)
     }
 
-    pub(crate) fn open_with(
-        &self,
-        limits: Limits,
-        scan: impl FileScanner + Send + 'static,
-    ) -> Snapshotter {
+    pub(crate) fn open_with(&self, limits: Limits, scan: impl FileScanner + Send + 'static) -> Snapshotter {
         Snapshotter::open(&self.work, &self.objects, limits, Box::new(scan)).unwrap()
     }
 
@@ -166,11 +144,7 @@ impl Sandbox {
         let files = directory.path().join("files");
         fs::create_dir(&files).unwrap();
         let alternates = self.object_directories(directory.path());
-        let format = if tree.as_str().len() == 64 {
-            "sha256"
-        } else {
-            "sha1"
-        };
+        let format = if tree.as_str().len() == 64 { "sha256" } else { "sha1" };
         let git = |args: &[&str]| {
             let mut command = plain_git(&files);
             command
@@ -200,65 +174,31 @@ impl Sandbox {
             std::os::unix::fs::symlink(directory, &link).unwrap();
             link.to_str().unwrap().to_owned()
         };
-        found
-            .iter()
-            .enumerate()
-            .map(link)
-            .collect::<Vec<_>>()
-            .join(":")
+        found.iter().enumerate().map(link).collect::<Vec<_>>().join(":")
     }
 
     /// The tree `git add -A` would make of the working tree, without doing so.
     pub(crate) fn tree_by_git_add(&self) -> String {
         let scratch = TempDir::new_in(&self.spare).unwrap();
         let index = scratch.path().join("index");
-        let git_dir = PathBuf::from(
-            self.git(&["rev-parse", "--absolute-git-dir"])
-                .strip_suffix('\n')
-                .unwrap(),
-        );
-        let objects = self.git(&[
-            "rev-parse",
-            "--path-format=absolute",
-            "--git-path",
-            "objects",
-        ]);
+        let git_dir = PathBuf::from(self.git(&["rev-parse", "--absolute-git-dir"]).strip_suffix('\n').unwrap());
+        let objects = self.git(&["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
         let link = scratch.path().join("repository");
         std::os::unix::fs::symlink(objects.strip_suffix('\n').unwrap(), &link).unwrap();
         if let Ok(content) = fs::read(git_dir.join("index")) {
             // With its time, by which git tells what to read again.
-            let modified = fs::metadata(git_dir.join("index"))
-                .unwrap()
-                .modified()
-                .unwrap();
+            let modified = fs::metadata(git_dir.join("index")).unwrap().modified().unwrap();
             fs::write(&index, content).unwrap();
-            fs::File::options()
-                .write(true)
-                .open(&index)
-                .unwrap()
-                .set_modified(modified)
-                .unwrap();
+            fs::File::options().write(true).open(&index).unwrap().set_modified(modified).unwrap();
         }
         let root = PathBuf::from(self.git(&["rev-parse", "--show-toplevel"]).trim_end());
         let git = |args: &[&str]| {
             let mut command = plain_git(&root);
-            command
-                .env("GIT_INDEX_FILE", &index)
-                .env("GIT_OBJECT_DIRECTORY", scratch.path());
-            command
-                .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &link)
-                .args(args);
+            command.env("GIT_INDEX_FILE", &index).env("GIT_OBJECT_DIRECTORY", scratch.path());
+            command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &link).args(args);
             run(&mut command)
         };
-        git(&[
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "core.splitIndex=false",
-            "add",
-            "-A",
-            "--sparse",
-        ]);
+        git(&["-c", "core.fsmonitor=false", "-c", "core.splitIndex=false", "add", "-A", "--sparse"]);
         git(&["write-tree"]).trim_end().to_owned()
     }
 
@@ -308,19 +248,12 @@ pub(crate) fn apply(directory: &Path, patch: &[u8]) {
         return;
     }
     let mut command = plain_git(directory);
-    command
-        .args(["apply", "--whitespace=nowarn", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(["apply", "--whitespace=nowarn", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(patch).unwrap();
     let output = child.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{errors}\n{}",
-        String::from_utf8_lossy(patch)
-    );
+    assert!(output.status.success(), "{errors}\n{}", String::from_utf8_lossy(patch));
 }
 
 pub(crate) fn git_in(directory: &Path, args: &[&str]) -> String {
@@ -329,9 +262,7 @@ pub(crate) fn git_in(directory: &Path, args: &[&str]) -> String {
 
 fn plain_git(directory: &Path) -> Command {
     let mut command = Command::new("git");
-    command
-        .current_dir(directory)
-        .env("GIT_CONFIG_NOSYSTEM", "1");
+    command.current_dir(directory).env("GIT_CONFIG_NOSYSTEM", "1");
     command
 }
 

@@ -29,9 +29,7 @@ impl FileScanner for Finder {
         if let Some(afterwards) = &mut self.afterwards {
             afterwards(path);
         }
-        let found = all
-            .windows(SECRET.len())
-            .any(|window| window == SECRET.as_bytes());
+        let found = all.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
         Ok(found.then(|| "test-key".to_owned()))
     }
 }
@@ -41,28 +39,14 @@ fn open(sandbox: &Sandbox) -> Snapshotter {
 }
 
 fn withheld(path: &str) -> Withheld {
-    Withheld {
-        path: path.into(),
-        reason: WithheldReason::Secret {
-            rule: "test-key".to_owned(),
-        },
-    }
+    Withheld { path: path.into(), reason: WithheldReason::Secret { rule: "test-key".to_owned() } }
 }
 
 fn assert_no_secret(sandbox: &Sandbox) {
     let objects = sandbox.all_objects();
-    assert!(
-        !objects
-            .windows(SECRET.len())
-            .any(|window| window == SECRET.as_bytes()),
-        "an object holds the secret"
-    );
+    assert!(!objects.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "an object holds the secret");
     for (path, file) in read_files(&sandbox.objects, &|_| false) {
-        assert!(
-            !format!("{file:?}").contains("sk-THE"),
-            "{} holds the secret",
-            path.escape_ascii()
-        );
+        assert!(!format!("{file:?}").contains("sk-THE"), "{} holds the secret", path.escape_ascii());
     }
 }
 
@@ -216,6 +200,27 @@ sandboxed! {
             drop(snapshots);
             assert_no_secret(sandbox);
         }
+    }
+
+    /// When the second look fails, nobody knows what was stored.
+    fn what_cannot_be_scanned_again_is_taken_back(sandbox) {
+        struct Once(std::path::PathBuf, bool);
+        impl FileScanner for Once {
+            fn secret_in(&mut self, path: &Path, _: &mut dyn Read) -> io::Result<Option<String>> {
+                if std::mem::replace(&mut self.1, true) {
+                    return Err(io::Error::other("cannot tell"));
+                }
+                fs::write(self.0.join(path), with_secret("1"))?;
+                Ok(None)
+            }
+        }
+        sandbox.init();
+        sandbox.write("a", "1\n");
+        let taken = sandbox.open_with(Limits::default(), Once(sandbox.work.clone(), false)).take().unwrap();
+        let reason = WithheldReason::Unreadable { error: "cannot tell".to_owned() };
+        assert_eq!(taken.withheld, [Withheld { path: b"a".to_vec(), reason }]);
+        assert_eq!(sandbox.files_of(&taken.tree).len(), 0);
+        assert_no_secret(sandbox);
     }
 
     /// The same for what only differs from the index: the repository has that content already,

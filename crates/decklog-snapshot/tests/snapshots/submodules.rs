@@ -23,52 +23,24 @@ fn prepare(sandbox: &Sandbox) {
         path
     };
     let (one, inner, absent) = (origin("one"), origin("inner"), origin("absent"));
-    git_in(
-        &one,
-        &[
-            "submodule",
-            "--quiet",
-            "add",
-            inner.to_str().unwrap(),
-            "inner",
-        ],
-    );
+    git_in(&one, &["submodule", "--quiet", "add", inner.to_str().unwrap(), "inner"]);
     git_in(&one, &["commit", "-q", "-m", "inner"]);
     sandbox.init();
     sandbox.write("top", "1\n");
-    sandbox.git(&[
-        "submodule",
-        "--quiet",
-        "add",
-        one.to_str().unwrap(),
-        "libs/one",
-    ]);
-    sandbox.git(&[
-        "submodule",
-        "--quiet",
-        "add",
-        absent.to_str().unwrap(),
-        "absent",
-    ]);
+    sandbox.git(&["submodule", "--quiet", "add", one.to_str().unwrap(), "libs/one"]);
+    sandbox.git(&["submodule", "--quiet", "add", absent.to_str().unwrap(), "absent"]);
     sandbox.git(&["submodule", "--quiet", "update", "--init", "--recursive"]);
     sandbox.commit();
     sandbox.git(&["submodule", "--quiet", "deinit", "absent"]);
 }
 
 fn files(sandbox: &Sandbox, tree: &Tree) -> Vec<String> {
-    sandbox
-        .files_of(tree)
-        .keys()
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect()
+    sandbox.files_of(tree).keys().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
 }
 
 fn changed(snapshots: &decklog_snapshot::Snapshotter, from: &Tree, to: &Tree) -> Vec<String> {
     let changes = snapshots.changes(from, to).unwrap();
-    changes
-        .iter()
-        .map(|change| String::from_utf8_lossy(&change.path).into_owned())
-        .collect()
+    changes.iter().map(|change| String::from_utf8_lossy(&change.path).into_owned()).collect()
 }
 
 sandboxed! {

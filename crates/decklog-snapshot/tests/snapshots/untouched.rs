@@ -17,23 +17,14 @@ impl Fingerprint {
         while let Some(path) = pending.pop() {
             let metadata = fs::symlink_metadata(&path).unwrap();
             let content = if metadata.is_dir() {
-                pending.extend(
-                    fs::read_dir(&path)
-                        .unwrap()
-                        .map(|entry| entry.unwrap().path()),
-                );
+                pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
                 String::new()
             } else if metadata.is_symlink() {
                 format!("{:?}", fs::read_link(&path).unwrap())
             } else {
                 fs::read(&path).unwrap().escape_ascii().to_string()
             };
-            let times = (
-                metadata.mtime(),
-                metadata.mtime_nsec(),
-                metadata.ctime(),
-                metadata.ctime_nsec(),
-            );
+            let times = (metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec());
             found.insert(path, format!("{:o} {times:?} {content}", metadata.mode()));
         }
         Self(found)
