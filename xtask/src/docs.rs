@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn verbs_are_read_off_the_help() {
-        let help = "About.\n\nCommands:\n  run   Run one agent\n        and record it\n  help  Print this\n\nOptions:\n  -h\n";
+        let help =
+            "About.\n\nCommands:\n  run   Run one agent\n        and record it\n  help  Print this\n\nOptions:\n  -h\n";
         assert_eq!(verbs(help), [("run".to_owned(), "Run one agent and record it".to_owned())]);
     }
 }

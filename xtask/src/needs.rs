@@ -28,7 +28,8 @@ const NEEDS: &[Need] = &[
 
 /// Says what is missing and how big it is, installs it, and gives the directory of the agents' programs.
 pub(crate) fn install() -> Result<PathBuf> {
-    for (program, why) in [("git", "decklog runs it"), ("node", "agents run on it"), ("npm", "it installs the agents")] {
+    for (program, why) in [("git", "decklog runs it"), ("node", "agents run on it"), ("npm", "it installs the agents")]
+    {
         if !is_there(program) {
             return Err(format!("{program} is not installed ({why}): install it first").into());
         }
@@ -37,10 +38,18 @@ pub(crate) fn install() -> Result<PathBuf> {
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     println!("The tests need, beyond Rust, git and node:");
     for need in NEEDS {
-        let state = if is_there(need.program) { "there".to_owned() } else { format!("to be installed, about {} MB", need.megabytes) };
+        let state = if is_there(need.program) {
+            "there".to_owned()
+        } else {
+            format!("to be installed, about {} MB", need.megabytes)
+        };
         println!("  {:<8} Debian package {:<9} {state}", need.program, need.package);
     }
-    let agents = if decklog_testkit::agents::installed().is_some() { "there" } else { "to be installed, about 1.1 GB in the user's cache, by npm" };
+    let agents = if decklog_testkit::agents::installed().is_some() {
+        "there"
+    } else {
+        "to be installed, about 1.1 GB in the user's cache, by npm"
+    };
     println!("  agents   at locked versions       {agents}");
     if !packages.is_empty() {
         install_packages(&packages)?;

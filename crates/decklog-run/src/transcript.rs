@@ -1,7 +1,7 @@
 //! `001-output.md`: what came back in a turn, as text that reads well.
 
-use decklog_journal::event::EventBody;
 use decklog_journal::Event;
+use decklog_journal::event::EventBody;
 
 /// Bytes of a tool's input or output that are written out.
 const LONG: usize = 16 * 1024;
@@ -50,6 +50,10 @@ fn fenced(text: &str) -> String {
     while text.contains(&fence) {
         fence.push('`');
     }
-    let cut = if text.len() > LONG { format!("\n… {} more bytes", text.len() - head(text).len()) } else { String::new() };
+    let cut = if text.len() > LONG {
+        format!("\n… {} more bytes", text.len() - head(text).len())
+    } else {
+        String::new()
+    };
     format!("\n{fence}\n{}{cut}\n{fence}\n", head(text).trim_end_matches('\n'))
 }

@@ -94,15 +94,23 @@ impl Trees {
     }
 
     /// What lies between two trees, with the patch written as turn `turn`'s.
-    pub(crate) fn changes(&self, writer: &SessionWriter, turn: u32, before: Option<&str>, after: Option<&str>) -> Changes {
+    pub(crate) fn changes(
+        &self,
+        writer: &SessionWriter,
+        turn: u32,
+        before: Option<&str>,
+        after: Option<&str>,
+    ) -> Changes {
         let (Ok(snapshotter), Some(before), Some(after)) = (&self.snapshotter, before, after) else {
             return Changes::default();
         };
         if before == after {
             return Changes::default();
         }
-        self.collect(snapshotter, writer, turn, before, after)
-            .unwrap_or_else(|error| Changes { trouble: Some(format!("the patch is not recorded: {error}")), ..Changes::default() })
+        self.collect(snapshotter, writer, turn, before, after).unwrap_or_else(|error| Changes {
+            trouble: Some(format!("the patch is not recorded: {error}")),
+            ..Changes::default()
+        })
     }
 
     fn collect(

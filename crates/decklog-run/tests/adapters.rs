@@ -54,9 +54,15 @@ fn tell(events: &[AgentEvent]) -> String {
         let line = match event {
             AgentEvent::Session(_) => "session".into(),
             AgentEvent::ToolCall { name, kind, title, input, status, .. } => {
-                format!("call {name} {kind:?} {status} {:?} {}", title.as_deref().unwrap_or_default(), cut(&input.to_string()))
+                format!(
+                    "call {name} {kind:?} {status} {:?} {}",
+                    title.as_deref().unwrap_or_default(),
+                    cut(&input.to_string())
+                )
             }
-            AgentEvent::ToolResult { status, output, exit_code, .. } => format!("result {status} {exit_code:?} {}", cut(output)),
+            AgentEvent::ToolResult { status, output, exit_code, .. } => {
+                format!("result {status} {exit_code:?} {}", cut(output))
+            }
             AgentEvent::Usage { tokens: more, cost_usd, .. } => {
                 tokens += *more;
                 cost += cost_usd.unwrap_or(0.0);
@@ -67,12 +73,19 @@ fn tell(events: &[AgentEvent]) -> String {
         };
         let _ = writeln!(text, "{line}");
     }
-    let _ = writeln!(text, "tokens {} ({} cached) in, {} ({} reasoning) out, ${cost:.5}", tokens.input, tokens.cached_input, tokens.output, tokens.reasoning);
+    let _ = writeln!(
+        text,
+        "tokens {} ({} cached) in, {} ({} reasoning) out, ${cost:.5}",
+        tokens.input, tokens.cached_input, tokens.output, tokens.reasoning
+    );
     text
 }
 
 fn exit_and_stderr(description: &str) -> (i32, String) {
-    let exit = description.lines().find_map(|line| line.strip_prefix("exit: ")).and_then(|code| code.trim().parse().ok());
+    let exit = description
+        .lines()
+        .find_map(|line| line.strip_prefix("exit: "))
+        .and_then(|code| code.trim().parse().ok());
     let stderr = description.split_once("stderr:\n").map(|(_, stderr)| stderr.to_owned());
     (exit.unwrap_or(0), stderr.unwrap_or_default())
 }
@@ -90,7 +103,8 @@ fn headless(name: &str) {
     for path in scenarios {
         let mut adapter = agent(name).adapter();
         let mut out = feed(adapter.as_mut(), &std::fs::read(&path).expect("a stream"));
-        let (exit, stderr) = exit_and_stderr(&std::fs::read_to_string(path.with_extension("txt")).expect("a description"));
+        let (exit, stderr) =
+            exit_and_stderr(&std::fs::read_to_string(path.with_extension("txt")).expect("a description"));
         adapter.end(exit, &stderr, &mut out);
         let scenario = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let limited = out.events.iter().any(|event| matches!(event, AgentEvent::RateLimited { .. }));
@@ -129,12 +143,16 @@ fn acp() {
     let mut told = String::new();
     for name in ["claude-agent-acp", "codex-acp", "gemini", "opencode"] {
         for scenario in ["write", "tool-failed", "thinking", "rate-limited", "permission-denied"] {
-            let Ok(stream) = std::fs::read(dir.join(name).join(format!("{scenario}.out.jsonl"))) else { continue };
+            let Ok(stream) = std::fs::read(dir.join(name).join(format!("{scenario}.out.jsonl"))) else {
+                continue;
+            };
             let mut adapter = agent("claude-acp").adapter();
-            let permissions = if scenario == "permission-denied" { Permissions::ReadOnly } else { Permissions::Edit };
+            let permissions =
+                if scenario == "permission-denied" { Permissions::ReadOnly } else { Permissions::Edit };
             let mut opening = Output::default();
             adapter.begin(&request(permissions), &mut opening);
-            let asked = std::fs::read(dir.join(name).join(format!("{scenario}.in.jsonl"))).expect("the other direction");
+            let asked = std::fs::read(dir.join(name).join(format!("{scenario}.in.jsonl")))
+                .expect("the other direction");
             let out = feed(adapter.as_mut(), &with_our_ids(&stream, &asked));
             let sent: Vec<String> = String::from_utf8(out.send)
                 .expect("text")
@@ -145,7 +163,13 @@ fn acp() {
                     None => format!("answer {}", message["result"]["outcome"]),
                 })
                 .collect();
-            let _ = writeln!(told, "== {name} {scenario} (finished: {})\nsent {}\n{}", out.finished, sent.join(", "), tell(&out.events));
+            let _ = writeln!(
+                told,
+                "== {name} {scenario} (finished: {})\nsent {}\n{}",
+                out.finished,
+                sent.join(", "),
+                tell(&out.events)
+            );
         }
     }
     insta::assert_snapshot!("acp", told);
@@ -159,7 +183,9 @@ fn with_our_ids(stream: &[u8], asked: &[u8]) -> Vec<u8> {
     let asked = lines(asked);
     let ours = |id: &serde_json::Value| {
         let request = asked.iter().find(|request| request["id"] == *id && request["method"].is_string())?;
-        ["initialize", "session/new", "-", "session/prompt"].iter().position(|method| request["method"] == *method)
+        ["initialize", "session/new", "-", "session/prompt"]
+            .iter()
+            .position(|method| request["method"] == *method)
     };
     let mut text = Vec::new();
     for mut message in lines(stream) {

@@ -135,7 +135,13 @@ impl Inspector {
         }
     }
 
-    fn read(&mut self, path: &Path, name: &[u8], told: &Path, scan: &mut dyn FileScanner) -> io::Result<Verdict> {
+    fn read(
+        &mut self,
+        path: &Path,
+        name: &[u8],
+        told: &Path,
+        scan: &mut dyn FileScanner,
+    ) -> io::Result<Verdict> {
         let metadata = fs::symlink_metadata(path)?;
         let mut file: Option<File> = None;
         let stamp = if metadata.is_symlink() {
@@ -182,18 +188,19 @@ impl Inspector {
 }
 
 /// Passes content on and sees whether it holds CRLF.
-struct CrlfWatch {
-    content: File,
+struct CrlfWatch<R> {
+    content: R,
     after_cr: bool,
     seen: bool,
 }
 
-impl Read for CrlfWatch {
+impl<R: Read> Read for CrlfWatch<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buffer)?;
         let read_now = &buffer[..read];
         if !self.seen && !read_now.is_empty() {
-            self.seen = (self.after_cr && read_now[0] == b'\n') || read_now.windows(2).any(|pair| pair == b"\r\n");
+            self.seen =
+                (self.after_cr && read_now[0] == b'\n') || read_now.windows(2).any(|pair| pair == b"\r\n");
             self.after_cr = read_now.last() == Some(&b'\r');
         }
         Ok(read)
@@ -206,4 +213,28 @@ fn is_gone(error: &io::Error) -> bool {
 
 fn unreadable(error: &io::Error) -> WithheldReason {
     WithheldReason::Unreadable { error: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crlf_is_seen_wherever_it_lies() {
+        let seen = |parts: &[&str]| {
+            // A chain is read part by part.
+            let content = parts.iter().fold(Box::new(io::empty()) as Box<dyn Read>, |before, part| {
+                Box::new(before.chain(io::Cursor::new(part.to_string())))
+            });
+            let mut watched = CrlfWatch { content, after_cr: false, seen: false };
+            io::copy(&mut watched, &mut io::sink()).expect("memory is read");
+            watched.seen
+        };
+        assert!(seen(&["a\r\nb"]));
+        assert!(seen(&["a\r", "\nb"]));
+        assert!(seen(&["a\r\n", "b", "c"]));
+        assert!(!seen(&["a\n\r", "b\n"]));
+        assert!(!seen(&["a\r", "b", "\n"]));
+        assert!(!seen(&[]));
+    }
 }

@@ -45,9 +45,9 @@ impl Snapshotter {
         Ok(snapshotter)
     }
 
-    /// Leaves an untracked file or directory out of all snapshots still to be taken, as if
-    /// `.gitignore` said so: for the session's own directory, should it lie in the working tree.
-    /// A path outside of it changes nothing.
+    /// Leaves an untracked file or directory out of snapshots, as if `.gitignore` said so: for the
+    /// session's own directory, should it lie in the working tree. To be called before the first
+    /// snapshot; what is in that already stays. A path outside of the working tree changes nothing.
     ///
     /// # Errors
     /// [`SnapshotError::Io`].

@@ -126,7 +126,11 @@ fn read(path: &Path) -> Result<Option<String>, CliError> {
         Ok(bytes) => String::from_utf8(bytes)
             .map(Some)
             .map_err(|_| CliError::new(format!("{} is not UTF-8", path.display()))),
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(CliError::new(format!("{}: {error}", path.display()))),
     }
 }
@@ -144,7 +148,8 @@ struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     fn new(path: &'a Path, text: &'a str, base: PathBuf, inside: Option<PathBuf>) -> Result<Self, CliError> {
-        let file = toml::from_str(text).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+        let file =
+            toml::from_str(text).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
         Ok(Self { path, text, file, base, inside })
     }
 
@@ -188,7 +193,8 @@ impl<'a> Layer<'a> {
         }
         if let Some(permissions) = file.permissions {
             let span = permissions.span();
-            let value: Permissions = permissions.get_ref().parse().map_err(|what: String| self.bad(&span, &what))?;
+            let value: Permissions =
+                permissions.get_ref().parse().map_err(|what: String| self.bad(&span, &what))?;
             let widens = value > config.permissions.value;
             if !(widens && self.refuses(config, &span, "permissions are wider than yours")) {
                 config.permissions = self.set(&span, value);
@@ -200,14 +206,18 @@ impl<'a> Layer<'a> {
                 "event" => Durability::Event,
                 "turn" => Durability::Turn,
                 "os" => Durability::Os,
-                other => return Err(self.bad(&span, &format!("durability {other:?} is none of: event, turn, os"))),
+                other => {
+                    return Err(self.bad(&span, &format!("durability {other:?} is none of: event, turn, os")));
+                }
             };
             let weakens = value == Durability::Os;
             if !(weakens && self.refuses(config, &span, "durability is weaker than yours")) {
                 config.durability = self.set(&span, value);
             }
         }
-        for (written, slot) in [(file.timeout, &mut config.timeout), (file.stall_timeout, &mut config.stall_timeout)] {
+        for (written, slot) in
+            [(file.timeout, &mut config.timeout), (file.stall_timeout, &mut config.stall_timeout)]
+        {
             if let Some(written) = written {
                 let span = written.span();
                 let value = parse_duration(written.get_ref()).map_err(|what| self.bad(&span, &what))?;
@@ -234,7 +244,9 @@ impl<'a> Layer<'a> {
     fn agent(&self, name: String, agent: Agent, span: &Range<usize>) -> Result<AgentDefinition, CliError> {
         let protocol: Protocol = agent.protocol.parse().map_err(|what: String| self.bad(span, &what))?;
         if agent.command.is_empty() {
-            return Err(self.bad(span, &format!("[agents.{name}] needs a command, such as command = [\"my-agent\"]")));
+            return Err(
+                self.bad(span, &format!("[agents.{name}] needs a command, such as command = [\"my-agent\"]"))
+            );
         }
         Ok(AgentDefinition {
             name,

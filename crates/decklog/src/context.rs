@@ -82,7 +82,10 @@ impl Context {
             .filter(|path| path.is_absolute())
             .or_else(|| self.home().map(|home| home.join(fallback)))
             .map(|base| base.join("decklog"))
-            .ok_or_else(|| CliError::new("HOME is not set").hint(format!("set HOME or {variable}, or give --session-root")))
+            .ok_or_else(|| {
+                CliError::new("HOME is not set")
+                    .hint(format!("set HOME or {variable}, or give --session-root"))
+            })
     }
 
     /// Where configuration is looked for.
@@ -122,12 +125,15 @@ impl Context {
     /// The session that `id` names.
     pub(crate) fn find(&self, store: &SessionStore, id: Option<&str>) -> Result<SessionId, CliError> {
         let Some(id) = id else {
-            return Err(CliError::new("no session is named").hint("give an id, a unique part of one, or @ for the newest; `decklog ls` lists them"));
+            return Err(CliError::new("no session is named")
+                .hint("give an id, a unique part of one, or @ for the newest; `decklog ls` lists them"));
         };
-        let selector: Selector =
-            id.parse().map_err(|error| CliError::new(error).hint("`decklog ls` lists the sessions there are; @ is the newest"))?;
+        let selector: Selector = id.parse().map_err(|error| {
+            CliError::new(error).hint("`decklog ls` lists the sessions there are; @ is the newest")
+        })?;
         store.find(&selector).map_err(|error| {
-            CliError::new(error).hint(format!("looked under {}; `decklog ls` lists what is there", store.root().display()))
+            CliError::new(error)
+                .hint(format!("looked under {}; `decklog ls` lists what is there", store.root().display()))
         })
     }
 
@@ -222,7 +228,8 @@ impl Context {
             return Ok(true);
         }
         if !self.in_is_terminal || !self.err_is_terminal {
-            return Err(CliError::new("nobody is there to confirm it: nothing was changed").hint("give -y to go ahead without asking"));
+            return Err(CliError::new("nobody is there to confirm it: nothing was changed")
+                .hint("give -y to go ahead without asking"));
         }
         let mut err = io::stderr().lock();
         let _ = write!(err, "{question} [y/N] ");
@@ -250,7 +257,9 @@ impl Context {
 /// Finds `program` as a shell would.
 pub(crate) fn find_program(program: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    let runs = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
     if program.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(program)).filter(|path| runs(path));
     }

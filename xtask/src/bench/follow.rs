@@ -82,6 +82,13 @@ fn mark(number: usize) -> String {
 fn end(mut writer: decklog_journal::SessionWriter) -> Result<()> {
     writer.append(sessions::turn_end())?;
     let outcome = Outcome::Success;
-    writer.append(SessionEnd { outcome, iterations: None, summary: None, confidence: None, duration_secs: 1.0, exit_code: 0 })?;
+    writer.append(SessionEnd {
+        outcome,
+        iterations: None,
+        summary: None,
+        confidence: None,
+        duration_secs: 1.0,
+        exit_code: 0,
+    })?;
     Ok(())
 }

@@ -32,7 +32,10 @@ impl Bench {
             std::fs::create_dir_all(bench.path(sub))?;
         }
         for number in 0..20 {
-            std::fs::write(bench.path(format!("repository/src/file-{number}.rs")), format!("pub fn f{number}() {{}}\n"))?;
+            std::fs::write(
+                bench.path(format!("repository/src/file-{number}.rs")),
+                format!("pub fn f{number}() {{}}\n"),
+            )?;
         }
         bench.commit_all(&bench.repository())?;
         Ok(bench)
@@ -129,7 +132,10 @@ pub(crate) fn time(command: &mut Command) -> Result<Duration> {
 
 /// Runs several commands in turn, again and again after one round to warm up, and gives the median of each: what
 /// disturbs the machine disturbs all of them.
-pub(crate) fn in_turn<const N: usize>(rounds: usize, mut run: impl FnMut(usize) -> Result<Duration>) -> Result<[Duration; N]> {
+pub(crate) fn in_turn<const N: usize>(
+    rounds: usize,
+    mut run: impl FnMut(usize) -> Result<Duration>,
+) -> Result<[Duration; N]> {
     let mut all: [Vec<Duration>; N] = std::array::from_fn(|_| Vec::new());
     for round in 0..=rounds {
         for (which, times) in all.iter_mut().enumerate() {

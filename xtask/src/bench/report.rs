@@ -47,7 +47,12 @@ impl Row {
     }
 
     /// Our time must be at most `limit`; the yardstick is there to compare.
-    pub(crate) fn within(what: impl Into<String>, ours: Duration, yardstick: Option<(&str, Duration)>, limit: Duration) -> Self {
+    pub(crate) fn within(
+        what: impl Into<String>,
+        ours: Duration,
+        yardstick: Option<(&str, Duration)>,
+        limit: Duration,
+    ) -> Self {
         let ratio = yardstick.map(|(_, time)| format!("{:.2} ×", ours.as_secs_f64() / time.as_secs_f64()));
         Self {
             what: what.into(),
@@ -143,7 +148,9 @@ fn machine(dir: &Path) -> String {
         ("git", said(Command::new("git").arg("--version"))),
         ("date", jiff::Zoned::now().date().to_string()),
     ];
-    facts.iter().fold("| | |\n| --- | --- |\n".to_owned(), |text, (name, value)| text + &format!("| {name} | {value} |\n"))
+    facts
+        .iter()
+        .fold("| | |\n| --- | --- |\n".to_owned(), |text, (name, value)| text + &format!("| {name} | {value} |\n"))
 }
 
 fn read(path: &str) -> String {

@@ -80,7 +80,9 @@ pub(crate) fn clean(bench: &Bench) -> Result<Vec<Row>> {
 fn fill(root: &Path, count: usize) -> Result<()> {
     for number in 0..count {
         let mut writer = begin(root, number, &Sizes::TYPICAL)?;
-        for (name, size) in [("-output.md", 3000), ("-stream.jsonl", 9000), ("-stderr.log", 0), ("-state.json", 900), (".patch", 1200)] {
+        for (name, size) in
+            [("-output.md", 3000), ("-stream.jsonl", 9000), ("-stderr.log", 0), ("-state.json", 900), (".patch", 1200)]
+        {
             writer.write_artifact(&format!("turns/001{name}"), "a line of text\n".repeat(size / 15).as_bytes())?;
         }
         writer.append(turn_end())?;
@@ -119,7 +121,10 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
         actor_model: None,
         critic_model: None,
         max_iterations: None,
-        git: Some(GitState { head: Some("c8ef8470e0563cb4656e6c0518b8fecc7e001191".into()), branch: Some("main".into()) }),
+        git: Some(GitState {
+            head: Some("c8ef8470e0563cb4656e6c0518b8fecc7e001191".into()),
+            branch: Some("main".into()),
+        }),
         host: Some("host".into()),
         pid: Some(4711),
         decklog_version: "0.1.0".into(),

@@ -20,14 +20,16 @@ pub(crate) fn unchanged(bench: &Bench) -> Result<Vec<Row>> {
         if number % 50 == 0 {
             std::fs::create_dir_all(&dir)?;
         }
-        std::fs::write(dir.join(format!("file-{number}.rs")), format!("pub const NUMBER: usize = {number};\n").repeat(20))?;
+        std::fs::write(
+            dir.join(format!("file-{number}.rs")),
+            format!("pub const NUMBER: usize = {number};\n").repeat(20),
+        )?;
     }
     bench.commit_all(&tree)?;
     let times = || -> Result<[Duration; 2]> {
         let text = std::fs::read_to_string(&report)?;
-        let mut nanos = text.split_whitespace().map(str::parse);
-        let mut next = || nanos.next().ok_or("no time was reported")?.map(Duration::from_nanos).map_err(Box::from);
-        Ok::<_, Box<dyn std::error::Error>>([next()?, next()?])
+        let (first, later) = text.trim().split_once(' ').ok_or("no times were reported")?;
+        Ok([Duration::from_nanos(first.parse()?), Duration::from_nanos(later.parse()?)])
     };
     let [first, later, yardstick] = in_turn(bench.size(10, 1), |which| match which {
         0 => {
@@ -48,7 +50,8 @@ pub(crate) fn unchanged(bench: &Bench) -> Result<Vec<Row>> {
 /// Takes two snapshots, and writes the nanoseconds of each into `report`.
 pub(crate) fn report_times(tree: &str, objects: &str, report: &str) -> Result<()> {
     let start = Instant::now();
-    let mut snapshotter = Snapshotter::open(Path::new(tree), Path::new(objects), Limits::default(), Box::new(NoSecrets))?;
+    let mut snapshotter =
+        Snapshotter::open(Path::new(tree), Path::new(objects), Limits::default(), Box::new(NoSecrets))?;
     let first = snapshotter.take()?.tree;
     let after_first = start.elapsed();
     let start = Instant::now();

@@ -83,7 +83,12 @@ impl Acp {
         let can_load = agent.pointer("/agentCapabilities/loadSession") == Some(&Value::Bool(true));
         match &request.resume {
             Some(session) if can_load => {
-                send(out, ours::SESSION, "session/load", json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }));
+                send(
+                    out,
+                    ours::SESSION,
+                    "session/load",
+                    json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }),
+                );
             }
             _ => send(out, ours::SESSION, "session/new", json!({ "cwd": cwd, "mcpServers": [] })),
         }
@@ -103,7 +108,11 @@ impl Acp {
                 self.session = some_text(result, "sessionId").or(loaded);
                 out.events.extend(self.session.clone().map(AgentEvent::Session));
                 out.events.extend(some_text(&result["models"], "currentModelId").map(AgentEvent::Model));
-                out.events.extend(option(result, "model").and_then(|option| some_text(option, "currentValue")).map(AgentEvent::Model));
+                out.events.extend(
+                    option(result, "model")
+                        .and_then(|option| some_text(option, "currentValue"))
+                        .map(AgentEvent::Model),
+                );
                 self.plan_settings(result, out);
                 self.set_next(out);
             }
@@ -142,12 +151,23 @@ impl Acp {
         let choice = wanted.iter().find(|mode| choices.iter().any(|known| known["value"] == **mode));
         if let Some(mode) = mode {
             let params = json!({ "sessionId": session, "modeId": mode });
-            self.settings.push_back(Setting { what: format!("the mode {mode:?}"), method: "session/set_mode", params });
+            self.settings.push_back(Setting {
+                what: format!("the mode {mode:?}"),
+                method: "session/set_mode",
+                params,
+            });
         } else if let (Some(mode), Some(option)) = (choice, option(offered, "mode")) {
             let params = set(&option["id"], mode);
-            self.settings.push_back(Setting { what: format!("the mode {mode:?}"), method: "session/set_config_option", params });
+            self.settings.push_back(Setting {
+                what: format!("the mode {mode:?}"),
+                method: "session/set_config_option",
+                params,
+            });
         } else if request.permissions == Permissions::ReadOnly {
-            out.notice("no_read_only_mode", "the agent has no read-only mode: what it asks for is refused, what it does unasked is not");
+            out.notice(
+                "no_read_only_mode",
+                "the agent has no read-only mode: what it asks for is refused, what it does unasked is not",
+            );
         }
     }
 
@@ -167,11 +187,20 @@ impl Acp {
                 let output = count(usage, "outputTokens");
                 // Agents differ in whether thoughts are part of the output: their own total tells.
                 let apart = count(usage, "totalTokens") >= input + output + reasoning;
-                Tokens { input, cached_input, output: if apart { output + reasoning } else { output }, reasoning }
+                Tokens {
+                    input,
+                    cached_input,
+                    output: if apart { output + reasoning } else { output },
+                    reasoning,
+                }
             }
             None => {
                 let quota = &result["_meta"]["quota"]["token_count"];
-                Tokens { input: count(quota, "input_tokens"), output: count(quota, "output_tokens"), ..Tokens::default() }
+                Tokens {
+                    input: count(quota, "input_tokens"),
+                    output: count(quota, "output_tokens"),
+                    ..Tokens::default()
+                }
             }
         };
         if !tokens.is_zero() || self.cost.is_some() {
@@ -181,7 +210,9 @@ impl Acp {
             "end_turn" | "cancelled" | "" => {}
             "refusal" => out.push(AgentEvent::Failed("the agent refused to go on".into())),
             "max_tokens" => out.push(AgentEvent::Failed("the agent ran out of tokens".into())),
-            "max_turn_requests" => out.push(AgentEvent::Failed("the agent reached its limit of model requests".into())),
+            "max_turn_requests" => {
+                out.push(AgentEvent::Failed("the agent reached its limit of model requests".into()))
+            }
             other => out.notice("stop_reason", other),
         }
         self.over(out);
@@ -194,12 +225,18 @@ impl Acp {
 
     fn error(&mut self, id: u64, error: &Value, out: &mut Output) {
         if let (ours::SETTING, Some(setting)) = (id, self.settings.pop_front()) {
-            out.push(AgentEvent::Failed(format!("the agent does not take {}: {}", setting.what, text(error, "message"))));
+            out.push(AgentEvent::Failed(format!(
+                "the agent does not take {}: {}",
+                setting.what,
+                text(error, "message")
+            )));
             return self.over(out);
         }
         let mut message = text(error, "message").to_owned();
         let data = &error["data"];
-        let details = some_text(data, "details").or_else(|| some_text(data, "message")).or_else(|| data.as_str().map(str::to_owned));
+        let details = some_text(data, "details")
+            .or_else(|| some_text(data, "message"))
+            .or_else(|| data.as_str().map(str::to_owned));
         if let Some(details) = details.filter(|details| !message.contains(details.as_str())) {
             message = format!("{message}: {details}");
         }
@@ -251,7 +288,10 @@ impl Acp {
                 self.limit_signal |= status.is_some_and(|status| *status == 429);
             }
             // What was sent, or what a client could offer to click on.
-            "user_message_chunk" | "available_commands_update" | "current_mode_update" | "config_option_update" => {}
+            "user_message_chunk"
+            | "available_commands_update"
+            | "current_mode_update"
+            | "config_option_update" => {}
             _ => out.unknown_line(raw),
         }
     }
@@ -287,7 +327,10 @@ impl Acp {
         }
         if over && self.ended.insert(id.clone()) {
             let raw = &update["rawOutput"];
-            let exit = raw.get("exit_code").or_else(|| raw.get("exitCode")).or_else(|| raw.pointer("/metadata/exit"));
+            let exit = raw
+                .get("exit_code")
+                .or_else(|| raw.get("exitCode"))
+                .or_else(|| raw.pointer("/metadata/exit"));
             let exit_code = exit.and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
             let failed = status == "failed" || exit_code.is_some_and(|code| code != 0);
             let output = tool_output(update);
@@ -337,7 +380,9 @@ impl Acp {
 
 /// The option of a new session whose category is `category`.
 fn option<'a>(offered: &'a Value, category: &str) -> Option<&'a Value> {
-    list(offered, "configOptions").iter().find(|option| text(option, "category") == category || option["id"] == category)
+    list(offered, "configOptions")
+        .iter()
+        .find(|option| text(option, "category") == category || option["id"] == category)
 }
 
 /// Whether an agent that asks may go on. It asks for what its own rules do not allow by themselves.
@@ -364,7 +409,9 @@ fn tool_output(update: &Value) -> String {
     match &update["rawOutput"] {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        raw => some_text(raw, "output").or_else(|| some_text(raw, "formatted_output")).unwrap_or_else(|| raw.to_string()),
+        raw => some_text(raw, "output")
+            .or_else(|| some_text(raw, "formatted_output"))
+            .unwrap_or_else(|| raw.to_string()),
     }
 }
 
@@ -415,7 +462,10 @@ impl Adapter for Acp {
 
     fn cancel(&mut self, out: &mut Output) -> bool {
         let Some(session) = &self.session else { return false };
-        write(out, &json!({ "jsonrpc": "2.0", "method": "session/cancel", "params": { "sessionId": session } }));
+        write(
+            out,
+            &json!({ "jsonrpc": "2.0", "method": "session/cancel", "params": { "sessionId": session } }),
+        );
         true
     }
 

@@ -77,8 +77,20 @@ pub(super) fn tool_kind(name: &str) -> ToolKind {
 /// One line on what a call does: its most telling argument.
 pub(super) fn tool_title(input: &Value) -> Option<String> {
     const TELLING: [&str; 14] = [
-        "command", "cmd", "file_path", "filePath", "absolute_path", "path", "notebook_path", "pattern",
-        "query", "url", "description", "subject", "prompt", "name",
+        "command",
+        "cmd",
+        "file_path",
+        "filePath",
+        "absolute_path",
+        "path",
+        "notebook_path",
+        "pattern",
+        "query",
+        "url",
+        "description",
+        "subject",
+        "prompt",
+        "name",
     ];
     TELLING.iter().find_map(|key| match input.get(key)? {
         Value::String(text) if !text.is_empty() => text.lines().next().map(str::to_owned),

@@ -9,10 +9,20 @@ use serde_json::Value;
 /// Whether the words of a *failed* turn say that the provider refuses for now.
 pub(super) fn says_limited(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
-    ["usage limit", "rate limit", "rate_limit", "ratelimit", "429", "quota exceeded", "exhausted your", "resource_exhausted",
-        "exceeded your current quota", "too many requests"]
-        .iter()
-        .any(|sign| error.contains(sign))
+    [
+        "usage limit",
+        "rate limit",
+        "rate_limit",
+        "ratelimit",
+        "429",
+        "quota exceeded",
+        "exhausted your",
+        "resource_exhausted",
+        "exceeded your current quota",
+        "too many requests",
+    ]
+    .iter()
+    .any(|sign| error.contains(sign))
 }
 
 /// A time given as seconds or milliseconds since 1970, or in RFC 3339.
@@ -24,7 +34,9 @@ pub(super) fn timestamp(value: &Value) -> Option<Timestamp> {
             let millis = if number > 1e11 { number as i64 } else { (number * 1000.0) as i64 };
             Timestamp::from_millisecond(millis).ok()
         }
-        Value::String(text) => text.parse().ok().or_else(|| timestamp(&Value::from(text.parse::<u64>().ok()?))),
+        Value::String(text) => {
+            text.parse().ok().or_else(|| timestamp(&Value::from(text.parse::<u64>().ok()?)))
+        }
         _ => None,
     }
 }
@@ -33,15 +45,18 @@ pub(super) fn timestamp(value: &Value) -> Option<Timestamp> {
 pub(super) fn reset_time(words: &str, now: &Zoned) -> Option<Timestamp> {
     let lower = words.to_ascii_lowercase();
     let after = |sign: &str| lower.find(sign).and_then(|at| lower.get(at + sign.len()..));
-    after("again at ")
-        .or_else(|| after("resets at "))
-        .and_then(|rest| clock_time(rest, now))
-        .or_else(|| after("again in ").or_else(|| after("resets in ")).or_else(|| after("reset after ")).and_then(|rest| span(rest, now)))
+    after("again at ").or_else(|| after("resets at ")).and_then(|rest| clock_time(rest, now)).or_else(|| {
+        after("again in ")
+            .or_else(|| after("resets in "))
+            .or_else(|| after("reset after "))
+            .and_then(|rest| span(rest, now))
+    })
 }
 
 /// `8:43 am`, or with a date before it: `jan 1st, 2099 12:00 am`.
 fn clock_time(rest: &str, now: &Zoned) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    const MONTHS: [&str; 12] =
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     let mut words = rest.split([' ', ',']).filter(|word| !word.is_empty()).peekable();
     let month = words.peek().and_then(|word| MONTHS.iter().position(|month| word.starts_with(month)));
     let date = match month {
@@ -75,7 +90,13 @@ fn span(rest: &str, now: &Zoned) -> Option<Timestamp> {
     let spaced: String = rest
         .chars()
         .zip(rest.chars().skip(1).chain([' ']))
-        .flat_map(|(c, next)| [Some(c), (c.is_ascii_digit() && next.is_alphabetic() || c.is_alphabetic() && next.is_ascii_digit()).then_some(' ')])
+        .flat_map(|(c, next)| {
+            [
+                Some(c),
+                (c.is_ascii_digit() && next.is_alphabetic() || c.is_alphabetic() && next.is_ascii_digit())
+                    .then_some(' '),
+            ]
+        })
         .flatten()
         .collect();
     for word in spaced.split(|c: char| c.is_whitespace() || c == ',') {
@@ -110,7 +131,10 @@ mod tests {
     #[test]
     fn reset_times() {
         let now: Zoned = "2026-11-20T15:04:00+01:00[Europe/Berlin]".parse().expect("a time");
-        let at = |words: &str| reset_time(words, &now).map(|at| at.to_zoned(now.time_zone().clone()).strftime("%d %H:%M:%S").to_string());
+        let at = |words: &str| {
+            reset_time(words, &now)
+                .map(|at| at.to_zoned(now.time_zone().clone()).strftime("%d %H:%M:%S").to_string())
+        };
         for (words, expected) in [
             ("You’ve hit your usage limit. Try again at 8:43 AM.", Some("21 08:43:00")),
             ("try again at 8:43 PM.", Some("20 20:43:00")),

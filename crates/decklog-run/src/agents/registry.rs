@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 
-use super::{Adapter, acp::Acp, claude::Claude, codex::Codex, gemini::Gemini, opencode::Opencode, text::Text};
+use super::{
+    Adapter, acp::Acp, claude::Claude, codex::Codex, gemini::Gemini, opencode::Opencode, text::Text,
+};
 
 /// How decklog and an agent understand each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +76,12 @@ pub const BUILT_IN: [(&str, &[&str], Protocol, &str); 8] = [
     ("codex", &["codex"], Protocol::CodexStream, "npm install -g @openai/codex"),
     ("gemini", &["gemini"], Protocol::GeminiStream, "npm install -g @google/gemini-cli"),
     ("opencode", &["opencode"], Protocol::OpencodeStream, "npm install -g opencode-ai"),
-    ("claude-acp", &["claude-agent-acp"], Protocol::Acp, "npm install -g @agentclientprotocol/claude-agent-acp"),
+    (
+        "claude-acp",
+        &["claude-agent-acp"],
+        Protocol::Acp,
+        "npm install -g @agentclientprotocol/claude-agent-acp",
+    ),
     ("codex-acp", &["codex-acp"], Protocol::Acp, "npm install -g @agentclientprotocol/codex-acp"),
     ("gemini-acp", &["gemini", "--acp"], Protocol::Acp, "npm install -g @google/gemini-cli"),
     ("opencode-acp", &["opencode", "acp"], Protocol::Acp, "npm install -g opencode-ai"),
@@ -102,7 +109,14 @@ impl AgentDefinition {
     pub fn command(command: Vec<OsString>) -> Self {
         let program = command.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
         let name = program.map_or_else(|| "command".into(), |name| name.to_string_lossy().into_owned());
-        Self { name, command, protocol: Protocol::Text, env: Vec::new(), install: String::new(), prompt_on_stdin: false }
+        Self {
+            name,
+            command,
+            protocol: Protocol::Text,
+            env: Vec::new(),
+            install: String::new(),
+            prompt_on_stdin: false,
+        }
     }
 
     /// A fresh adapter for one turn.

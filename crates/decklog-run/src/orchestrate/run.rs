@@ -157,7 +157,8 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
     let redactor = redactor(&plan.env);
-    let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
+    let options =
+        WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = None;
     let mut writer = store.create(&plan.place, options, plan.id_suffix, |id, dir| {
         let objects = dir.join(decklog_journal::artifacts::OBJECTS_DIR);
@@ -199,29 +200,36 @@ pub fn run(
         exit_code = exit::FAILED;
     }
     let duration_secs = seconds_between(started, writer.clock().now());
-    let mut append = |writer: &mut SessionWriter, result: Result<decklog_journal::Event, decklog_journal::WriteError>| match result {
-        Ok(event) => observer.event(&event),
-        Err(error) => {
-            kept = false;
-            let lost = writer.lost();
-            observer.trouble(&format!("{error} ({lost} events are not in the record)"));
-        }
-    };
+    let mut append =
+        |writer: &mut SessionWriter, result: Result<decklog_journal::Event, decklog_journal::WriteError>| {
+            match result {
+                Ok(event) => observer.event(&event),
+                Err(error) => {
+                    kept = false;
+                    let lost = writer.lost();
+                    observer.trouble(&format!("{error} ({lost} events are not in the record)"));
+                }
+            }
+        };
     match outcome {
         Some(outcome) => {
             let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text));
-            let end = SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
+            let end =
+                SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
             let result = writer.append(end);
             append(&mut writer, result);
         }
         None => {
-            let result = writer.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) });
+            let result =
+                writer.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) });
             append(&mut writer, result);
         }
     }
     let state = write_state(&writer, 1, &turn, &checks);
     let compressed = compress_stream(writer.dir(), 1);
-    for trouble in [state.err().map(|error| error.to_string()), compressed.err().map(|error| error.to_string())] {
+    for trouble in
+        [state.err().map(|error| error.to_string()), compressed.err().map(|error| error.to_string())]
+    {
         if let Some(trouble) = trouble {
             kept = false;
             observer.trouble(&trouble);
@@ -256,7 +264,8 @@ pub fn run(
 
 fn redactor(env: &[(OsString, OsString)]) -> Redactor {
     use std::os::unix::ffi::OsStrExt;
-    let named = env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let named =
+        env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
     let mut builder = Redactor::builder();
     for (name, value) in credential_values(named) {
         builder = builder.value(&name, &value);
@@ -303,7 +312,9 @@ fn check_all(
         }
         observer.checking(command);
         let checked =
-            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, signals, &mut || observer.idle())?;
+            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, signals, &mut || {
+                observer.idle()
+            })?;
         let validation = checked.validation;
         results.push(CheckResult {
             command: command.clone(),
@@ -333,11 +344,15 @@ fn decide(turn: &TurnResult, checks: &[CheckResult], stopped_by: Option<Received
         None => {}
     }
     match turn.outcome {
-        TurnOutcome::Success if checks.iter().all(|check| check.passed) => (Some(Outcome::Success), exit::DONE),
+        TurnOutcome::Success if checks.iter().all(|check| check.passed) => {
+            (Some(Outcome::Success), exit::DONE)
+        }
         TurnOutcome::Success => (Some(Outcome::Failed), exit::CHECK_FAILED),
         TurnOutcome::RateLimited => (None, exit::LIMITED),
         TurnOutcome::Interrupted => (Some(Outcome::Interrupted), exit::INTERRUPTED),
-        TurnOutcome::Failed | TurnOutcome::Stalled | TurnOutcome::TimedOut => (Some(Outcome::Failed), exit::FAILED),
+        TurnOutcome::Failed | TurnOutcome::Stalled | TurnOutcome::TimedOut => {
+            (Some(Outcome::Failed), exit::FAILED)
+        }
     }
 }
 

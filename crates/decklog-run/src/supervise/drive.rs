@@ -106,7 +106,9 @@ pub fn drive(
         }
         let now = Instant::now();
         // What is due by the clock.
-        let due = |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| now.duration_since(since) >= limit);
+        let due = |limit: Option<Duration>, since: Instant| {
+            limit.is_some_and(|limit| now.duration_since(since) >= limit)
+        };
         let mut stop = None;
         if io.finished && process.exit().is_none() {
             stop = Some(StopCause::Finished);
@@ -146,7 +148,9 @@ pub fn drive(
                 sent = 0;
             }
         }
-        if ready.stdout && let Some(stream) = &mut process.stdout {
+        if ready.stdout
+            && let Some(stream) = &mut process.stdout
+        {
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
                     last_output = Instant::now();
@@ -156,7 +160,9 @@ pub fn drive(
                 Pulled::End => process.stdout = None,
             }
         }
-        if ready.stderr && let Some(stream) = &mut process.stderr {
+        if ready.stderr
+            && let Some(stream) = &mut process.stderr
+        {
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
                     last_output = Instant::now();
@@ -176,7 +182,13 @@ pub fn drive(
     Ok(Ended { exit, cause })
 }
 
-fn ask(process: &Supervised, handler: &mut dyn Handler, cause: StopCause, io: &mut Io, now: Instant) -> Pressure {
+fn ask(
+    process: &Supervised,
+    handler: &mut dyn Handler,
+    cause: StopCause,
+    io: &mut Io,
+    now: Instant,
+) -> Pressure {
     let asked = handler.stopping(cause, io);
     match cause {
         StopCause::Finished => {
@@ -185,7 +197,9 @@ fn ask(process: &Supervised, handler: &mut dyn Handler, cause: StopCause, io: &m
         }
         _ if asked => {}
         StopCause::Signal(Received::Interrupt) => process.interrupt(),
-        StopCause::Signal(Received::Terminate) | StopCause::TimedOut | StopCause::Stalled => process.terminate(),
+        StopCause::Signal(Received::Terminate) | StopCause::TimedOut | StopCause::Stalled => {
+            process.terminate()
+        }
     }
     match cause {
         StopCause::Signal(_) => Pressure::Terminated(now + PATIENCE),
@@ -229,7 +243,12 @@ fn wait(process: &Supervised, signals: &Signals, writing: bool, longest: Duratio
         Err(error) => return Err(error.into()),
     }
     let is_ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
-    Ok(Ready { stdin: is_ready(stdin), stdout: is_ready(stdout), stderr: is_ready(stderr), control: is_ready(control) })
+    Ok(Ready {
+        stdin: is_ready(stdin),
+        stdout: is_ready(stdout),
+        stderr: is_ready(stderr),
+        control: is_ready(control),
+    })
 }
 
 fn add<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: Option<BorrowedFd<'fd>>, flags: PollFlags) -> Option<usize> {
@@ -247,7 +266,9 @@ fn pull(stream: &mut dyn Read, buffer: &mut [u8]) -> io::Result<Pulled> {
     match stream.read(buffer) {
         Ok(0) => Ok(Pulled::End),
         Ok(count) => Ok(Pulled::Bytes(count)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => Ok(Pulled::Nothing),
+        Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {
+            Ok(Pulled::Nothing)
+        }
         Err(error) => Err(error),
     }
 }

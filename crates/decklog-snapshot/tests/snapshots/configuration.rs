@@ -146,7 +146,9 @@ fn variables_do_not_redirect_it() {
             if place == "repository" {
                 // The variables are for the snapshot alone.
                 let mut git = std::process::Command::new("git");
-                for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_")) {
+                for (key, _) in
+                    std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_"))
+                {
                     git.env_remove(key);
                 }
                 assert!(git.args(["init", "-q"]).arg(&sandbox.work).status().unwrap().success());
@@ -168,7 +170,13 @@ fn variables_do_not_redirect_it() {
             apply.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
             fs::write(sandbox.spare.join("patch"), patch).unwrap();
             assert!(
-                apply.arg("apply").arg(sandbox.spare.join("patch")).current_dir(&start).status().unwrap().success()
+                apply
+                    .arg("apply")
+                    .arg(sandbox.spare.join("patch"))
+                    .current_dir(&start)
+                    .status()
+                    .unwrap()
+                    .success()
             );
             assert_eq!(read_files(&start, &|_| false), read_files(&sandbox.work, &|_| false));
         }

@@ -39,12 +39,18 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let going = retention::plan(&candidates, policy, context.clock.now());
     let path = |id: &SessionId| store.entry(id);
     if args.dry_run && context.json {
-        let rows: Vec<_> = going.iter().map(|c| json!({ "id": c.id, "status": c.status, "ended_at": c.last, "path": path(&c.id) })).collect();
+        let rows: Vec<_> = going
+            .iter()
+            .map(|c| json!({ "id": c.id, "status": c.status, "ended_at": c.last, "path": path(&c.id) }))
+            .collect();
         context.print_json(&rows)?;
         return Ok(0);
     }
     if !listing.unreadable.is_empty() {
-        context.say(format!("{} unreadable: left alone, remove them with `decklog discard ID`", listing.unreadable.len()));
+        context.say(format!(
+            "{} unreadable: left alone, remove them with `decklog discard ID`",
+            listing.unreadable.len()
+        ));
     }
     if going.is_empty() {
         context.say("nothing to clean");
@@ -59,7 +65,14 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         ];
         let rows: Vec<Vec<String>> = going
             .iter()
-            .map(|c| vec![c.id.to_string(), c.status.to_string(), time(c.last, &context.zone), path(&c.id).display().to_string()])
+            .map(|c| {
+                vec![
+                    c.id.to_string(),
+                    c.status.to_string(),
+                    time(c.last, &context.zone),
+                    path(&c.id).display().to_string(),
+                ]
+            })
             .collect();
         let text = table(&columns, &rows, context.width(), context.out_paint, |_, _, cell| cell);
         if args.dry_run {

@@ -12,7 +12,9 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     if find_program("git".as_ref(), &context.environment()).is_none() {
-        return Err(CliError::new("git is not installed").hint("install it, for example: apt-get install git"));
+        return Err(
+            CliError::new("git is not installed").hint("install it, for example: apt-get install git")
+        );
     }
     let base = std::env::temp_dir().join(format!("decklog-demo-{}", std::process::id()));
     let (repository, root) = (base.join("hello"), base.join("sessions"));
@@ -22,7 +24,10 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     let config = base.join("config/decklog");
     std::fs::create_dir_all(&config)?;
     let quoted = toml::Value::String(exe.to_string_lossy().into_owned());
-    std::fs::write(config.join("config.toml"), format!("[agents.scripted]\ncommand = [{quoted}, \"__demo-agent\"]\nprotocol = \"acp\"\n"))?;
+    std::fs::write(
+        config.join("config.toml"),
+        format!("[agents.scripted]\ncommand = [{quoted}, \"__demo-agent\"]\nprotocol = \"acp\"\n"),
+    )?;
 
     context.say("A small repository with a bug, and an agent to mend it.");
     context.say("The agent is scripted: a real process that speaks ACP, with no model behind it.\n");
@@ -62,7 +67,13 @@ impl Demo<'_> {
     fn step(&self, arguments: &[&str]) -> Result<i32, CliError> {
         let shown: Vec<String> = arguments
             .iter()
-            .map(|word| if word.contains([' ', '$']) { format!("'{}'", word.replace('\'', "\"")) } else { (*word).to_owned() })
+            .map(|word| {
+                if word.contains([' ', '$']) {
+                    format!("'{}'", word.replace('\'', "\""))
+                } else {
+                    (*word).to_owned()
+                }
+            })
             .collect();
         self.context.say(self.context.err_paint.bold(&format!("$ decklog {}", shown.join(" "))));
         let status = Command::new(&self.exe)
@@ -84,11 +95,24 @@ fn make_repository(path: &Path) -> Result<(), CliError> {
     for arguments in [
         ["init", "--quiet", "--initial-branch=main", "."].as_slice(),
         &["add", "."],
-        &["-c", "user.name=demo", "-c", "user.email=demo@example.invalid", "commit", "--quiet", "-m", "A greeting"],
+        &[
+            "-c",
+            "user.name=demo",
+            "-c",
+            "user.email=demo@example.invalid",
+            "commit",
+            "--quiet",
+            "-m",
+            "A greeting",
+        ],
     ] {
         let output = Command::new("git").args(arguments).current_dir(path).output()?;
         if !output.status.success() {
-            return Err(CliError::new(format!("git {}: {}", arguments[0], String::from_utf8_lossy(&output.stderr).trim())));
+            return Err(CliError::new(format!(
+                "git {}: {}",
+                arguments[0],
+                String::from_utf8_lossy(&output.stderr).trim()
+            )));
         }
     }
     Ok(())

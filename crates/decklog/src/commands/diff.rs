@@ -39,7 +39,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.print_json(&diff::files(&dir, &session, &found)?)?;
     } else if args.name_only {
         let names = diff::files(&dir, &session, &found)?;
-        let show = |name: &str| if context.out_is_terminal { visible(name).into_owned() } else { name.to_owned() };
+        let show =
+            |name: &str| if context.out_is_terminal { visible(name).into_owned() } else { name.to_owned() };
         context.print(names.iter().map(|file| show(&file.path) + "\n").collect::<String>())?;
     } else if args.stat {
         stat(&diff::files(&dir, &session, &found)?, context)?;

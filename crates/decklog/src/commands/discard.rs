@@ -52,7 +52,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             context.say(format!("{}  {}", visible(name), visible(&prompt)));
         }
     }
-    let noun = if targets.len() == 1 { "this session".to_owned() } else { format!("these {} sessions", targets.len()) };
+    let noun = if targets.len() == 1 {
+        "this session".to_owned()
+    } else {
+        format!("these {} sessions", targets.len())
+    };
     if !context.confirm(&format!("Discard {noun}?"), args.yes)? {
         context.say("nothing was discarded");
         return Ok(0);
@@ -87,10 +91,19 @@ pub(crate) fn remove_all(targets: &[(String, PathBuf)], context: &Context) -> Cl
         let failed: Vec<_> = failures.iter().map(|(id, why)| json!({ "id": id, "error": why })).collect();
         context.print_json(&json!({ "removed": removed, "failed": failed }))?;
     } else if !removed.is_empty() {
-        context.say(if removed.len() == 1 { format!("discarded {}", visible(removed[0])) } else { format!("discarded {} sessions", removed.len()) });
+        context.say(if removed.len() == 1 {
+            format!("discarded {}", visible(removed[0]))
+        } else {
+            format!("discarded {} sessions", removed.len())
+        });
     }
     for (name, why) in &failures {
-        context.say(format!("{} {}: {}", context.err_paint.bad("not discarded:"), visible(name), visible(why)));
+        context.say(format!(
+            "{} {}: {}",
+            context.err_paint.bad("not discarded:"),
+            visible(name),
+            visible(why)
+        ));
     }
     Ok(if failures.is_empty() { 0 } else { 2 })
 }

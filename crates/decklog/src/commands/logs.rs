@@ -43,7 +43,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let dir = context.session_dir(id, args.session_dir.as_deref())?;
     let Some(name) = name else {
         if args.follow {
-            return Err(CliError::new("-f follows one log: give its name").hint("`decklog logs ID` lists them; `decklog watch ID` follows the session"));
+            return Err(CliError::new("-f follows one log: give its name")
+                .hint("`decklog logs ID` lists them; `decklog watch ID` follows the session"));
         }
         return list(&dir, context);
     };
@@ -82,7 +83,8 @@ fn list(dir: &Path, context: &Context) -> CliResult {
         Column { title: "SIZE", priority: 1 },
         Column { title: "FILE", priority: 0 },
     ];
-    let rows: Vec<_> = all.iter().map(|log| vec![log.name.clone(), size(log.bytes), log.path.clone()]).collect();
+    let rows: Vec<_> =
+        all.iter().map(|log| vec![log.name.clone(), size(log.bytes), log.path.clone()]).collect();
     context.print(table(&columns, &rows, context.width(), context.out_paint, |_, _, cell| cell))?;
     Ok(0)
 }

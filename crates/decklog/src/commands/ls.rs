@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use decklog_journal::store::Listed;
 use decklog_journal::SessionFilter;
+use decklog_journal::store::Listed;
 use serde_json::Value;
 
 use crate::cli::Json;
@@ -42,10 +42,20 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     } else {
         let now = context.clock.now();
         let width = context.width();
-        context.print(session::list(&listing.sessions, &columns, width, now, &context.zone, context.out_paint))?;
+        context.print(session::list(
+            &listing.sessions,
+            &columns,
+            width,
+            now,
+            &context.zone,
+            context.out_paint,
+        ))?;
         let left = listing.entries - listing.sessions.len() - listing.unreadable.len();
         if listing.entries == 0 {
-            context.say(format!("no sessions under {} yet: start one with `decklog run`", visible(&store.root().to_string_lossy())));
+            context.say(format!(
+                "no sessions under {} yet: start one with `decklog run`",
+                visible(&store.root().to_string_lossy())
+            ));
         } else if left > 0 && context.err_is_terminal {
             context.say(format!("{left} more: `decklog ls --all`"));
         }

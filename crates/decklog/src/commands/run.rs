@@ -110,7 +110,12 @@ fn execute(
 }
 
 /// Runs `plan`, telling its story.
-pub(crate) fn record_plan(plan: &RunPlan, store: &SessionStore, is_text: bool, context: &Context) -> Result<RunResult, CliError> {
+pub(crate) fn record_plan(
+    plan: &RunPlan,
+    store: &SessionStore,
+    is_text: bool,
+    context: &Context,
+) -> Result<RunResult, CliError> {
     let signals = Signals::install()?;
     let mut story = Story::new(&plan.agent.name, is_text && !context.json, context);
     let result = record(store, plan, &signals, &mut story)?;
@@ -158,12 +163,25 @@ fn totals(result: &RunResult, paint: Paint) -> String {
     };
     let mut parts = vec![paint.bold(result.id.as_str()), outcome, duration(result.duration_secs)];
     if result.files_changed > 0 {
-        parts.push(format!("{} changed (+{} -{})", counted(result.files_changed, "file"), result.lines_added, result.lines_removed));
+        parts.push(format!(
+            "{} changed (+{} -{})",
+            counted(result.files_changed, "file"),
+            result.lines_added,
+            result.lines_removed
+        ));
     }
     if !result.tokens.is_zero() {
         let tokens = result.tokens;
-        let cached = if tokens.cached_input > 0 { format!(" ({} cached)", thousands(tokens.cached_input)) } else { String::new() };
-        parts.push(format!("{} tokens in{cached}, {} out", thousands(tokens.input), thousands(tokens.output)));
+        let cached = if tokens.cached_input > 0 {
+            format!(" ({} cached)", thousands(tokens.cached_input))
+        } else {
+            String::new()
+        };
+        parts.push(format!(
+            "{} tokens in{cached}, {} out",
+            thousands(tokens.input),
+            thousands(tokens.output)
+        ));
     }
     parts.extend(result.cost_usd.map(cost));
     parts.join(" · ")
@@ -194,18 +212,27 @@ fn resolve(
     let (agent, prompt) = match (args.words.as_slice(), &args.prompt_file) {
         ([], Some(file)) => (None, from_file(file, context)?),
         ([agent], Some(file)) => (Some(agent.as_str()), from_file(file, context)?),
-        (_, Some(_)) => return Err(CliError::new("give the prompt as an argument or with --prompt-file, not both")),
+        (_, Some(_)) => {
+            return Err(CliError::new("give the prompt as an argument or with --prompt-file, not both"));
+        }
         ([], None) if !context.in_is_terminal => (None, from_stdin()?),
-        ([], None) => return Err(CliError::new("what is the agent to do?").hint("decklog run claude \"Fix the failing test\"; see decklog run --help")),
+        ([], None) => {
+            return Err(CliError::new("what is the agent to do?")
+                .hint("decklog run claude \"Fix the failing test\"; see decklog run --help"));
+        }
         ([word], None) if word == "-" => (None, from_stdin()?),
         ([word], None) if known(word) && !context.in_is_terminal => (Some(word.as_str()), from_stdin()?),
         ([word], None) if known(word) => {
-            return Err(CliError::new(format!("what is {word} to do?")).hint(format!("decklog run {word} \"Fix the failing test\"")));
+            return Err(CliError::new(format!("what is {word} to do?"))
+                .hint(format!("decklog run {word} \"Fix the failing test\"")));
         }
         ([prompt], None) => (None, prompt.clone()),
         ([agent, dash], None) if dash == "-" => (Some(agent.as_str()), from_stdin()?),
         ([agent, prompt], None) => (Some(agent.as_str()), prompt.clone()),
-        _ => return Err(CliError::new("too many words: put the prompt in quotes").hint("decklog run claude \"Fix the failing test\"")),
+        _ => {
+            return Err(CliError::new("too many words: put the prompt in quotes")
+                .hint("decklog run claude \"Fix the failing test\""));
+        }
     };
     if prompt.trim().is_empty() {
         return Err(CliError::new("the prompt is empty"));
@@ -225,18 +252,30 @@ fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Resul
     })?;
     let program = agent.command.first().cloned().unwrap_or_default();
     if find_program(&program, env).is_none() {
-        let error = CliError::new(format!("{name} is not installed: there is no {} in PATH", visible(&program.to_string_lossy())));
-        return Err(if agent.install.is_empty() { error } else { error.hint(format!("install it: {}", agent.install)) });
+        let error = CliError::new(format!(
+            "{name} is not installed: there is no {} in PATH",
+            visible(&program.to_string_lossy())
+        ));
+        return Err(if agent.install.is_empty() {
+            error
+        } else {
+            error.hint(format!("install it: {}", agent.install))
+        });
     }
     Ok(agent.clone())
 }
 
 fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
     let agents = || config.agents.iter().map(|set| &set.value);
-    let found = agents().find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
+    let found = agents()
+        .find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
     found.cloned().ok_or_else(|| {
-        let list: String = agents().filter(|agent| !agent.install.is_empty()).map(|agent| format!("\n  {:<13} {}", agent.name, agent.install)).collect();
-        CliError::new("no agent is installed").hint(format!("decklog knows these, and how each is installed:{list}"))
+        let list: String = agents()
+            .filter(|agent| !agent.install.is_empty())
+            .map(|agent| format!("\n  {:<13} {}", agent.name, agent.install))
+            .collect();
+        CliError::new("no agent is installed")
+            .hint(format!("decklog knows these, and how each is installed:{list}"))
     })
 }
 
@@ -244,7 +283,8 @@ fn from_file(path: &Path, context: &Context) -> Result<String, CliError> {
     if path == Path::new("-") {
         return from_stdin();
     }
-    let bytes = std::fs::read(context.cwd.join(path)).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+    let bytes = std::fs::read(context.cwd.join(path))
+        .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     String::from_utf8(bytes).map_err(|_| CliError::new(format!("{} is not UTF-8", path.display())))
 }
 
@@ -257,7 +297,11 @@ fn from_stdin() -> Result<String, CliError> {
 /// A word as it could be typed.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Writes to stdout, until nobody reads any more.
@@ -280,7 +324,9 @@ mod tests {
 
     #[test]
     fn commands_are_quoted_as_typed() {
-        for (word, typed) in [("make", "make"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")] {
+        for (word, typed) in
+            [("make", "make"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")]
+        {
             assert_eq!(quoted(word), typed);
         }
     }

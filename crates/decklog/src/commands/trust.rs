@@ -30,8 +30,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         context.say(format!("{} is trusted already", visible(&path.to_string_lossy())));
         return Ok(0);
     }
-    context.say(format!("{}:\n\n{}", visible(&path.to_string_lossy()), visible_lines(&String::from_utf8_lossy(&bytes))));
-    if !context.confirm("Let it run commands and point outside the repository, until it changes?", args.yes)? {
+    context.say(format!(
+        "{}:\n\n{}",
+        visible(&path.to_string_lossy()),
+        visible_lines(&String::from_utf8_lossy(&bytes))
+    ));
+    if !context
+        .confirm("Let it run commands and point outside the repository, until it changes?", args.yes)?
+    {
         context.say("nothing was changed");
         return Ok(0);
     }

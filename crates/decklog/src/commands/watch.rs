@@ -35,7 +35,14 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
                         begun = true;
                         let listed = context.look(&dir)?;
                         let head = &listed.head;
-                        context.print(session::header(head, &head.prompt, listed.status, context.clock.now(), &context.zone, paint))?;
+                        context.print(session::header(
+                            head,
+                            &head.prompt,
+                            listed.status,
+                            context.clock.now(),
+                            &context.zone,
+                            paint,
+                        ))?;
                     }
                     context.print(transcript.event(&event))?;
                 }
@@ -51,6 +58,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         }
     }
     let listed = context.look(&dir)?;
-    context.print(format!("{}\n{}{}", transcript.finish(), session::ending(&listed.head, listed.status, paint), session::totals(&listed.head, paint)))?;
+    context.print(format!(
+        "{}\n{}{}",
+        transcript.finish(),
+        session::ending(&listed.head, listed.status, paint),
+        session::totals(&listed.head, paint)
+    ))?;
     Ok(0)
 }

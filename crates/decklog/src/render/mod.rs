@@ -49,7 +49,8 @@ impl Paint {
 
 /// Whether a character would act on a terminal, or mislead its reader, instead of being shown.
 fn acts(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// `text` with everything that acts on a terminal made visible. Newlines and tabs stay if `lines` is true.
@@ -82,7 +83,11 @@ pub(crate) fn visible_lines(text: &str) -> Cow<'_, str> {
 
 /// `0m44s`, `6m02s`, `1h05m`, `3d04h`.
 pub(crate) fn duration(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; durations are not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates; durations are not negative"
+    )]
     let total = seconds.max(0.0).round() as u64;
     match total {
         0..3600 => format!("{}m{:02}s", total / 60, total % 60),
@@ -140,9 +145,14 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (seconds, text) in
-            [(0.0, "0m00s"), (44.4, "0m44s"), (362.0, "6m02s"), (3599.6, "1h00m"), (3900.0, "1h05m"), (273_600.0, "3d04h")]
-        {
+        for (seconds, text) in [
+            (0.0, "0m00s"),
+            (44.4, "0m44s"),
+            (362.0, "6m02s"),
+            (3599.6, "1h00m"),
+            (3900.0, "1h05m"),
+            (273_600.0, "3d04h"),
+        ] {
             assert_eq!(duration(seconds), text);
         }
     }

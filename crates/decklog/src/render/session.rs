@@ -108,10 +108,14 @@ pub(crate) fn list(
     zone: &TimeZone,
     paint: Paint,
 ) -> String {
-    let chosen: Vec<Column> =
-        columns.iter().map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority }).collect();
-    let rows: Vec<Vec<String>> =
-        sessions.iter().map(|listed| columns.iter().map(|column| cell(*column, listed, now, zone)).collect()).collect();
+    let chosen: Vec<Column> = columns
+        .iter()
+        .map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority })
+        .collect();
+    let rows: Vec<Vec<String>> = sessions
+        .iter()
+        .map(|listed| columns.iter().map(|column| cell(*column, listed, now, zone)).collect())
+        .collect();
     table(&chosen, &rows, width, paint, |at, whole, cell| {
         if chosen[at].title == "OUTCOME" { paint_outcome(whole, cell, paint) } else { cell }
     })
@@ -122,16 +126,40 @@ fn row(name: &str, value: &str, paint: Paint) -> String {
 }
 
 /// The top of `show` and `watch`.
-pub(crate) fn header(head: &Head, prompt: &str, status: ShownStatus, now: Timestamp, zone: &TimeZone, paint: Paint) -> String {
+pub(crate) fn header(
+    head: &Head,
+    prompt: &str,
+    status: ShownStatus,
+    now: Timestamp,
+    zone: &TimeZone,
+    paint: Paint,
+) -> String {
     let word = outcome(head, status);
     let exit = head.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
-    let mut text = row("session", &format!("{} · {} · {}{exit}", paint.bold(head.id.as_str()), head.kind, paint_outcome(word, word.to_owned(), paint)), paint);
+    let mut text = row(
+        "session",
+        &format!(
+            "{} · {} · {}{exit}",
+            paint.bold(head.id.as_str()),
+            head.kind,
+            paint_outcome(word, word.to_owned(), paint)
+        ),
+        paint,
+    );
     if let Some(agents) = &head.agents {
-        let models = head.models.as_deref().map(|models| format!(" ({})", visible(&models.join(", ")))).unwrap_or_default();
+        let models = head
+            .models
+            .as_deref()
+            .map(|models| format!(" ({})", visible(&models.join(", "))))
+            .unwrap_or_default();
         text.push_str(&row("agent", &format!("{}{models}", visible(&agents.join(", "))), paint));
     }
     let age = if status == ShownStatus::Active { "running for" } else { "took" };
-    text.push_str(&row("started", &format!("{}, {age} {}", time(head.started_at, zone), took(head, status, now)), paint));
+    text.push_str(&row(
+        "started",
+        &format!("{}, {age} {}", time(head.started_at, zone), took(head, status, now)),
+        paint,
+    ));
     let git = head.git.as_ref().map(|git| {
         let branch = git.branch.as_deref().unwrap_or("detached");
         let commit = git.head.as_deref().map_or("no commit", |id| id.get(..10).unwrap_or(id));
@@ -142,7 +170,11 @@ pub(crate) fn header(head: &Head, prompt: &str, status: ShownStatus, now: Timest
         text.push_str(&row("stopped", &visible(reason), paint));
     }
     if let Some(failures) = head.recording_failures {
-        text.push_str(&row("RECORD", &paint.bad(&format!("incomplete: recording failed {}", counted(failures.into(), "time"))), paint));
+        text.push_str(&row(
+            "RECORD",
+            &paint.bad(&format!("incomplete: recording failed {}", counted(failures.into(), "time"))),
+            paint,
+        ));
     }
     text.push('\n');
     text.push_str(&paint.bold("prompt"));
@@ -161,8 +193,16 @@ pub(crate) fn totals(head: &Head, paint: Paint) -> String {
         parts.push(format!("{} changed", counted(files, "file")));
     }
     if let Some(tokens) = head.tokens {
-        let cached = if tokens.cached_input > 0 { format!(" ({} cached)", thousands(tokens.cached_input)) } else { String::new() };
-        parts.push(format!("{} tokens in{cached}, {} out", thousands(tokens.input), thousands(tokens.output)));
+        let cached = if tokens.cached_input > 0 {
+            format!(" ({} cached)", thousands(tokens.cached_input))
+        } else {
+            String::new()
+        };
+        parts.push(format!(
+            "{} tokens in{cached}, {} out",
+            thousands(tokens.input),
+            thousands(tokens.output)
+        ));
     }
     if let Some(dollars) = head.cost_usd {
         parts.push(cost(dollars));

@@ -1,0 +1,55 @@
+//! Bytes of every format version, read for ever by every later one.
+
+use std::path::{Path, PathBuf};
+
+use decklog_journal::verify::verify;
+use decklog_journal::{Head, SessionFilter, SessionStore, session};
+
+use crate::world::World;
+
+fn versions() -> Vec<PathBuf> {
+    let compat = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compat");
+    let mut all: Vec<_> = std::fs::read_dir(compat).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_version_reads_as_it_did() {
+    for version in versions() {
+        let name = version.file_name().unwrap().to_string_lossy().into_owned();
+        let listing = SessionStore::open(&version).list(&SessionFilter::default()).unwrap();
+        assert_eq!((listing.sessions.len(), listing.unreadable.len()), (1, 0), "{name}");
+        let dir = &listing.sessions[0].entry;
+        let report = verify(dir);
+        assert!(report.is_clean() && report.remarks.is_empty(), "{name}: {report:?}");
+        let loaded = session::load(dir).unwrap();
+        assert_eq!(Head::read(dir).unwrap(), loaded.head);
+        insta::assert_snapshot!(format!("frozen_{name}"), serde_json::to_string_pretty(&loaded).unwrap());
+    }
+}
+
+#[test]
+fn the_frozen_sessions_hold_every_event_type() {
+    for version in versions() {
+        let id = SessionStore::open(&version).ids().unwrap().remove(0);
+        let journal = std::fs::read_to_string(version.join(id.as_str()).join("journal.jsonl")).unwrap();
+        for event in crate::states::events(1) {
+            let kind = event.kind();
+            assert!(kind == "unheard_of" || journal.contains(&format!("\"type\":\"{kind}\"")), "{kind} in {}", version.display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "run once for a new format version, to freeze it"]
+fn freeze_the_present_version() {
+    let version = decklog_journal::format::FormatVersion::CURRENT;
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/compat/v{version}"));
+    assert!(!target.exists(), "{version} is frozen already");
+    let world = World::new();
+    let dir = crate::story::write(&world, 0x3f2a);
+    std::fs::create_dir_all(&target).unwrap();
+    let status = std::process::Command::new("cp").arg("-r").arg(dir).arg(target).status().unwrap();
+    assert!(status.success());
+}
