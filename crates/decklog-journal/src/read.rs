@@ -75,6 +75,7 @@ impl std::fmt::Display for Fault {
 
 /// What reading one line gave.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
 pub enum Item {
     /// An event.
     Event(Event),
@@ -304,6 +305,7 @@ impl ReverseReader {
                 if let Some(at) = memchr::memrchr(b'\n', &self.buffer) {
                     self.buffer.truncate(at + 1);
                     self.skipped_torn = true;
+                    continue;
                 }
             } else if let Some(end) = self.buffer.len().checked_sub(1) {
                 let from = memchr::memrchr(b'\n', &self.buffer[..end]).map(|at| at + 1);
@@ -337,6 +339,11 @@ impl Iterator for ReverseReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let line = self.next_line().transpose()?;
+        if line.is_err() {
+            // What stands before the trouble cannot be reached: this ends here.
+            self.start = 0;
+            self.buffer.clear();
+        }
         Some(line.map(|line| wire::decode(&line).map(|(_, event)| event)))
     }
 }

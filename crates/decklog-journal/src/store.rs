@@ -18,8 +18,12 @@ use crate::head::{HEAD_FILE, Head, HeadError};
 use crate::id::{SelectError, Selector, SessionId};
 use crate::lock::{self, Held, LockError, SessionLock};
 use crate::session::{self, JOURNAL_FILE, LoadError, Session};
+use crate::wire;
 use crate::words::{SessionKind, ShownStatus, Status};
 use crate::writer::{SessionWriter, WriteError, WriterOptions};
+
+/// How the name of a directory begins that is to become a session.
+const STAGING: &str = ".new-";
 
 /// The sessions under one root.
 #[derive(Debug, Clone)]
@@ -302,6 +306,22 @@ impl SessionStore {
         Ok(writer)
     }
 
+    /// Removes what recorders left that died before their session had a name. Gives how many there were.
+    pub fn sweep(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(&self.root) else { return 0 };
+        // One that is this moment being made has no lock yet.
+        let settled = |entry: &std::fs::DirEntry| {
+            let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
+            modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age.as_secs() > 60)
+        };
+        let abandoned = entries.flatten().filter(|entry| {
+            entry.file_name().to_string_lossy().starts_with(STAGING)
+                && settled(entry)
+                && lock::held(&entry.path()) == Held::No
+        });
+        abandoned.filter(|entry| crate::remove::remove(&entry.path()).is_ok()).count()
+    }
+
     /// Takes the lock of a directory, then gives it an id that nobody has: whoever sees a session sees it locked.
     fn reserve(
         &self,
@@ -314,7 +334,7 @@ impl SessionStore {
         let staging = match &target {
             Some(dir) => dir.clone(),
             None => {
-                let dir = root.join(format!(".new-{}-{:04x}", std::process::id(), random_suffix()));
+                let dir = root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()));
                 files::make_private_dir(&dir).map_err(|error| io(&dir, error))?;
                 dir
             }
@@ -398,15 +418,27 @@ pub fn current_head(dir: &Path) -> Result<Head, String> {
     if let Err(HeadError::Format(_)) = &stored {
         return stored.map_err(|error| error.to_string());
     }
-    let journal = std::fs::symlink_metadata(dir.join(JOURNAL_FILE));
-    match (stored, journal) {
-        (Ok(head), Ok(journal)) if journal.is_file() && journal.len() == head.journal_bytes => Ok(head),
-        (Ok(_), Err(error)) => Err(format!("journal.jsonl cannot be read: {error}")),
-        (stored, _) => session::rebuild_head(dir).map_err(|error| match stored {
-            Ok(_) => error.to_string(),
-            Err(head) => format!("{head}; {error}"),
-        }),
+    if let Ok(head) = &stored
+        && sums_up(head, dir)
+    {
+        return stored.map_err(|error| error.to_string());
     }
+    session::rebuild_head(dir).map_err(|error| match stored {
+        Ok(_) => error.to_string(),
+        Err(head) => format!("{head}; {error}"),
+    })
+}
+
+/// Whether the journal in `dir` has the length and the last sum that `head` names. After a power cut the length
+/// can be right and the bytes zeros.
+fn sums_up(head: &Head, dir: &Path) -> bool {
+    use std::os::unix::fs::FileExt;
+    let Ok(journal) = files::open_regular(&dir.join(JOURNAL_FILE)) else { return false };
+    let length = journal.metadata().map_or(0, |meta| meta.len());
+    let mut end = [0; wire::END];
+    length == head.journal_bytes
+        && length.checked_sub(wire::END as u64).is_some_and(|from| journal.read_exact_at(&mut end, from).is_ok())
+        && end.strip_suffix(b"\n").and_then(wire::split_sum).is_some_and(|(_, sum)| sum == head.sum)
 }
 
 fn prepare_dir(dir: &Path) -> Result<PathBuf, StoreError> {

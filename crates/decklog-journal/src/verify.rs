@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::artifacts::TORN_FILE;
 use crate::event::ArtifactRef;
 use crate::files;
-use crate::head::{HEAD_FILE, Head, HeadFold};
+use crate::head::{HEAD_FILE, Head, HeadError, HeadFold};
 use crate::lock::{self, Held};
 use crate::read::{Fault, FaultKind, Item, JournalReader};
 use crate::session::JOURNAL_FILE;
@@ -52,6 +52,8 @@ impl Report {
 pub fn verify(dir: &Path) -> Report {
     let mut report = Report::default();
     let live = lock::held(dir) == Held::Yes;
+    // Before the journal: a recorder adds to the journal first.
+    let stored = Head::read(dir);
     let mut reader = match JournalReader::open(&dir.join(JOURNAL_FILE)) {
         Ok(reader) => reader,
         Err(error) => {
@@ -61,7 +63,9 @@ pub fn verify(dir: &Path) -> Report {
     };
     let (mut fold, mut state) = (HeadFold::default(), State::default());
     let mut artifacts = Vec::new();
-    for item in &mut reader {
+    // What the journal makes the head at the length that the stored head sums up.
+    let mut made = None;
+    while let Some(item) = reader.next() {
         match item {
             Ok(Item::Event(event)) => {
                 if let Err(illegal) = state.advance(&event.body) {
@@ -70,6 +74,10 @@ pub fn verify(dir: &Path) -> Report {
                 }
                 artifacts.extend(event.body.artifacts().into_iter().cloned());
                 fold.apply(&event);
+                if stored.as_ref().is_ok_and(|stored| stored.journal_bytes == reader.offset()) {
+                    fold.set_journal(reader.offset(), reader.last_sum().unwrap_or_default());
+                    made = fold.head().cloned();
+                }
             }
             Ok(Item::Fault(fault)) => journal_fault(&mut report, &fault, live),
             Err(error) => {
@@ -82,7 +90,7 @@ pub fn verify(dir: &Path) -> Report {
     fold.set_journal(reader.offset(), reader.last_sum().unwrap_or_default());
     match fold.into_head() {
         None => report.fault(JOURNAL_FILE, "holds no session"),
-        Some(made) => check_head(&mut report, dir, &made, live),
+        Some(whole) => check_head(&mut report, stored, made.as_ref(), &whole, live),
     }
     for artifact in &artifacts {
         report.artifacts += 1;
@@ -105,17 +113,20 @@ fn journal_fault(report: &mut Report, fault: &Fault, live: bool) {
     }
 }
 
-fn check_head(report: &mut Report, dir: &Path, made: &Head, live: bool) {
-    let stored = match Head::read(dir) {
+/// Compares the stored head with what the journal makes it: at the length it sums up, else as a whole.
+fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&Head>, whole: &Head, live: bool) {
+    let stored = match stored {
         Ok(stored) => stored,
         Err(error) => return report.fault(HEAD_FILE, error.to_string()),
     };
-    let behind = made.events > stored.events;
-    if behind && (live || made.outcome.is_none()) {
-        // A recorder renews the head at milestones: in between, and after a crash, it is behind.
-        return;
-    }
+    let made = at.unwrap_or(whole);
     if stored == *made {
+        let behind = whole.events.saturating_sub(made.events);
+        // A recorder renews the head at milestones: in between it is behind. So it is where a crash left it.
+        if behind > 0 && !live && whole.outcome.is_some() {
+            let what = format!("is behind the journal by {behind} events: its recorder was killed");
+            report.remarks.push(Finding { place: HEAD_FILE.into(), what });
+        }
         return;
     }
     let (Ok(serde_json::Value::Object(stored)), Ok(serde_json::Value::Object(made))) =

@@ -35,6 +35,9 @@ pub(crate) const MAX_READ_LINE: usize = 4 * MAX_LINE;
 
 /// Bytes of `,"sum":"0123456789abcdef"}`.
 const TAIL: usize = 26;
+
+/// Bytes at the end of a journal that tell its last sum, newline included.
+pub(crate) const END: usize = TAIL + 1;
 const SUM_KEY: &[u8] = br#","sum":""#;
 
 /// Why a line could not be read.

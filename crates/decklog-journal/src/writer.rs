@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::append::{Durability, JournalWriter};
-use crate::artifacts::{ArtifactWriter, OBJECTS_DIR, RESERVE_FILE, TORN_FILE, long_text_path};
+use crate::artifacts::{ArtifactWriter, RESERVE_FILE, TORN_FILE, long_text_path};
 use crate::event::{ArtifactRef, Event, EventBody, LongKey, Notice, Resumed, SessionStart};
 use crate::files;
 use crate::head::{Head, HeadFold, RECORDING_FAILED};
@@ -184,12 +184,6 @@ impl SessionWriter {
         &self.dir
     }
 
-    /// Where the snapshots' objects go.
-    #[must_use]
-    pub fn objects_dir(&self) -> PathBuf {
-        self.dir.join(OBJECTS_DIR)
-    }
-
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
@@ -301,14 +295,17 @@ impl SessionWriter {
         for key in body.long_keys() {
             match key {
                 LongKey::Text(what, text, artifact) if text.len() > limit && artifact.is_none() => {
-                    *artifact = Some(self.store(long_text_path(turn, seq, what), text.as_bytes())?);
-                    text.truncate(text.floor_char_boundary(PREVIEW));
+                    // Before it is cut: half a secret would pass.
+                    let safe = self.options.redactor.redact_str(text);
+                    *artifact = Some(self.store(long_text_path(turn, seq, what), safe.as_bytes())?);
+                    *text = safe[..safe.floor_char_boundary(PREVIEW)].to_owned();
                 }
                 LongKey::Json(what, value, artifact) if artifact.is_none() && !value.is_null() => {
                     let text = value.to_string();
                     if text.len() > limit {
-                        *artifact = Some(self.store(long_text_path(turn, seq, what), text.as_bytes())?);
-                        *value = serde_json::Value::String(text[..text.floor_char_boundary(PREVIEW)].to_owned());
+                        let safe = self.options.redactor.redact_str(&text);
+                        *artifact = Some(self.store(long_text_path(turn, seq, what), safe.as_bytes())?);
+                        *value = serde_json::Value::String(safe[..safe.floor_char_boundary(PREVIEW)].to_owned());
                     }
                 }
                 LongKey::Text(..) | LongKey::Json(..) => {}

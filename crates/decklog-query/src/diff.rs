@@ -70,14 +70,12 @@ pub enum Diff<'a> {
 pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> {
     let turns = &session.turns;
     let count = turns.len();
-    let at = |number: u32| {
-        turns.iter().find(|turn| turn.turn == number).ok_or(DiffError::NoTurn { turn: number, count })
-    };
+    let at =
+        |number: u32| turns.iter().find(|turn| turn.turn == number).ok_or(DiffError::NoTurn { turn: number, count });
     let (first, last) = match range {
         DiffRange::All => {
-            let snapshotted = || {
-                turns.iter().filter(|turn| turn.snapshot_before.is_some() && turn.snapshot_after.is_some())
-            };
+            let snapshotted =
+                || turns.iter().filter(|turn| turn.snapshot_before.is_some() && turn.snapshot_after.is_some());
             match (snapshotted().next(), snapshotted().next_back()) {
                 (Some(first), Some(last)) => (first, last),
                 _ => (turns.first().ok_or(DiffError::Empty)?, turns.last().ok_or(DiffError::Empty)?),
@@ -99,9 +97,7 @@ pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> 
 fn tree(turn: &Turn, id: Option<&str>) -> Result<Tree, DiffError> {
     match id {
         Some(id) => Ok(Tree::parse(id)?),
-        None if turn.outcome.is_none() && turn.snapshot_before.is_some() => {
-            Err(DiffError::NotEnded(turn.turn))
-        }
+        None if turn.outcome.is_none() && turn.snapshot_before.is_some() => Err(DiffError::NotEnded(turn.turn)),
         None => Err(DiffError::NoSnapshot(turn.turn)),
     }
 }
@@ -115,12 +111,7 @@ fn reader(dir: &Path, session: &Session) -> Result<SnapshotReader, DiffError> {
 ///
 /// # Errors
 /// [`DiffError`].
-pub fn write_patch(
-    dir: &Path,
-    session: &Session,
-    diff: &Diff<'_>,
-    out: &mut dyn Write,
-) -> Result<(), DiffError> {
+pub fn write_patch(dir: &Path, session: &Session, diff: &Diff<'_>, out: &mut dyn Write) -> Result<(), DiffError> {
     match diff {
         Diff::Empty => Ok(()),
         Diff::Recorded(patch, _) => {

@@ -51,8 +51,7 @@ pub fn list(dir: &Path) -> Vec<LogFile> {
             continue;
         }
         let Ok(entries) = std::fs::read_dir(&path) else { continue };
-        let mut names: Vec<_> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<_> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
         for name in names {
             add(dir, &format!("{sub}/{name}"), &mut all);

@@ -84,11 +84,7 @@ impl Tail<'_> {
 
     fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.kept);
-        if self.left_out > 0 {
-            format!("… {} bytes left out\n{text}", self.left_out)
-        } else {
-            text.into_owned()
-        }
+        if self.left_out > 0 { format!("… {} bytes left out\n{text}", self.left_out) } else { text.into_owned() }
     }
 }
 

@@ -82,12 +82,7 @@ pub(crate) struct TurnFiles {
 
 impl<'a> TurnRecorder<'a> {
     /// Begins recording turn `turn` of `agent`; its `turn_start` stands in the journal already.
-    pub(crate) fn new(
-        writer: &'a mut SessionWriter,
-        observer: &'a mut dyn Observer,
-        turn: u32,
-        agent: &str,
-    ) -> Self {
+    pub(crate) fn new(writer: &'a mut SessionWriter, observer: &'a mut dyn Observer, turn: u32, agent: &str) -> Self {
         let mut recorder = Self {
             writer,
             observer,
@@ -149,12 +144,8 @@ impl<'a> TurnRecorder<'a> {
 
     fn lost(&mut self, what: &str) {
         self.tell(what);
-        let notice = Notice {
-            turn: Some(self.turn),
-            code: RECORDING_FAILED.into(),
-            text: what.into(),
-            text_artifact: None,
-        };
+        let notice =
+            Notice { turn: Some(self.turn), code: RECORDING_FAILED.into(), text: what.into(), text_artifact: None };
         let _ = self.writer.append(notice);
     }
 
@@ -214,16 +205,7 @@ impl<'a> TurnRecorder<'a> {
                     Some(tool) => tool.3 = status,
                     None => self.facts.tools.push((id.clone(), name.clone(), title.clone(), status)),
                 }
-                self.append(ToolCall {
-                    turn,
-                    call_id: id,
-                    name,
-                    kind,
-                    title,
-                    input,
-                    input_artifact: None,
-                    status,
-                });
+                self.append(ToolCall { turn, call_id: id, name, kind, title, input, input_artifact: None, status });
             }
             AgentEvent::ToolResult { id, status, output, exit_code, duration_secs } => {
                 let id = clip(id, SHORT);
@@ -247,12 +229,7 @@ impl<'a> TurnRecorder<'a> {
                 if let Some(cost) = cost_usd {
                     *self.facts.cost_usd.get_or_insert(0.0) += cost;
                 }
-                self.append(Usage {
-                    turn,
-                    tokens,
-                    cost_usd,
-                    model: model.or_else(|| self.facts.model.clone()),
-                });
+                self.append(Usage { turn, tokens, cost_usd, model: model.or_else(|| self.facts.model.clone()) });
             }
             AgentEvent::RateLimited { message, resets_at } => {
                 let known = self.facts.limited.is_some();
@@ -319,11 +296,7 @@ impl<'a> TurnRecorder<'a> {
 
     /// Called now and then: gathered pieces do not wait for ever.
     pub(crate) fn idle(&mut self) {
-        if self
-            .pieces
-            .as_ref()
-            .is_some_and(|pieces| !pieces.safe.is_empty() && pieces.since.elapsed() >= GATHER)
-        {
+        if self.pieces.as_ref().is_some_and(|pieces| !pieces.safe.is_empty() && pieces.since.elapsed() >= GATHER) {
             self.record_pieces();
         }
         self.observer.idle();
@@ -362,9 +335,7 @@ impl<'a> TurnRecorder<'a> {
     /// Closes the stdout and stderr files: nothing more comes from the process.
     pub(crate) fn close_raw(&mut self) -> TurnFiles {
         let mut files = TurnFiles::default();
-        for (artifact, place) in
-            [(self.stream.take(), &mut files.stream), (self.stderr.take(), &mut files.stderr)]
-        {
+        for (artifact, place) in [(self.stream.take(), &mut files.stream), (self.stderr.take(), &mut files.stderr)] {
             let Some(artifact) = artifact else { continue };
             let path = artifact.path().to_owned();
             match artifact.finish() {

@@ -50,10 +50,7 @@ fn fenced(text: &str) -> String {
     while text.contains(&fence) {
         fence.push('`');
     }
-    let cut = if text.len() > LONG {
-        format!("\n… {} more bytes", text.len() - head(text).len())
-    } else {
-        String::new()
-    };
+    let cut =
+        if text.len() > LONG { format!("\n… {} more bytes", text.len() - head(text).len()) } else { String::new() };
     format!("\n{fence}\n{}{cut}\n{fence}\n", head(text).trim_end_matches('\n'))
 }

@@ -57,11 +57,22 @@ impl FileScanner for Scanner {
     }
 }
 
+impl Default for Trees {
+    /// Takes none.
+    fn default() -> Self {
+        Self { snapshotter: Err(String::new()) }
+    }
+}
+
 impl Trees {
-    /// Prepares to snapshot `working_dir` into `objects`.
-    pub(crate) fn open(working_dir: &Path, objects: &Path, redactor: &Redactor) -> Self {
+    /// Prepares to snapshot `working_dir` into `objects`. Records that lie in the tree, at `left_out`, are no part
+    /// of what an agent did.
+    pub(crate) fn open(working_dir: &Path, objects: &Path, redactor: &Redactor, left_out: &[&Path]) -> Self {
         let scanner = Box::new(Scanner(redactor.clone()));
-        let snapshotter = Snapshotter::open(working_dir, objects, Limits::default(), scanner);
+        let snapshotter = Snapshotter::open(working_dir, objects, Limits::default(), scanner).and_then(|snapshotter| {
+            left_out.iter().try_for_each(|path| snapshotter.exclude(path))?;
+            Ok(snapshotter)
+        });
         Self { snapshotter: snapshotter.map_err(|error| error.to_string()) }
     }
 
@@ -79,11 +90,9 @@ impl Trees {
             Err(error) => Err(error.clone()),
         };
         match taken {
-            Ok(taken) => Taken {
-                tree: Some(taken.tree.to_string()),
-                withheld: withheld(taken.withheld),
-                trouble: None,
-            },
+            Ok(taken) => {
+                Taken { tree: Some(taken.tree.to_string()), withheld: withheld(taken.withheld), trouble: None }
+            }
             Err(error) => {
                 // Said once; the turns that follow have no diffs either.
                 self.snapshotter = Err(String::new());

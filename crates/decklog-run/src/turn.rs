@@ -13,8 +13,7 @@ use crate::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest};
 use crate::observe::{AgentStream, Observer};
 use crate::record::{TurnFacts, TurnRecorder, clip};
 use crate::supervise::{
-    CommandSpec, Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised,
-    drive,
+    CommandSpec, Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
 };
 use crate::trees::Trees;
 
@@ -93,12 +92,7 @@ pub(crate) fn run_turn(
         role: plan.role,
         model: plan.request.model.clone(),
         permissions: (!adapter.is_text()).then_some(plan.request.permissions),
-        command: launch
-            .command
-            .iter()
-            .map(|word| clip(word.to_string_lossy().into_owned(), 4096))
-            .take(64)
-            .collect(),
+        command: launch.command.iter().map(|word| clip(word.to_string_lossy().into_owned(), 4096)).take(64).collect(),
         prompt_artifact,
         snapshot: before.tree.clone(),
         withheld: before.withheld,
@@ -137,9 +131,8 @@ pub(crate) fn run_turn(
         text: 0,
         stderr: Vec::new(),
     };
-    let ended = Supervised::spawn(&spec).and_then(|process| {
-        drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from)
-    });
+    let ended = Supervised::spawn(&spec)
+        .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from));
     conversation.end(ended.as_ref().ok());
     let stderr = last_words(&conversation.stderr);
     let (cut, text_bytes) = (conversation.text > MAX_TEXT as u64, conversation.text);
@@ -221,11 +214,7 @@ fn sendable(request: &TurnRequest, is_text: bool, prompt_file: &std::path::Path)
     request
 }
 
-fn keep<T>(
-    result: Result<T, decklog_journal::WriteError>,
-    kept: &mut bool,
-    observer: &mut dyn Observer,
-) -> Option<T> {
+fn keep<T>(result: Result<T, decklog_journal::WriteError>, kept: &mut bool, observer: &mut dyn Observer) -> Option<T> {
     result
         .map_err(|error| {
             *kept = false;
@@ -238,31 +227,20 @@ fn stop_notice(recorder: &mut TurnRecorder<'_>, cause: StopCause, limits: Limits
     let seconds = |limit: Option<std::time::Duration>| limit.map_or(0.0, |limit| limit.as_secs_f64());
     match cause {
         StopCause::Stalled => {
-            recorder.notice(
-                "stalled",
-                format!("no output for {} s: the agent was ended", seconds(limits.stall_timeout)),
-            );
+            recorder
+                .notice("stalled", format!("no output for {} s: the agent was ended", seconds(limits.stall_timeout)));
         }
         StopCause::TimedOut => {
-            recorder.notice(
-                "timed_out",
-                format!("not done after {} s: the agent was ended", seconds(limits.timeout)),
-            );
+            recorder.notice("timed_out", format!("not done after {} s: the agent was ended", seconds(limits.timeout)));
         }
         StopCause::Signal(Received::Interrupt) => recorder.notice("interrupted", "stopped by Ctrl-C".into()),
-        StopCause::Signal(Received::Terminate) => {
-            recorder.notice("interrupted", "stopped by a signal".into())
-        }
+        StopCause::Signal(Received::Terminate) => recorder.notice("interrupted", "stopped by a signal".into()),
         StopCause::Finished => {}
     }
 }
 
 /// Stopped beats limited beats failed.
-fn verdict(
-    ended: &Result<Ended, SpawnError>,
-    facts: &TurnFacts,
-    stderr: &str,
-) -> (TurnOutcome, Option<String>) {
+fn verdict(ended: &Result<Ended, SpawnError>, facts: &TurnFacts, stderr: &str) -> (TurnOutcome, Option<String>) {
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) => return (TurnOutcome::Failed, Some(error.to_string())),

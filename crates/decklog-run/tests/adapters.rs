@@ -82,10 +82,8 @@ fn tell(events: &[AgentEvent]) -> String {
 }
 
 fn exit_and_stderr(description: &str) -> (i32, String) {
-    let exit = description
-        .lines()
-        .find_map(|line| line.strip_prefix("exit: "))
-        .and_then(|code| code.trim().parse().ok());
+    let exit =
+        description.lines().find_map(|line| line.strip_prefix("exit: ")).and_then(|code| code.trim().parse().ok());
     let stderr = description.split_once("stderr:\n").map(|(_, stderr)| stderr.to_owned());
     (exit.unwrap_or(0), stderr.unwrap_or_default())
 }
@@ -147,12 +145,11 @@ fn acp() {
                 continue;
             };
             let mut adapter = agent("claude-acp").adapter();
-            let permissions =
-                if scenario == "permission-denied" { Permissions::ReadOnly } else { Permissions::Edit };
+            let permissions = if scenario == "permission-denied" { Permissions::ReadOnly } else { Permissions::Edit };
             let mut opening = Output::default();
             adapter.begin(&request(permissions), &mut opening);
-            let asked = std::fs::read(dir.join(name).join(format!("{scenario}.in.jsonl")))
-                .expect("the other direction");
+            let asked =
+                std::fs::read(dir.join(name).join(format!("{scenario}.in.jsonl"))).expect("the other direction");
             let out = feed(adapter.as_mut(), &with_our_ids(&stream, &asked));
             let sent: Vec<String> = String::from_utf8(out.send)
                 .expect("text")
@@ -183,9 +180,7 @@ fn with_our_ids(stream: &[u8], asked: &[u8]) -> Vec<u8> {
     let asked = lines(asked);
     let ours = |id: &serde_json::Value| {
         let request = asked.iter().find(|request| request["id"] == *id && request["method"].is_string())?;
-        ["initialize", "session/new", "-", "session/prompt"]
-            .iter()
-            .position(|method| request["method"] == *method)
+        ["initialize", "session/new", "-", "session/prompt"].iter().position(|method| request["method"] == *method)
     };
     let mut text = Vec::new();
     for mut message in lines(stream) {
@@ -205,7 +200,15 @@ fn with_our_ids(stream: &[u8], asked: &[u8]) -> Vec<u8> {
 fn hostile_lines() {
     let deep = "[".repeat(200_000);
     let lines: [&[u8]; 12] = [
-        b"", b"not json", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b"{\"type\":5}", b"{\"type\":\"assistant\"}",
+        b"",
+        b"not json",
+        b"{",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"{\"type\":5}",
+        b"{\"type\":\"assistant\"}",
         b"{\"type\":\"item.completed\",\"item\":{\"type\":\"command_execution\",\"exit_code\":99999999999}}",
         b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"fs/read_text_file\",\"params\":{\"path\":\"/etc/shadow\"}}",
         deep.as_bytes(),

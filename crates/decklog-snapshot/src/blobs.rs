@@ -22,8 +22,7 @@ pub(crate) fn secrets_in(
     let mut reasons = Vec::new();
     let mut output = BufReader::with_capacity(64 << 10, running.stdout());
     for path in paths {
-        let reason =
-            next(&mut output, path, scan).map_err(SnapshotError::io("read the stored content of", path))?;
+        let reason = next(&mut output, path, scan).map_err(SnapshotError::io("read the stored content of", path))?;
         reasons.push(reason);
     }
     drop(output);
@@ -31,11 +30,7 @@ pub(crate) fn secrets_in(
     Ok(reasons)
 }
 
-fn next(
-    output: &mut impl BufRead,
-    path: &Path,
-    scan: &mut dyn FileScanner,
-) -> io::Result<Option<WithheldReason>> {
+fn next(output: &mut impl BufRead, path: &Path, scan: &mut dyn FileScanner) -> io::Result<Option<WithheldReason>> {
     let mut header = String::new();
     output.read_line(&mut header)?;
     let mut words = header.split_whitespace().skip(1);

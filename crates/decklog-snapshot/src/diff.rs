@@ -10,8 +10,7 @@ use crate::private::as_path;
 use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, blobs};
 
 /// Asked of every diff: whatever the configuration says, only this counts.
-const DIFF: &[&str] =
-    &["diff-tree", "-r", "-M", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color"];
+const DIFF: &[&str] = &["diff-tree", "-r", "-M", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color"];
 
 /// The objects of a change, in `Change`'s order.
 struct Sides {
@@ -61,19 +60,14 @@ pub(crate) fn patch(
     if !excluded.is_empty() {
         args.push(OsString::from(":(top)"));
         args.extend(
-            excluded
-                .into_iter()
-                .map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())),
+            excluded.into_iter().map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())),
         );
     }
     let mut running = git.start(&args, Stdin::none())?;
     let mut bytes = 0;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let read = running
-            .stdout()
-            .read(&mut buffer)
-            .map_err(SnapshotError::io("read git diff-tree of", objects))?;
+        let read = running.stdout().read(&mut buffer).map_err(SnapshotError::io("read git diff-tree of", objects))?;
         if read == 0 {
             break;
         }

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum SnapshotError {
     /// There is no `git` to run, or it is too old.
-    #[error(
-        "{problem}; install git 2.31 or newer (https://git-scm.com/downloads) and see that it is on PATH"
-    )]
+    #[error("{problem}; install git 2.31 or newer (https://git-scm.com/downloads) and see that it is on PATH")]
     GitMissing {
         /// What was found instead.
         problem: String,

@@ -115,19 +115,11 @@ impl Git {
     /// The same, but takes a failure for an error.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Vec<u8>, SnapshotError> {
         let said = self.ask(args, input)?;
-        if said.status.success() {
-            Ok(said.stdout)
-        } else {
-            Err(self.failure(args, said.status, said.stderr))
-        }
+        if said.status.success() { Ok(said.stdout) } else { Err(self.failure(args, said.status, said.stderr)) }
     }
 
     /// Starts git for its output to be read while it runs.
-    pub(crate) fn start<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        input: Stdin,
-    ) -> Result<Running<'_>, SnapshotError> {
+    pub(crate) fn start<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Running<'_>, SnapshotError> {
         let (stderr, write_end) =
             unnamed_file().map_err(SnapshotError::io("buffer the errors of git in", &self.cwd))?;
         let child = self.spawn(args, input, write_end.into())?;
@@ -135,12 +127,7 @@ impl Git {
         Ok(Running { git: self, command, child, stderr })
     }
 
-    fn spawn<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        input: Stdin,
-        stderr: Stdio,
-    ) -> Result<Child, SnapshotError> {
+    fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin, stderr: Stdio) -> Result<Child, SnapshotError> {
         let mut command = Command::new("git");
         for name in REDIRECTING {
             command.env_remove(name);
@@ -163,12 +150,7 @@ impl Git {
         })
     }
 
-    pub(crate) fn failure<S: AsRef<OsStr>>(
-        &self,
-        args: &[S],
-        status: ExitStatus,
-        stderr: String,
-    ) -> SnapshotError {
+    pub(crate) fn failure<S: AsRef<OsStr>>(&self, args: &[S], status: ExitStatus, stderr: String) -> SnapshotError {
         SnapshotError::Git {
             command: command_name(args),
             path: self.cwd.clone(),
@@ -193,10 +175,7 @@ impl Stdin {
 
     /// These records, each ended by `end`. They go by way of an unnamed file, so that neither
     /// side ever waits for the other.
-    pub(crate) fn records<'a>(
-        records: impl IntoIterator<Item = &'a [u8]>,
-        end: u8,
-    ) -> Result<Self, SnapshotError> {
+    pub(crate) fn records<'a>(records: impl IntoIterator<Item = &'a [u8]>, end: u8) -> Result<Self, SnapshotError> {
         let buffered = || -> io::Result<File> {
             let (mut file, _) = unnamed_file()?;
             let mut writer = io::BufWriter::new(&mut file);
@@ -209,8 +188,8 @@ impl Stdin {
             file.rewind()?;
             Ok(file)
         };
-        let file = buffered()
-            .map_err(SnapshotError::io("buffer the input of git in", Path::new("a temporary file")))?;
+        let file =
+            buffered().map_err(SnapshotError::io("buffer the input of git in", Path::new("a temporary file")))?;
         Ok(Self(file.into()))
     }
 }

@@ -59,9 +59,7 @@ pub(crate) fn list(git: &Git, root: &Path, budget: &mut Budget<'_>) -> Result<Li
     let mut buffer = vec![0; 64 << 10];
     let mut pending: Vec<u8> = Vec::new();
     loop {
-        let read = running
-            .read_until(&mut buffer, deadline)
-            .map_err(SnapshotError::io("run git status in", root))?;
+        let read = running.read_until(&mut buffer, deadline).map_err(SnapshotError::io("run git status in", root))?;
         let Some(read) = read else {
             return Err(budget.too_slow(root));
         };
@@ -88,8 +86,7 @@ pub(crate) fn list(git: &Git, root: &Path, budget: &mut Budget<'_>) -> Result<Li
 
 impl Listing {
     fn take_in(&mut self, record: &[u8], root: &Path, budget: &mut Budget<'_>) -> Result<(), SnapshotError> {
-        let unknown =
-            || SnapshotError::unexpected(format!("git status: {}", String::from_utf8_lossy(record)));
+        let unknown = || SnapshotError::unexpected(format!("git status: {}", String::from_utf8_lossy(record)));
         let field = |n: usize| record.splitn(n + 2, |byte| *byte == b' ').nth(n);
         let rest = |n: usize| record.splitn(n + 1, |byte| *byte == b' ').nth(n);
         match record.first() {

@@ -37,15 +37,9 @@ pub(crate) struct PrivateDir {
 
 impl PrivateDir {
     /// Makes one at `path`, for objects kept in `objects`.
-    pub(crate) fn create(
-        path: PathBuf,
-        objects: PathBuf,
-        format: ObjectFormat,
-    ) -> Result<Self, SnapshotError> {
+    pub(crate) fn create(path: PathBuf, objects: PathBuf, format: ObjectFormat) -> Result<Self, SnapshotError> {
         let config = match format {
-            ObjectFormat::Sha1 => {
-                "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tsharedRepository = 0600\n"
-            }
+            ObjectFormat::Sha1 => "[core]\n\trepositoryformatversion = 0\n\tbare = true\n\tsharedRepository = 0600\n",
             ObjectFormat::Sha256 => {
                 "[core]\n\trepositoryformatversion = 1\n\tbare = true\n\tsharedRepository = 0600\n\
                  [extensions]\n\tobjectFormat = sha256\n"

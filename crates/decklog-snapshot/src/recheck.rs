@@ -66,8 +66,7 @@ pub(crate) fn recheck(
 
 /// Paths and objects of the index, at least those of `files`.
 fn in_index(git: &Git, files: &[&Candidate]) -> Result<Vec<(Vec<u8>, String)>, SnapshotError> {
-    let mut args: Vec<&OsStr> =
-        ["--literal-pathspecs", "ls-files", "--stage", "-z", "--"].map(OsStr::new).to_vec();
+    let mut args: Vec<&OsStr> = ["--literal-pathspecs", "ls-files", "--stage", "-z", "--"].map(OsStr::new).to_vec();
     if files.len() <= MAX_NAMED {
         args.extend(files.iter().map(|file| as_path(&file.path).as_os_str()));
     }

@@ -79,9 +79,7 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Found>, SnapshotError> {
     }
     let [_, format, git_dir, common_dir, root, objects, index, exclude, attributes, head] = parts[..] else {
         return Err(match said.status.success() {
-            true => {
-                SnapshotError::unexpected(format!("the answer of git rev-parse in {}", directory.display()))
-            }
+            true => SnapshotError::unexpected(format!("the answer of git rev-parse in {}", directory.display())),
             false => git.failure(&args, said.status, said.stderr),
         });
     };
@@ -89,10 +87,7 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Found>, SnapshotError> {
         b"sha1" => ObjectFormat::Sha1,
         b"sha256" => ObjectFormat::Sha256,
         other => {
-            return Err(SnapshotError::unexpected(format!(
-                "object format {}",
-                String::from_utf8_lossy(other)
-            )));
+            return Err(SnapshotError::unexpected(format!("object format {}", String::from_utf8_lossy(other))));
         }
     };
     let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
@@ -211,9 +206,7 @@ fn content_setting(key: &[u8], value: Vec<u8>) -> Option<Vec<u8>> {
     let dot = driver.iter().rposition(|byte| *byte == b'.')?;
     match (KEEPING_FILTERS.contains(&&driver[..dot]), &driver[dot + 1..]) {
         (true, _) => None,
-        (false, b"clean" | b"process") if !value.is_empty() => {
-            Some([UNSET_FOR_FILTERS.as_bytes(), &value].concat())
-        }
+        (false, b"clean" | b"process") if !value.is_empty() => Some([UNSET_FOR_FILTERS.as_bytes(), &value].concat()),
         (false, b"required") => Some(value),
         _ => None,
     }

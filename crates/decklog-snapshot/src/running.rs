@@ -32,10 +32,8 @@ impl Running<'_> {
             if left == Duration::ZERO {
                 return Ok(None);
             }
-            let timeout = Timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
+            let timeout =
+                Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&*stdout, PollFlags::IN)], Some(&timeout)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return stdout.read(buffer).map(Some),

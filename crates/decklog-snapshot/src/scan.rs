@@ -135,13 +135,7 @@ impl Inspector {
         }
     }
 
-    fn read(
-        &mut self,
-        path: &Path,
-        name: &[u8],
-        told: &Path,
-        scan: &mut dyn FileScanner,
-    ) -> io::Result<Verdict> {
+    fn read(&mut self, path: &Path, name: &[u8], told: &Path, scan: &mut dyn FileScanner) -> io::Result<Verdict> {
         let metadata = fs::symlink_metadata(path)?;
         let mut file: Option<File> = None;
         let stamp = if metadata.is_symlink() {
@@ -199,8 +193,7 @@ impl<R: Read> Read for CrlfWatch<R> {
         let read = self.content.read(buffer)?;
         let read_now = &buffer[..read];
         if !self.seen && !read_now.is_empty() {
-            self.seen =
-                (self.after_cr && read_now[0] == b'\n') || read_now.windows(2).any(|pair| pair == b"\r\n");
+            self.seen = (self.after_cr && read_now[0] == b'\n') || read_now.windows(2).any(|pair| pair == b"\r\n");
             self.after_cr = read_now.last() == Some(&b'\r');
         }
         Ok(read)

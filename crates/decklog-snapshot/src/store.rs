@@ -32,12 +32,7 @@ pub(crate) struct Added {
 
 /// Stores files as `git add` would and puts them into the index. `with_crlf` are those that hold
 /// CRLF and were in the index before.
-pub(crate) fn add(
-    reader: &Git,
-    writer: &Git,
-    files: &[&[u8]],
-    with_crlf: &[&[u8]],
-) -> Result<Added, SnapshotError> {
+pub(crate) fn add(reader: &Git, writer: &Git, files: &[&[u8]], with_crlf: &[&[u8]]) -> Result<Added, SnapshotError> {
     let mut added = Added::default();
     let update = ["update-index", "--add", "--replace", "--remove", "-z"];
     by_halves(writer, &[&update[..], &["--stdin"]].concat(), files, &mut added.refused)?;
@@ -47,9 +42,7 @@ pub(crate) fn add(
     by_halves(reader, &[&update[..], &["--info-only", "--stdin"]].concat(), with_crlf, &mut added.refused)?;
     let stored = |file: &&&[u8]| !added.refused.iter().any(|refused| refused.path == **file);
     let files: Vec<&[u8]> = with_crlf.iter().filter(stored).copied().collect();
-    for form in
-        [&["hash-object", "-w", "--stdin-paths"][..], &["hash-object", "-w", "--no-filters", "--stdin-paths"]]
-    {
+    for form in [&["hash-object", "-w", "--stdin-paths"][..], &["hash-object", "-w", "--no-filters", "--stdin-paths"]] {
         let names: Vec<Vec<u8>> = files.iter().map(|file| as_line(file)).collect();
         let ids = writer.run(form, Stdin::records(names.iter().map(Vec::as_slice), b'\n')?)?;
         let ids = String::from_utf8_lossy(&ids);
@@ -68,12 +61,7 @@ fn as_line(path: &[u8]) -> Vec<u8> {
 }
 
 /// Gives git all files at once. It takes all or none, so if it fails, finds the ones at fault.
-fn by_halves(
-    git: &Git,
-    args: &[&str],
-    files: &[&[u8]],
-    refused: &mut Vec<Withheld>,
-) -> Result<(), SnapshotError> {
+fn by_halves(git: &Git, args: &[&str], files: &[&[u8]], refused: &mut Vec<Withheld>) -> Result<(), SnapshotError> {
     let mut failures = 0;
     let mut pending = vec![files];
     while let Some(files) = pending.pop() {

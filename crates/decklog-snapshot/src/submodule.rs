@@ -168,15 +168,10 @@ impl Submodule {
         let prefix = [prefix, &self.path, b"/"].concat();
         let worktree = Worktree::open(directory, objects, scratch, prefix)?;
         if worktree.repository().is_none() || worktree.root != directory {
-            return Err(SnapshotError::unexpected(format!(
-                "the .git of the submodule {}",
-                directory.display()
-            )));
+            return Err(SnapshotError::unexpected(format!("the .git of the submodule {}", directory.display())));
         }
         if worktree.format() != self.format {
-            return Err(SnapshotError::unexpected(
-                "a submodule with another object format than its repository",
-            ));
+            return Err(SnapshotError::unexpected("a submodule with another object format than its repository"));
         }
         Ok(Box::new(worktree))
     }
@@ -197,9 +192,7 @@ enum State {
 impl State {
     fn of(directory: &Path) -> Self {
         // Something on the way that became a link leads elsewhere.
-        let here = directory
-            .parent()
-            .is_some_and(|parent| fs::canonicalize(parent).is_ok_and(|real| real == parent));
+        let here = directory.parent().is_some_and(|parent| fs::canonicalize(parent).is_ok_and(|real| real == parent));
         let Ok(metadata) = fs::symlink_metadata(directory) else {
             return Self::Absent;
         };

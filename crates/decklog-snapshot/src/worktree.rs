@@ -112,32 +112,18 @@ impl Worktree {
     /// Leaves untracked files that match `pattern`, in the syntax of `.gitignore`, out of snapshots.
     pub(crate) fn exclude(&self, pattern: &[u8]) -> Result<(), SnapshotError> {
         let path = self.private.file("info/exclude");
-        let append = || {
-            fs::File::options()
-                .create(true)
-                .append(true)
-                .open(&path)?
-                .write_all(&[b"\n", pattern, b"\n"].concat())
-        };
+        let append =
+            || fs::File::options().create(true).append(true).open(&path)?.write_all(&[b"\n", pattern, b"\n"].concat());
         append().map_err(SnapshotError::io("write", &path))
     }
 
-    pub(crate) fn take(
-        &mut self,
-        scan: &mut dyn FileScanner,
-        budget: &mut Budget<'_>,
-    ) -> Result<Taken, SnapshotError> {
+    pub(crate) fn take(&mut self, scan: &mut dyn FileScanner, budget: &mut Budget<'_>) -> Result<Taken, SnapshotError> {
         if !self.seeded {
             self.begin(budget)?;
         }
         let mut withheld = Vec::new();
-        let ordinary = self.submodules.look(
-            &self.root,
-            &self.prefix,
-            &self.objects,
-            self.scratch.path(),
-            &mut withheld,
-        )?;
+        let ordinary =
+            self.submodules.look(&self.root, &self.prefix, &self.objects, self.scratch.path(), &mut withheld)?;
         self.forget(&ordinary)?;
         let mut listing = self.list(budget)?;
         set_aside(&mut listing, &mut withheld);
@@ -185,22 +171,16 @@ impl Worktree {
     }
 
     /// Has git store the files found clean. Returns those it did not come to.
-    fn store(
-        &self,
-        clean: &[(Candidate, Clean)],
-        scan: &mut dyn FileScanner,
-    ) -> Result<Vec<Withheld>, SnapshotError> {
+    fn store(&self, clean: &[(Candidate, Clean)], scan: &mut dyn FileScanner) -> Result<Vec<Withheld>, SnapshotError> {
         let (mut files, mut with_crlf): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
         for (candidate, clean) in clean {
             let ends_matter = clean.crlf && candidate.known != Known::No;
             if ends_matter { &mut with_crlf } else { &mut files }.push(&candidate.path);
         }
         let added = add(&self.git, &self.writer, &files, &with_crlf)?;
-        let doubtful = |(candidate, clean): &&(Candidate, Clean)| {
-            clean.is_doubtful(&self.root.join(as_path(&candidate.path)))
-        };
-        let doubtful: Vec<&Candidate> =
-            clean.iter().filter(doubtful).map(|(candidate, _)| candidate).collect();
+        let doubtful =
+            |(candidate, clean): &&(Candidate, Clean)| clean.is_doubtful(&self.root.join(as_path(&candidate.path)));
+        let doubtful: Vec<&Candidate> = clean.iter().filter(doubtful).map(|(candidate, _)| candidate).collect();
         let mut withheld = added.refused;
         if !doubtful.is_empty() {
             withheld.extend(recheck(&self.git, &self.objects, &self.prefix, &doubtful, &added.spare, scan)?);

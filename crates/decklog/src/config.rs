@@ -123,12 +123,10 @@ impl Config {
 
 fn read(path: &Path) -> Result<Option<String>, CliError> {
     match decklog_journal::files::read_limited(path, 1024 * 1024) {
-        Ok(bytes) => String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| CliError::new(format!("{} is not UTF-8", path.display()))),
-        Err(error)
-            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-        {
+        Ok(bytes) => {
+            String::from_utf8(bytes).map(Some).map_err(|_| CliError::new(format!("{} is not UTF-8", path.display())))
+        }
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
         Err(error) => Err(CliError::new(format!("{}: {error}", path.display()))),
@@ -148,8 +146,7 @@ struct Layer<'a> {
 
 impl<'a> Layer<'a> {
     fn new(path: &'a Path, text: &'a str, base: PathBuf, inside: Option<PathBuf>) -> Result<Self, CliError> {
-        let file =
-            toml::from_str(text).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+        let file = toml::from_str(text).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
         Ok(Self { path, text, file, base, inside })
     }
 
@@ -193,8 +190,7 @@ impl<'a> Layer<'a> {
         }
         if let Some(permissions) = file.permissions {
             let span = permissions.span();
-            let value: Permissions =
-                permissions.get_ref().parse().map_err(|what: String| self.bad(&span, &what))?;
+            let value: Permissions = permissions.get_ref().parse().map_err(|what: String| self.bad(&span, &what))?;
             let widens = value > config.permissions.value;
             if !(widens && self.refuses(config, &span, "permissions are wider than yours")) {
                 config.permissions = self.set(&span, value);
@@ -215,9 +211,7 @@ impl<'a> Layer<'a> {
                 config.durability = self.set(&span, value);
             }
         }
-        for (written, slot) in
-            [(file.timeout, &mut config.timeout), (file.stall_timeout, &mut config.stall_timeout)]
-        {
+        for (written, slot) in [(file.timeout, &mut config.timeout), (file.stall_timeout, &mut config.stall_timeout)] {
             if let Some(written) = written {
                 let span = written.span();
                 let value = parse_duration(written.get_ref()).map_err(|what| self.bad(&span, &what))?;
@@ -244,9 +238,7 @@ impl<'a> Layer<'a> {
     fn agent(&self, name: String, agent: Agent, span: &Range<usize>) -> Result<AgentDefinition, CliError> {
         let protocol: Protocol = agent.protocol.parse().map_err(|what: String| self.bad(span, &what))?;
         if agent.command.is_empty() {
-            return Err(
-                self.bad(span, &format!("[agents.{name}] needs a command, such as command = [\"my-agent\"]"))
-            );
+            return Err(self.bad(span, &format!("[agents.{name}] needs a command, such as command = [\"my-agent\"]")));
         }
         Ok(AgentDefinition {
             name,
@@ -273,9 +265,8 @@ fn is_inside(path: &Path, root: &Path) -> bool {
 
 /// `90s`, `10m`, `2h`, `1d`.
 pub(crate) fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
-    let age = decklog_journal::retention::parse_age(text).map_err(|_| {
-        format!("{text:?} is no duration: write a number above 0 and a unit, such as 90s, 10m or 2h")
-    })?;
+    let age = decklog_journal::retention::parse_age(text)
+        .map_err(|_| format!("{text:?} is no duration: write a number above 0 and a unit, such as 90s, 10m or 2h"))?;
     Ok(age.unsigned_abs())
 }
 

@@ -83,8 +83,7 @@ impl Context {
             .or_else(|| self.home().map(|home| home.join(fallback)))
             .map(|base| base.join("decklog"))
             .ok_or_else(|| {
-                CliError::new("HOME is not set")
-                    .hint(format!("set HOME or {variable}, or give --session-root"))
+                CliError::new("HOME is not set").hint(format!("set HOME or {variable}, or give --session-root"))
             })
     }
 
@@ -128,9 +127,9 @@ impl Context {
             return Err(CliError::new("no session is named")
                 .hint("give an id, a unique part of one, or @ for the newest; `decklog ls` lists them"));
         };
-        let selector: Selector = id.parse().map_err(|error| {
-            CliError::new(error).hint("`decklog ls` lists the sessions there are; @ is the newest")
-        })?;
+        let selector: Selector = id
+            .parse()
+            .map_err(|error| CliError::new(error).hint("`decklog ls` lists the sessions there are; @ is the newest"))?;
         store.find(&selector).map_err(|error| {
             CliError::new(error)
                 .hint(format!("looked under {}; `decklog ls` lists what is there", store.root().display()))
@@ -142,7 +141,7 @@ impl Context {
         match dir {
             Some(dir) => {
                 let dir = self.cwd.join(dir);
-                if !dir.join(decklog_journal::session::JOURNAL_FILE).symlink_metadata().is_ok() {
+                if dir.join(decklog_journal::session::JOURNAL_FILE).symlink_metadata().is_err() {
                     return Err(CliError::new(format!("{} holds no session", dir.display())));
                 }
                 Ok(dir)
@@ -257,9 +256,7 @@ impl Context {
 /// Finds `program` as a shell would.
 pub(crate) fn find_program(program: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &Path| {
-        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
+    let runs = |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
     if program.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(program)).filter(|path| runs(path));
     }

@@ -20,16 +20,15 @@ pub(crate) fn run() -> CliResult {
         let message: Value = serde_json::from_str(&line?)?;
         let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str().unwrap_or_default() {
-            "initialize" => {
-                answer(id, json!({ "protocolVersion": 1, "agentCapabilities": {}, "authMethods": [] }))?
-            }
+            "initialize" => answer(id, json!({ "protocolVersion": 1, "agentCapabilities": {}, "authMethods": [] }))?,
             "session/new" => {
                 directory = params["cwd"].as_str().unwrap_or(".").into();
                 answer(id, json!({ "sessionId": SESSION }))?;
             }
             "session/prompt" => {
                 work(&directory)?;
-                let usage = json!({ "inputTokens": 412, "cachedReadTokens": 1024, "outputTokens": 96, "totalTokens": 1532 });
+                let usage =
+                    json!({ "inputTokens": 412, "cachedReadTokens": 1024, "outputTokens": 96, "totalTokens": 1532 });
                 answer(id, json!({ "stopReason": "end_turn", "usage": usage }))?;
             }
             _ => {}
@@ -46,10 +45,7 @@ fn work(directory: &std::path::Path) -> Result<(), crate::error::CliError> {
         json!({ "sessionUpdate": "plan", "entries": [entry("Read greet.sh", first), entry("Use the first argument", second)] })
     };
     update(plan("in_progress", "pending"))?;
-    update(text(
-        "agent_thought_chunk",
-        "The greeting uses the second argument, so a single name is never seen.",
-    ))?;
+    update(text("agent_thought_chunk", "The greeting uses the second argument, so a single name is never seen."))?;
     let call = |id: &str, title: String, kind: &str, input: Value| json!({ "sessionUpdate": "tool_call", "toolCallId": id, "title": title, "kind": kind, "status": "in_progress", "rawInput": input });
     let done = |id: &str, output: &str| {
         let content = json!([{ "type": "content", "content": { "type": "text", "text": output } }]);
@@ -63,16 +59,11 @@ fn work(directory: &std::path::Path) -> Result<(), crate::error::CliError> {
     std::fs::write(&path, MENDED)?;
     update(done("call-2", "written"))?;
     update(plan("completed", "completed"))?;
-    update(text(
-        "agent_message_chunk",
-        "greet.sh now greets its first argument, and the world when there is none.\n",
-    ))
+    update(text("agent_message_chunk", "greet.sh now greets its first argument, and the world when there is none.\n"))
 }
 
 fn update(update: Value) -> Result<(), crate::error::CliError> {
-    send(
-        &json!({ "jsonrpc": "2.0", "method": "session/update", "params": { "sessionId": SESSION, "update": update } }),
-    )
+    send(&json!({ "jsonrpc": "2.0", "method": "session/update", "params": { "sessionId": SESSION, "update": update } }))
 }
 
 fn answer(id: &Value, result: Value) -> Result<(), crate::error::CliError> {

@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_lost_where_the_look_beyond_a_hit_ends() {
+        let anchors = Anchors::new(vec![b"abc".to_vec(), b"defghi".to_vec()]);
+        for at in BEYOND - 10..BEYOND + 10 {
+            let mut text = b"abc".to_vec();
+            text.resize(at, b'.');
+            text.extend_from_slice(b"defghi");
+            text.resize(2 * BEYOND, b'.');
+            let mut cursor = anchors.cursor(&text);
+            let hits = [cursor.next(0), cursor.next(1), cursor.next(at + 1)];
+            assert_eq!(hits.map(|hit| hit.map(|h| h.0)), [Some(0), Some(at), None]);
+        }
+    }
+
+    #[test]
     fn a_tail_is_open_only_while_an_anchor_could_begin_there() {
         let anchors = Anchors::new(vec![b"abcd".to_vec(), b"cdx".to_vec(), b"abcde".to_vec()]);
         assert_eq!(anchors.len(), 2);

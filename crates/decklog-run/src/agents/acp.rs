@@ -83,12 +83,7 @@ impl Acp {
         let can_load = agent.pointer("/agentCapabilities/loadSession") == Some(&Value::Bool(true));
         match &request.resume {
             Some(session) if can_load => {
-                send(
-                    out,
-                    ours::SESSION,
-                    "session/load",
-                    json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }),
-                );
+                send(out, ours::SESSION, "session/load", json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }));
             }
             _ => send(out, ours::SESSION, "session/new", json!({ "cwd": cwd, "mcpServers": [] })),
         }
@@ -109,9 +104,7 @@ impl Acp {
                 out.events.extend(self.session.clone().map(AgentEvent::Session));
                 out.events.extend(some_text(&result["models"], "currentModelId").map(AgentEvent::Model));
                 out.events.extend(
-                    option(result, "model")
-                        .and_then(|option| some_text(option, "currentValue"))
-                        .map(AgentEvent::Model),
+                    option(result, "model").and_then(|option| some_text(option, "currentValue")).map(AgentEvent::Model),
                 );
                 self.plan_settings(result, out);
                 self.set_next(out);
@@ -151,11 +144,7 @@ impl Acp {
         let choice = wanted.iter().find(|mode| choices.iter().any(|known| known["value"] == **mode));
         if let Some(mode) = mode {
             let params = json!({ "sessionId": session, "modeId": mode });
-            self.settings.push_back(Setting {
-                what: format!("the mode {mode:?}"),
-                method: "session/set_mode",
-                params,
-            });
+            self.settings.push_back(Setting { what: format!("the mode {mode:?}"), method: "session/set_mode", params });
         } else if let (Some(mode), Some(option)) = (choice, option(offered, "mode")) {
             let params = set(&option["id"], mode);
             self.settings.push_back(Setting {
@@ -187,12 +176,7 @@ impl Acp {
                 let output = count(usage, "outputTokens");
                 // Agents differ in whether thoughts are part of the output: their own total tells.
                 let apart = count(usage, "totalTokens") >= input + output + reasoning;
-                Tokens {
-                    input,
-                    cached_input,
-                    output: if apart { output + reasoning } else { output },
-                    reasoning,
-                }
+                Tokens { input, cached_input, output: if apart { output + reasoning } else { output }, reasoning }
             }
             None => {
                 let quota = &result["_meta"]["quota"]["token_count"];
@@ -210,9 +194,7 @@ impl Acp {
             "end_turn" | "cancelled" | "" => {}
             "refusal" => out.push(AgentEvent::Failed("the agent refused to go on".into())),
             "max_tokens" => out.push(AgentEvent::Failed("the agent ran out of tokens".into())),
-            "max_turn_requests" => {
-                out.push(AgentEvent::Failed("the agent reached its limit of model requests".into()))
-            }
+            "max_turn_requests" => out.push(AgentEvent::Failed("the agent reached its limit of model requests".into())),
             other => out.notice("stop_reason", other),
         }
         self.over(out);
@@ -288,10 +270,7 @@ impl Acp {
                 self.limit_signal |= status.is_some_and(|status| *status == 429);
             }
             // What was sent, or what a client could offer to click on.
-            "user_message_chunk"
-            | "available_commands_update"
-            | "current_mode_update"
-            | "config_option_update" => {}
+            "user_message_chunk" | "available_commands_update" | "current_mode_update" | "config_option_update" => {}
             _ => out.unknown_line(raw),
         }
     }
@@ -327,10 +306,7 @@ impl Acp {
         }
         if over && self.ended.insert(id.clone()) {
             let raw = &update["rawOutput"];
-            let exit = raw
-                .get("exit_code")
-                .or_else(|| raw.get("exitCode"))
-                .or_else(|| raw.pointer("/metadata/exit"));
+            let exit = raw.get("exit_code").or_else(|| raw.get("exitCode")).or_else(|| raw.pointer("/metadata/exit"));
             let exit_code = exit.and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
             let failed = status == "failed" || exit_code.is_some_and(|code| code != 0);
             let output = tool_output(update);
@@ -409,9 +385,9 @@ fn tool_output(update: &Value) -> String {
     match &update["rawOutput"] {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        raw => some_text(raw, "output")
-            .or_else(|| some_text(raw, "formatted_output"))
-            .unwrap_or_else(|| raw.to_string()),
+        raw => {
+            some_text(raw, "output").or_else(|| some_text(raw, "formatted_output")).unwrap_or_else(|| raw.to_string())
+        }
     }
 }
 
@@ -462,10 +438,7 @@ impl Adapter for Acp {
 
     fn cancel(&mut self, out: &mut Output) -> bool {
         let Some(session) = &self.session else { return false };
-        write(
-            out,
-            &json!({ "jsonrpc": "2.0", "method": "session/cancel", "params": { "sessionId": session } }),
-        );
+        write(out, &json!({ "jsonrpc": "2.0", "method": "session/cancel", "params": { "sessionId": session } }));
         true
     }
 

@@ -60,8 +60,7 @@ impl Claude {
             }
             "compact_boundary" => out.notice("compacted", "the conversation so far was summarised"),
             // Progress for people at a terminal.
-            "status" | "task_progress" | "task_started" | "task_notification" | "task_updated"
-            | "thinking_tokens" => {}
+            "status" | "task_progress" | "task_started" | "task_notification" | "task_updated" | "thinking_tokens" => {}
             _ => out.unknown_line(raw),
         }
     }
@@ -138,8 +137,7 @@ impl Claude {
     /// The bill: by model where the agent tells, for then its side calls and subagents are in it.
     fn usage(&mut self, line: &Value, out: &mut Output) {
         // `modelUsage` goes back to the conversation's beginning when it is resumed; `usage` leaves out side calls.
-        let of_models =
-            |key: &str| line.get(key).and_then(Value::as_object).filter(|models| !models.is_empty());
+        let of_models = |key: &str| line.get(key).and_then(Value::as_object).filter(|models| !models.is_empty());
         let by_model = of_models("model_usage_since_last_result").or_else(|| of_models("modelUsage"));
         if let Some(models) = by_model {
             for (model, usage) in models {
@@ -200,8 +198,7 @@ impl Adapter for Claude {
             "result" => self.result(&line, out),
             "rate_limit_event" => {
                 // Comes with every answer; the reset time matters only once the turn has failed.
-                self.resets_at =
-                    line.pointer("/rate_limit_info/resetsAt").and_then(timestamp).or(self.resets_at);
+                self.resets_at = line.pointer("/rate_limit_info/resetsAt").and_then(timestamp).or(self.resets_at);
             }
             "stream_event" | "keep_alive" => {}
             _ => out.unknown_line(raw),

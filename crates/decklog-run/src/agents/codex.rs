@@ -47,15 +47,7 @@ impl Codex {
             )),
             "command_execution" => {
                 let command = text(item, "command");
-                self.tool(
-                    item,
-                    done,
-                    "shell",
-                    ToolKind::Execute,
-                    command,
-                    json!({ "command": command }),
-                    out,
-                );
+                self.tool(item, done, "shell", ToolKind::Execute, command, json!({ "command": command }), out);
             }
             "file_change" => {
                 let paths: Vec<_> = list(item, "changes").iter().map(|change| text(change, "path")).collect();
@@ -99,18 +91,13 @@ impl Codex {
         if !done {
             return;
         }
-        let exit_code =
-            item.get("exit_code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
+        let exit_code = item.get("exit_code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
         let failed = text(item, "status") == "failed" || exit_code.is_some_and(|code| code != 0);
         if text(item, "status") == "declined" {
             out.notice("permission_refused", format!("{name} {title}"));
         }
         let output = some_text(item, "aggregated_output")
-            .or_else(|| {
-                item.get("error")
-                    .filter(|error| !error.is_null())
-                    .map(|error| content_text(&error["message"]))
-            })
+            .or_else(|| item.get("error").filter(|error| !error.is_null()).map(|error| content_text(&error["message"])))
             .unwrap_or_else(|| content_text(&item["result"]["content"]));
         out.push(AgentEvent::ToolResult {
             id,
@@ -148,9 +135,7 @@ impl Adapter for Codex {
         match text(&line, "type") {
             "thread.started" => out.events.extend(some_text(&line, "thread_id").map(AgentEvent::Session)),
             "turn.started" => {}
-            stage @ ("item.started" | "item.updated" | "item.completed") => {
-                self.item(stage, &line["item"], raw, out)
-            }
+            stage @ ("item.started" | "item.updated" | "item.completed") => self.item(stage, &line["item"], raw, out),
             "turn.completed" => {
                 self.turn_seen = true;
                 let usage = &line["usage"];

@@ -87,11 +87,7 @@ impl Adapter for Gemini {
             "message" if text(&line, "role") == "user" => {}
             "message" => {
                 let words = text(&line, "content").to_owned();
-                out.push(if line["delta"] == true {
-                    AgentEvent::TextPiece(words)
-                } else {
-                    AgentEvent::Text(words)
-                });
+                out.push(if line["delta"] == true { AgentEvent::TextPiece(words) } else { AgentEvent::Text(words) });
             }
             "tool_use" => {
                 let (name, input) = (text(&line, "tool_name"), line["parameters"].clone());
@@ -106,8 +102,7 @@ impl Adapter for Gemini {
             }
             "tool_result" => {
                 let failed = text(&line, "status") != "success";
-                let output =
-                    some_text(&line, "output").unwrap_or_else(|| content_text(&line["error"]["message"]));
+                let output = some_text(&line, "output").unwrap_or_else(|| content_text(&line["error"]["message"]));
                 if matches!(text(&line["error"], "type"), "policy_violation" | "tool_not_registered") {
                     out.notice("permission_refused", output.clone());
                 }

@@ -34,9 +34,7 @@ pub(super) fn timestamp(value: &Value) -> Option<Timestamp> {
             let millis = if number > 1e11 { number as i64 } else { (number * 1000.0) as i64 };
             Timestamp::from_millisecond(millis).ok()
         }
-        Value::String(text) => {
-            text.parse().ok().or_else(|| timestamp(&Value::from(text.parse::<u64>().ok()?)))
-        }
+        Value::String(text) => text.parse().ok().or_else(|| timestamp(&Value::from(text.parse::<u64>().ok()?))),
         _ => None,
     }
 }
@@ -55,8 +53,7 @@ pub(super) fn reset_time(words: &str, now: &Zoned) -> Option<Timestamp> {
 
 /// `8:43 am`, or with a date before it: `jan 1st, 2099 12:00 am`.
 fn clock_time(rest: &str, now: &Zoned) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] =
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     let mut words = rest.split([' ', ',']).filter(|word| !word.is_empty()).peekable();
     let month = words.peek().and_then(|word| MONTHS.iter().position(|month| word.starts_with(month)));
     let date = match month {
@@ -132,8 +129,7 @@ mod tests {
     fn reset_times() {
         let now: Zoned = "2026-11-20T15:04:00+01:00[Europe/Berlin]".parse().expect("a time");
         let at = |words: &str| {
-            reset_time(words, &now)
-                .map(|at| at.to_zoned(now.time_zone().clone()).strftime("%d %H:%M:%S").to_string())
+            reset_time(words, &now).map(|at| at.to_zoned(now.time_zone().clone()).strftime("%d %H:%M:%S").to_string())
         };
         for (words, expected) in [
             ("You’ve hit your usage limit. Try again at 8:43 AM.", Some("21 08:43:00")),

@@ -74,8 +74,7 @@ impl Adapter for Opencode {
             "error" => {
                 self.failed = true;
                 let error = &line["error"];
-                let message =
-                    some_text(&error["data"], "message").unwrap_or_else(|| text(error, "name").to_owned());
+                let message = some_text(&error["data"], "message").unwrap_or_else(|| text(error, "name").to_owned());
                 if error["data"]["statusCode"] == 429 || says_limited(&message) {
                     out.push(AgentEvent::RateLimited { message: message.clone(), resets_at: None });
                 }

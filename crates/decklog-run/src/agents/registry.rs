@@ -2,9 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{
-    Adapter, acp::Acp, claude::Claude, codex::Codex, gemini::Gemini, opencode::Opencode, text::Text,
-};
+use super::{Adapter, acp::Acp, claude::Claude, codex::Codex, gemini::Gemini, opencode::Opencode, text::Text};
 
 /// How decklog and an agent understand each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +74,7 @@ pub const BUILT_IN: [(&str, &[&str], Protocol, &str); 8] = [
     ("codex", &["codex"], Protocol::CodexStream, "npm install -g @openai/codex"),
     ("gemini", &["gemini"], Protocol::GeminiStream, "npm install -g @google/gemini-cli"),
     ("opencode", &["opencode"], Protocol::OpencodeStream, "npm install -g opencode-ai"),
-    (
-        "claude-acp",
-        &["claude-agent-acp"],
-        Protocol::Acp,
-        "npm install -g @agentclientprotocol/claude-agent-acp",
-    ),
+    ("claude-acp", &["claude-agent-acp"], Protocol::Acp, "npm install -g @agentclientprotocol/claude-agent-acp"),
     ("codex-acp", &["codex-acp"], Protocol::Acp, "npm install -g @agentclientprotocol/codex-acp"),
     ("gemini-acp", &["gemini", "--acp"], Protocol::Acp, "npm install -g @google/gemini-cli"),
     ("opencode-acp", &["opencode", "acp"], Protocol::Acp, "npm install -g opencode-ai"),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::{Checkpoint, SessionEnd, SessionStart, Tokens};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::{Redactor, credential_values};
@@ -157,17 +158,16 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
     let redactor = redactor(&plan.env);
-    let options =
-        WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
+    let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = None;
     let mut writer = store.create(&plan.place, options, plan.id_suffix, |id, dir| {
-        let objects = dir.join(decklog_journal::artifacts::OBJECTS_DIR);
-        let opened = Trees::open(&plan.working_dir, &objects, &redactor);
+        let objects = dir.join(OBJECTS_DIR);
+        let opened = Trees::open(&plan.working_dir, &objects, &redactor, &[store.root(), dir]);
         let start = session_start(plan, id, dir, &opened);
         trees = Some(opened);
         start
     })?;
-    let mut trees = trees.unwrap_or_else(|| Trees::open(&plan.working_dir, &writer.objects_dir(), &redactor));
+    let mut trees = trees.unwrap_or_default();
     let started = writer.head().map_or_else(|| writer.clock().now(), |head| head.started_at);
     observer.started(writer.id(), writer.dir());
 
@@ -200,40 +200,35 @@ pub fn run(
         exit_code = exit::FAILED;
     }
     let duration_secs = seconds_between(started, writer.clock().now());
-    let mut append =
-        |writer: &mut SessionWriter, result: Result<decklog_journal::Event, decklog_journal::WriteError>| {
-            match result {
-                Ok(event) => observer.event(&event),
-                Err(error) => {
-                    kept = false;
-                    let lost = writer.lost();
-                    observer.trouble(&format!("{error} ({lost} events are not in the record)"));
-                }
+    let mut append = |writer: &mut SessionWriter,
+                      result: Result<decklog_journal::Event, decklog_journal::WriteError>| {
+        match result {
+            Ok(event) => observer.event(&event),
+            Err(error) => {
+                kept = false;
+                let lost = writer.lost();
+                observer.trouble(&format!("{error} ({lost} events are not in the record)"));
             }
-        };
+        }
+    };
     match outcome {
         Some(outcome) => {
             let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text));
-            let end =
-                SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
+            let end = SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
             let result = writer.append(end);
             append(&mut writer, result);
         }
         None => {
-            let result =
-                writer.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) });
+            let result = writer.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) });
             append(&mut writer, result);
         }
     }
     let state = write_state(&writer, 1, &turn, &checks);
     let compressed = compress_stream(writer.dir(), 1);
-    for trouble in
-        [state.err().map(|error| error.to_string()), compressed.err().map(|error| error.to_string())]
-    {
-        if let Some(trouble) = trouble {
-            kept = false;
-            observer.trouble(&trouble);
-        }
+    let troubles = [state.err().map(|error| error.to_string()), compressed.err().map(|error| error.to_string())];
+    for trouble in troubles.into_iter().flatten() {
+        kept = false;
+        observer.trouble(&trouble);
     }
     kept &= writer.lost() == 0;
     if !kept && exit_code == exit::DONE {
@@ -264,8 +259,7 @@ pub fn run(
 
 fn redactor(env: &[(OsString, OsString)]) -> Redactor {
     use std::os::unix::ffi::OsStrExt;
-    let named =
-        env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let named = env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
     let mut builder = Redactor::builder();
     for (name, value) in credential_values(named) {
         builder = builder.value(&name, &value);
@@ -312,9 +306,7 @@ fn check_all(
         }
         observer.checking(command);
         let checked =
-            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, signals, &mut || {
-                observer.idle()
-            })?;
+            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, signals, &mut || observer.idle())?;
         let validation = checked.validation;
         results.push(CheckResult {
             command: command.clone(),
@@ -344,15 +336,11 @@ fn decide(turn: &TurnResult, checks: &[CheckResult], stopped_by: Option<Received
         None => {}
     }
     match turn.outcome {
-        TurnOutcome::Success if checks.iter().all(|check| check.passed) => {
-            (Some(Outcome::Success), exit::DONE)
-        }
+        TurnOutcome::Success if checks.iter().all(|check| check.passed) => (Some(Outcome::Success), exit::DONE),
         TurnOutcome::Success => (Some(Outcome::Failed), exit::CHECK_FAILED),
         TurnOutcome::RateLimited => (None, exit::LIMITED),
         TurnOutcome::Interrupted => (Some(Outcome::Interrupted), exit::INTERRUPTED),
-        TurnOutcome::Failed | TurnOutcome::Stalled | TurnOutcome::TimedOut => {
-            (Some(Outcome::Failed), exit::FAILED)
-        }
+        TurnOutcome::Failed | TurnOutcome::Stalled | TurnOutcome::TimedOut => (Some(Outcome::Failed), exit::FAILED),
     }
 }
 

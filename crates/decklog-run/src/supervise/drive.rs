@@ -106,9 +106,8 @@ pub fn drive(
         }
         let now = Instant::now();
         // What is due by the clock.
-        let due = |limit: Option<Duration>, since: Instant| {
-            limit.is_some_and(|limit| now.duration_since(since) >= limit)
-        };
+        let due =
+            |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| now.duration_since(since) >= limit);
         let mut stop = None;
         if io.finished && process.exit().is_none() {
             stop = Some(StopCause::Finished);
@@ -182,13 +181,7 @@ pub fn drive(
     Ok(Ended { exit, cause })
 }
 
-fn ask(
-    process: &Supervised,
-    handler: &mut dyn Handler,
-    cause: StopCause,
-    io: &mut Io,
-    now: Instant,
-) -> Pressure {
+fn ask(process: &Supervised, handler: &mut dyn Handler, cause: StopCause, io: &mut Io, now: Instant) -> Pressure {
     let asked = handler.stopping(cause, io);
     match cause {
         StopCause::Finished => {
@@ -197,9 +190,7 @@ fn ask(
         }
         _ if asked => {}
         StopCause::Signal(Received::Interrupt) => process.interrupt(),
-        StopCause::Signal(Received::Terminate) | StopCause::TimedOut | StopCause::Stalled => {
-            process.terminate()
-        }
+        StopCause::Signal(Received::Terminate) | StopCause::TimedOut | StopCause::Stalled => process.terminate(),
     }
     match cause {
         StopCause::Signal(_) => Pressure::Terminated(now + PATIENCE),
@@ -243,12 +234,7 @@ fn wait(process: &Supervised, signals: &Signals, writing: bool, longest: Duratio
         Err(error) => return Err(error.into()),
     }
     let is_ready = |at: Option<usize>| at.is_some_and(|at| !fds[at].revents().is_empty());
-    Ok(Ready {
-        stdin: is_ready(stdin),
-        stdout: is_ready(stdout),
-        stderr: is_ready(stderr),
-        control: is_ready(control),
-    })
+    Ok(Ready { stdin: is_ready(stdin), stdout: is_ready(stdout), stderr: is_ready(stderr), control: is_ready(control) })
 }
 
 fn add<'fd>(fds: &mut Vec<PollFd<'fd>>, fd: Option<BorrowedFd<'fd>>, flags: PollFlags) -> Option<usize> {

@@ -89,28 +89,15 @@ impl Supervised {
         // The command holds the reaper's end of the socket: while it is open, no end is seen.
         drop(command);
         let (stdin, stdout, stderr) = (reaper.stdin.take(), reaper.stdout.take(), reaper.stderr.take());
-        for fd in [
-            stdin.as_ref().map(AsFd::as_fd),
-            stdout.as_ref().map(AsFd::as_fd),
-            stderr.as_ref().map(AsFd::as_fd),
-        ]
-        .into_iter()
-        .flatten()
+        for fd in [stdin.as_ref().map(AsFd::as_fd), stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)]
+            .into_iter()
+            .flatten()
         {
             let flags = fcntl_getfl(fd).map_err(io::Error::from)?;
             fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(io::Error::from)?;
             let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_BYTES);
         }
-        Ok(Self {
-            reaper,
-            stdin,
-            stdout,
-            stderr,
-            control: Some(ours),
-            told: Vec::new(),
-            pid: None,
-            exit: None,
-        })
+        Ok(Self { reaper, stdin, stdout, stderr, control: Some(ours), told: Vec::new(), pid: None, exit: None })
     }
 
     /// Process id of the program, once it runs.

@@ -98,6 +98,27 @@ sandboxed! {
         assert_eq!(sandbox.files_of(&tree).len(), 1);
     }
 
+    /// Names in an index of version 4 are told by what they add to the one before.
+    fn hidden_files_are_found_in_every_version_of_the_index(_sandbox) {
+        for version in ["2", "3", "4"] {
+            let sandbox = &Sandbox::new();
+            sandbox.init();
+            for name in ["lib/a", "lib/ab", "lib/abc/d", "m", "mm"] {
+                sandbox.write(name, "1\n");
+            }
+            sandbox.commit();
+            sandbox.git(&["update-index", "--index-version", version]);
+            sandbox.git(&["update-index", "--assume-unchanged", "lib/ab", "lib/abc/d", "mm"]);
+            let mut snapshots = sandbox.open();
+            let before = take_all(&mut snapshots);
+            for name in ["lib/a", "lib/ab", "lib/abc/d", "m", "mm"] {
+                sandbox.write(name, "2\n");
+            }
+            let after = take_all(&mut snapshots);
+            assert_eq!(snapshots.changes(&before, &after).unwrap().len(), 5, "version {version}");
+        }
+    }
+
     /// Settings an agent makes while the session runs change nothing any more.
     fn the_configuration_is_that_of_the_beginning(sandbox) {
         sandbox.init();
@@ -146,9 +167,7 @@ fn variables_do_not_redirect_it() {
             if place == "repository" {
                 // The variables are for the snapshot alone.
                 let mut git = std::process::Command::new("git");
-                for (key, _) in
-                    std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_"))
-                {
+                for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("GIT_")) {
                     git.env_remove(key);
                 }
                 assert!(git.args(["init", "-q"]).arg(&sandbox.work).status().unwrap().success());
@@ -170,13 +189,7 @@ fn variables_do_not_redirect_it() {
             apply.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
             fs::write(sandbox.spare.join("patch"), patch).unwrap();
             assert!(
-                apply
-                    .arg("apply")
-                    .arg(sandbox.spare.join("patch"))
-                    .current_dir(&start)
-                    .status()
-                    .unwrap()
-                    .success()
+                apply.arg("apply").arg(sandbox.spare.join("patch")).current_dir(&start).status().unwrap().success()
             );
             assert_eq!(read_files(&start, &|_| false), read_files(&sandbox.work, &|_| false));
         }

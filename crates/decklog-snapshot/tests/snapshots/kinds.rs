@@ -91,27 +91,6 @@ sandboxed! {
         assert_eq!(take_all(&mut snapshots), start);
     }
 
-    /// Names in an index of version 4 are told by what they add to the one before.
-    fn hidden_files_are_found_in_every_version_of_the_index(_sandbox) {
-        for version in ["2", "3", "4"] {
-            let sandbox = &Sandbox::new();
-            sandbox.init();
-            for name in ["lib/a", "lib/ab", "lib/abc/d", "m", "mm"] {
-                sandbox.write(name, "1\n");
-            }
-            sandbox.commit();
-            sandbox.git(&["update-index", "--index-version", version]);
-            sandbox.git(&["update-index", "--assume-unchanged", "lib/ab", "lib/abc/d", "mm"]);
-            let mut snapshots = sandbox.open();
-            let before = take_all(&mut snapshots);
-            for name in ["lib/a", "lib/ab", "lib/abc/d", "m", "mm"] {
-                sandbox.write(name, "2\n");
-            }
-            let after = take_all(&mut snapshots);
-            assert_eq!(snapshots.changes(&before, &after).unwrap().len(), 5, "version {version}");
-        }
-    }
-
     /// A repository of any size: what a session stores is what changed.
     fn a_change_costs_what_it_is(sandbox) {
         sandbox.init();

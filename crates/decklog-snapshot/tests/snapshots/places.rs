@@ -77,8 +77,7 @@ impl Place {
             Self::Hidden => {
                 sandbox.commit();
                 let files = sandbox.git(&["ls-files", "-z"]);
-                for (n, file) in
-                    files.split_terminator('\0').enumerate().filter(|(_, file)| !file.contains('\u{fffd}'))
+                for (n, file) in files.split_terminator('\0').enumerate().filter(|(_, file)| !file.contains('\u{fffd}'))
                 {
                     let mark = if n % 2 == 0 { "--assume-unchanged" } else { "--skip-worktree" };
                     sandbox.git(&["update-index", mark, "--", file]);

@@ -124,16 +124,9 @@ fn a_tree_id_is_taken_by_its_shape() {
         assert_eq!(Tree::parse(good).unwrap().as_str(), good);
         assert_eq!(good.parse::<Tree>().unwrap().to_string(), good);
     }
-    for bad in [
-        "",
-        "4b825dc",
-        "HEAD",
-        "--output=x",
-        &"0F".repeat(20),
-        &"g".repeat(40),
-        &"0".repeat(41),
-        &"é".repeat(20),
-    ] {
+    for bad in
+        ["", "4b825dc", "HEAD", "--output=x", &"0F".repeat(20), &"g".repeat(40), &"0".repeat(41), &"é".repeat(20)]
+    {
         assert!(matches!(Tree::parse(bad), Err(SnapshotError::BadTree(_))), "{bad}");
     }
 }

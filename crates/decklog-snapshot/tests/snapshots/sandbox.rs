@@ -80,10 +80,7 @@ pub(crate) fn in_own_process(name: &str, env: &[(&str, &OsStr)], body: fn(&Sandb
             command.env_remove(variable);
         }
     }
-    command
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env("HOME", home.path())
-        .env(HOME_IS_OURS, "1");
+    command.args([name, "--exact", "--nocapture", "--test-threads=1"]).env("HOME", home.path()).env(HOME_IS_OURS, "1");
     let output = command.envs(env.iter().copied()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -184,8 +181,7 @@ impl Sandbox {
     pub(crate) fn tree_by_git_add(&self) -> String {
         let scratch = TempDir::new_in(&self.spare).unwrap();
         let index = scratch.path().join("index");
-        let git_dir =
-            PathBuf::from(self.git(&["rev-parse", "--absolute-git-dir"]).strip_suffix('\n').unwrap());
+        let git_dir = PathBuf::from(self.git(&["rev-parse", "--absolute-git-dir"]).strip_suffix('\n').unwrap());
         let objects = self.git(&["rev-parse", "--path-format=absolute", "--git-path", "objects"]);
         let link = scratch.path().join("repository");
         std::os::unix::fs::symlink(objects.strip_suffix('\n').unwrap(), &link).unwrap();

@@ -44,10 +44,7 @@ fn withheld(path: &str) -> Withheld {
 
 fn assert_no_secret(sandbox: &Sandbox) {
     let objects = sandbox.all_objects();
-    assert!(
-        !objects.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()),
-        "an object holds the secret"
-    );
+    assert!(!objects.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "an object holds the secret");
     for (path, file) in read_files(&sandbox.objects, &|_| false) {
         assert!(!format!("{file:?}").contains("sk-THE"), "{} holds the secret", path.escape_ascii());
     }

@@ -56,12 +56,7 @@ pub(crate) fn cases() -> Vec<Case> {
             vec![Write(b"a", b"x\ny\r\nz\r".to_vec())],
             &["M a +2 -1"],
         ),
-        case(
-            "renamed",
-            vec![Write(b"old", text(20))],
-            vec![Rename(b"old", b"sub/new")],
-            &["R sub/new <- old +0 -0"],
-        ),
+        case("renamed", vec![Write(b"old", text(20))], vec![Rename(b"old", b"sub/new")], &["R sub/new <- old +0 -0"]),
         case(
             "renamed and changed",
             vec![Write(b"old", text(20))],
@@ -154,12 +149,7 @@ pub(crate) fn cases() -> Vec<Case> {
             vec![Delete(b"d")],
             &["D d/e/a +0 -3"],
         ),
-        case(
-            "empty directories",
-            vec![EmptyDirectory(b"d")],
-            vec![EmptyDirectory(b"e/f"), Delete(b"d")],
-            &[],
-        ),
+        case("empty directories", vec![EmptyDirectory(b"d")], vec![EmptyDirectory(b"e/f"), Delete(b"d")], &[]),
         case(
             "all deleted",
             vec![Write(b"a", text(3)), Write(b"d/b", text(3))],
@@ -213,11 +203,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         case(
             "ignored",
-            vec![
-                Write(b".gitignore", b"*.o\n/out/\n".to_vec()),
-                Write(b"a.o", text(1)),
-                Write(b"out/x", text(1)),
-            ],
+            vec![Write(b".gitignore", b"*.o\n/out/\n".to_vec()), Write(b"a.o", text(1)), Write(b"out/x", text(1))],
             vec![
                 Write(b"a.o", text(2)),
                 Write(b"out/y", text(1)),
@@ -234,11 +220,6 @@ pub(crate) fn cases() -> Vec<Case> {
             vec![Write(b"a", b"diff --git a/y b/y\n@@ -1 +1 @@\n-- \n".to_vec())],
             &["M a +3 -3"],
         ),
-        case(
-            "a large text",
-            vec![Write(b"a", text(50_000))],
-            vec![Write(b"a", text(50_001))],
-            &["M a +1 -0"],
-        ),
+        case("a large text", vec![Write(b"a", text(50_000))], vec![Write(b"a", text(50_001))], &["M a +1 -0"]),
     ]
 }

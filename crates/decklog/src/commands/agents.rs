@@ -36,8 +36,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     let env = context.environment();
     // Agents take a second or so to tell their version: all are asked at once.
     let rows: Vec<Row> = std::thread::scope(|scope| {
-        let asked: Vec<_> =
-            config.agents.iter().map(|agent| scope.spawn(|| look(&agent.value, &env))).collect();
+        let asked: Vec<_> = config.agents.iter().map(|agent| scope.spawn(|| look(&agent.value, &env))).collect();
         asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
     if context.json {
@@ -53,10 +52,8 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let place =
-                row.path.as_ref().map_or_else(|| row.install.clone(), |path| path.display().to_string());
-            let version =
-                if row.installed { row.version.clone().unwrap_or_default() } else { "not installed".into() };
+            let place = row.path.as_ref().map_or_else(|| row.install.clone(), |path| path.display().to_string());
+            let version = if row.installed { row.version.clone().unwrap_or_default() } else { "not installed".into() };
             vec![row.name.clone(), row.protocol.to_owned(), version, place]
         })
         .collect();

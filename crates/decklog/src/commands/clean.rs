@@ -47,10 +47,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         return Ok(0);
     }
     if !listing.unreadable.is_empty() {
-        context.say(format!(
-            "{} unreadable: left alone, remove them with `decklog discard ID`",
-            listing.unreadable.len()
-        ));
+        context
+            .say(format!("{} unreadable: left alone, remove them with `decklog discard ID`", listing.unreadable.len()));
+    }
+    if !args.dry_run {
+        store.sweep();
     }
     if going.is_empty() {
         context.say("nothing to clean");

@@ -34,15 +34,12 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     }
     add("checks", json!(config.checks.value), &config.checks.from);
     for agent in config.agents.iter().filter(|agent| agent.from != "default") {
-        let command: Vec<_> =
-            agent.value.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let command: Vec<_> = agent.value.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         add(&format!("agents.{}", agent.value.name), json!(command), &agent.from);
     }
     if context.json {
-        let values: Map<String, Value> = rows
-            .into_iter()
-            .map(|(name, value, from)| (name, json!({ "value": value, "from": from })))
-            .collect();
+        let values: Map<String, Value> =
+            rows.into_iter().map(|(name, value, from)| (name, json!({ "value": value, "from": from }))).collect();
         context.print_json(&json!({ "values": values, "refused": config.refused }))?;
         return Ok(0);
     }
@@ -53,9 +50,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     ];
     let cells: Vec<_> = rows
         .into_iter()
-        .map(|(name, value, from)| {
-            vec![name, value.as_str().map_or_else(|| value.to_string(), str::to_owned), from]
-        })
+        .map(|(name, value, from)| vec![name, value.as_str().map_or_else(|| value.to_string(), str::to_owned), from])
         .collect();
     context.print(table(&columns, &cells, context.width(), context.out_paint, |_, _, cell| cell))?;
     Ok(0)

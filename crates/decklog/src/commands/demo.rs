@@ -12,9 +12,7 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     if find_program("git".as_ref(), &context.environment()).is_none() {
-        return Err(
-            CliError::new("git is not installed").hint("install it, for example: apt-get install git")
-        );
+        return Err(CliError::new("git is not installed").hint("install it, for example: apt-get install git"));
     }
     let base = std::env::temp_dir().join(format!("decklog-demo-{}", std::process::id()));
     let (repository, root) = (base.join("hello"), base.join("sessions"));
@@ -65,16 +63,17 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     fn step(&self, arguments: &[&str]) -> Result<i32, CliError> {
-        let shown: Vec<String> = arguments
-            .iter()
-            .map(|word| {
-                if word.contains([' ', '$']) {
-                    format!("'{}'", word.replace('\'', "\""))
-                } else {
-                    (*word).to_owned()
-                }
-            })
-            .collect();
+        let shown: Vec<String> =
+            arguments
+                .iter()
+                .map(|word| {
+                    if word.contains([' ', '$']) {
+                        format!("'{}'", word.replace('\'', "\""))
+                    } else {
+                        (*word).to_owned()
+                    }
+                })
+                .collect();
         self.context.say(self.context.err_paint.bold(&format!("$ decklog {}", shown.join(" "))));
         let status = Command::new(&self.exe)
             .arg("--session-root")
@@ -95,16 +94,7 @@ fn make_repository(path: &Path) -> Result<(), CliError> {
     for arguments in [
         ["init", "--quiet", "--initial-branch=main", "."].as_slice(),
         &["add", "."],
-        &[
-            "-c",
-            "user.name=demo",
-            "-c",
-            "user.email=demo@example.invalid",
-            "commit",
-            "--quiet",
-            "-m",
-            "A greeting",
-        ],
+        &["-c", "user.name=demo", "-c", "user.email=demo@example.invalid", "commit", "--quiet", "-m", "A greeting"],
     ] {
         let output = Command::new("git").args(arguments).current_dir(path).output()?;
         if !output.status.success() {

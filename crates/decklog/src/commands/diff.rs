@@ -27,20 +27,18 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let range = match args.turn.as_deref() {
         None => DiffRange::All,
-        Some(text) => parse_range(text).ok_or_else(|| {
-            CliError::new(format!("{text:?} is no turn and no range of turns: write 2 or 1..3"))
-        })?,
+        Some(text) => parse_range(text)
+            .ok_or_else(|| CliError::new(format!("{text:?} is no turn and no range of turns: write 2 or 1..3")))?,
     };
     let dir = context.session_dir(args.which.id.as_deref(), args.which.session_dir.as_deref())?;
-    let session = decklog_journal::session::load(&dir)
-        .map_err(|error| CliError::new(format!("{}: {error}", dir.display())))?;
+    let session =
+        decklog_journal::session::load(&dir).map_err(|error| CliError::new(format!("{}: {error}", dir.display())))?;
     let found = diff::find(&session, range)?;
     if context.json {
         context.print_json(&diff::files(&dir, &session, &found)?)?;
     } else if args.name_only {
         let names = diff::files(&dir, &session, &found)?;
-        let show =
-            |name: &str| if context.out_is_terminal { visible(name).into_owned() } else { name.to_owned() };
+        let show = |name: &str| if context.out_is_terminal { visible(name).into_owned() } else { name.to_owned() };
         context.print(names.iter().map(|file| show(&file.path) + "\n").collect::<String>())?;
     } else if args.stat {
         stat(&diff::files(&dir, &session, &found)?, context)?;

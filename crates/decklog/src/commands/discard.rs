@@ -52,11 +52,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             context.say(format!("{}  {}", visible(name), visible(&prompt)));
         }
     }
-    let noun = if targets.len() == 1 {
-        "this session".to_owned()
-    } else {
-        format!("these {} sessions", targets.len())
-    };
+    let noun = if targets.len() == 1 { "this session".to_owned() } else { format!("these {} sessions", targets.len()) };
     if !context.confirm(&format!("Discard {noun}?"), args.yes)? {
         context.say("nothing was discarded");
         return Ok(0);
@@ -98,12 +94,7 @@ pub(crate) fn remove_all(targets: &[(String, PathBuf)], context: &Context) -> Cl
         });
     }
     for (name, why) in &failures {
-        context.say(format!(
-            "{} {}: {}",
-            context.err_paint.bad("not discarded:"),
-            visible(name),
-            visible(why)
-        ));
+        context.say(format!("{} {}: {}", context.err_paint.bad("not discarded:"), visible(name), visible(why)));
     }
     Ok(if failures.is_empty() { 0 } else { 2 })
 }

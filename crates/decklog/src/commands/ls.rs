@@ -42,14 +42,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     } else {
         let now = context.clock.now();
         let width = context.width();
-        context.print(session::list(
-            &listing.sessions,
-            &columns,
-            width,
-            now,
-            &context.zone,
-            context.out_paint,
-        ))?;
+        context.print(session::list(&listing.sessions, &columns, width, now, &context.zone, context.out_paint))?;
         let left = listing.entries - listing.sessions.len() - listing.unreadable.len();
         if listing.entries == 0 {
             context.say(format!(

@@ -97,7 +97,7 @@ fn execute(
         timeout: args.timeout.or(config.timeout.as_ref().map(|set| set.value)),
         stall_timeout: args.stall_timeout.or(config.stall_timeout.as_ref().map(|set| set.value)),
         env,
-        place: args.session_dir.map_or(Place::Auto, |dir| Place::Dir(context.cwd.join(dir))),
+        place: place(args.session_dir, context)?,
         // Still this program when the file it was started from has been replaced.
         reaper: PathBuf::from("/proc/self/exe"),
         host: context.host(),
@@ -107,6 +107,18 @@ fn execute(
         as_root: rustix::process::geteuid().is_root(),
     };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
+}
+
+/// Where the session directory is to be.
+fn place(session_dir: Option<PathBuf>, context: &Context) -> Result<Place, CliError> {
+    let Some(dir) = session_dir else { return Ok(Place::Auto) };
+    let dir = context.cwd.join(dir);
+    // The agent would work in, and be recorded into, one and the same directory.
+    if dir.canonicalize().is_ok_and(|dir| context.cwd.starts_with(dir)) {
+        return Err(CliError::new("--session-dir must not be the working directory, or above it")
+            .hint("give a directory of its own, such as --session-dir /tmp/my-run"));
+    }
+    Ok(Place::Dir(dir))
 }
 
 /// Runs `plan`, telling its story.
@@ -177,11 +189,7 @@ fn totals(result: &RunResult, paint: Paint) -> String {
         } else {
             String::new()
         };
-        parts.push(format!(
-            "{} tokens in{cached}, {} out",
-            thousands(tokens.input),
-            thousands(tokens.output)
-        ));
+        parts.push(format!("{} tokens in{cached}, {} out", thousands(tokens.input), thousands(tokens.output)));
     }
     parts.extend(result.cost_usd.map(cost));
     parts.join(" · ")
@@ -267,15 +275,14 @@ fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Resul
 
 fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
     let agents = || config.agents.iter().map(|set| &set.value);
-    let found = agents()
-        .find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
+    let found =
+        agents().find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
     found.cloned().ok_or_else(|| {
         let list: String = agents()
             .filter(|agent| !agent.install.is_empty())
             .map(|agent| format!("\n  {:<13} {}", agent.name, agent.install))
             .collect();
-        CliError::new("no agent is installed")
-            .hint(format!("decklog knows these, and how each is installed:{list}"))
+        CliError::new("no agent is installed").hint(format!("decklog knows these, and how each is installed:{list}"))
     })
 }
 
@@ -283,8 +290,8 @@ fn from_file(path: &Path, context: &Context) -> Result<String, CliError> {
     if path == Path::new("-") {
         return from_stdin();
     }
-    let bytes = std::fs::read(context.cwd.join(path))
-        .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+    let bytes =
+        std::fs::read(context.cwd.join(path)).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     String::from_utf8(bytes).map_err(|_| CliError::new(format!("{} is not UTF-8", path.display())))
 }
 
@@ -324,9 +331,7 @@ mod tests {
 
     #[test]
     fn commands_are_quoted_as_typed() {
-        for (word, typed) in
-            [("make", "make"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")]
-        {
+        for (word, typed) in [("make", "make"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("$x", "'$x'")] {
             assert_eq!(quoted(word), typed);
         }
     }

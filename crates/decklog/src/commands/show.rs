@@ -32,16 +32,12 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         return events(&dir, args.turn, context);
     }
     let session = journal_session::load(&dir).map_err(|error| {
-        CliError::new(format!("{}: {error}", dir.display()))
-            .hint("`decklog verify` says what is wrong with it")
+        CliError::new(format!("{}: {error}", dir.display())).hint("`decklog verify` says what is wrong with it")
     })?;
     if let Some(turn) = args.turn
         && !session.turns.iter().any(|known| known.turn == turn)
     {
-        return Err(CliError::new(format!(
-            "there is no turn {turn}: the session has {}",
-            session.turns.len()
-        )));
+        return Err(CliError::new(format!("there is no turn {turn}: the session has {}", session.turns.len())));
     }
     let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
     if context.json {
@@ -61,8 +57,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     }
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
-    let mut text =
-        session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
+    let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
     let mut transcript = Transcript::new(Detail::Full, paint);
     for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
         if let Item::Event(event) = item?
@@ -91,11 +86,9 @@ pub(crate) fn full_prompt(dir: &std::path::Path, session: &decklog_journal::Sess
         .and_then(|found| found.file.take(64 * 1024 * 1024).read_to_string(&mut prompt));
     match read {
         Ok(_) => prompt,
-        Err(error) => format!(
-            "{}… (the rest is in {}, which cannot be read: {error})",
-            session.prompt,
-            visible(&artifact.path)
-        ),
+        Err(error) => {
+            format!("{}… (the rest is in {}, which cannot be read: {error})", session.prompt, visible(&artifact.path))
+        }
     }
 }
 
@@ -112,8 +105,7 @@ fn events(dir: &std::path::Path, turn: Option<u32>, context: &Context) -> CliRes
         }
         let wanted = turn.is_none_or(|turn| {
             decklog_journal::wire::decode(line.trim_ascii_end()).is_ok_and(|(_, event)| {
-                event.body.turn() == Some(turn)
-                    || matches!(event.body, EventBody::SessionStart(_)) && turn == 0
+                event.body.turn() == Some(turn) || matches!(event.body, EventBody::SessionStart(_)) && turn == 0
             })
         });
         if !wanted {

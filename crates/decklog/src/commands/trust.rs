@@ -35,9 +35,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         visible(&path.to_string_lossy()),
         visible_lines(&String::from_utf8_lossy(&bytes))
     ));
-    if !context
-        .confirm("Let it run commands and point outside the repository, until it changes?", args.yes)?
-    {
+    if !context.confirm("Let it run commands and point outside the repository, until it changes?", args.yes)? {
         context.say("nothing was changed");
         return Ok(0);
     }

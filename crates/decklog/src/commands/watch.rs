@@ -7,7 +7,7 @@ use decklog_journal::session::JOURNAL_FILE;
 use super::logs::POLL;
 use crate::cli::Which;
 use crate::context::Context;
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult};
 use crate::render::session;
 use crate::render::transcript::{Detail, Transcript};
 
@@ -20,7 +20,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let dir = context.session_dir(args.which.id.as_deref(), args.which.session_dir.as_deref())?;
     let paint = context.out_paint;
-    let mut follower = Follower::open(&dir.join(JOURNAL_FILE))?;
+    let journal = dir.join(JOURNAL_FILE);
+    let mut follower = loop {
+        // A session that is this moment being made is locked, and has no journal yet.
+        let starting = lock::held(&dir) == Held::Yes;
+        match Follower::open(&journal) {
+            Err(error) if starting && error.kind() == std::io::ErrorKind::NotFound => std::thread::sleep(POLL),
+            opened => break opened.map_err(|error| CliError::new(format!("{}: {error}", journal.display())))?,
+        }
+    };
     let mut transcript = Transcript::new(Detail::Full, paint);
     let mut begun = false;
     loop {

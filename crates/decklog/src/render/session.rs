@@ -108,14 +108,10 @@ pub(crate) fn list(
     zone: &TimeZone,
     paint: Paint,
 ) -> String {
-    let chosen: Vec<Column> = columns
-        .iter()
-        .map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority })
-        .collect();
-    let rows: Vec<Vec<String>> = sessions
-        .iter()
-        .map(|listed| columns.iter().map(|column| cell(*column, listed, now, zone)).collect())
-        .collect();
+    let chosen: Vec<Column> =
+        columns.iter().map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority }).collect();
+    let rows: Vec<Vec<String>> =
+        sessions.iter().map(|listed| columns.iter().map(|column| cell(*column, listed, now, zone)).collect()).collect();
     table(&chosen, &rows, width, paint, |at, whole, cell| {
         if chosen[at].title == "OUTCOME" { paint_outcome(whole, cell, paint) } else { cell }
     })
@@ -147,11 +143,8 @@ pub(crate) fn header(
         paint,
     );
     if let Some(agents) = &head.agents {
-        let models = head
-            .models
-            .as_deref()
-            .map(|models| format!(" ({})", visible(&models.join(", "))))
-            .unwrap_or_default();
+        let models =
+            head.models.as_deref().map(|models| format!(" ({})", visible(&models.join(", ")))).unwrap_or_default();
         text.push_str(&row("agent", &format!("{}{models}", visible(&agents.join(", "))), paint));
     }
     let age = if status == ShownStatus::Active { "running for" } else { "took" };
@@ -198,11 +191,7 @@ pub(crate) fn totals(head: &Head, paint: Paint) -> String {
         } else {
             String::new()
         };
-        parts.push(format!(
-            "{} tokens in{cached}, {} out",
-            thousands(tokens.input),
-            thousands(tokens.output)
-        ));
+        parts.push(format!("{} tokens in{cached}, {} out", thousands(tokens.input), thousands(tokens.output)));
     }
     if let Some(dollars) = head.cost_usd {
         parts.push(cost(dollars));

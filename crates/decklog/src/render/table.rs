@@ -32,16 +32,12 @@ pub(crate) fn table(
     let mut shown: Vec<usize> = (0..columns.len()).collect();
     if let Some(width) = width {
         let needed = |shown: &[usize]| {
-            let (last, rest) =
-                shown.split_last().map_or((0, [].as_slice()), |(last, rest)| (widths[*last], rest));
+            let (last, rest) = shown.split_last().map_or((0, [].as_slice()), |(last, rest)| (widths[*last], rest));
             rest.iter().map(|at| widths[*at] + 2).sum::<usize>() + last.min(last_minimum)
         };
         while needed(&shown) > width {
-            let least = shown
-                .iter()
-                .copied()
-                .filter(|at| columns[*at].priority > 0)
-                .max_by_key(|at| columns[*at].priority);
+            let least =
+                shown.iter().copied().filter(|at| columns[*at].priority > 0).max_by_key(|at| columns[*at].priority);
             match least {
                 Some(least) => shown.retain(|at| *at != least),
                 None => break,

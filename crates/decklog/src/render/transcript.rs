@@ -40,8 +40,8 @@ impl Transcript {
         if added.is_empty() {
             return added;
         }
-        let is_text = matches!(event.body, EventBody::Message(_) | EventBody::Thought(_))
-            && self.detail == Detail::Full;
+        let is_text =
+            matches!(event.body, EventBody::Message(_) | EventBody::Thought(_)) && self.detail == Detail::Full;
         let broke_off = std::mem::replace(&mut self.open_text, is_text) && !continues;
         if broke_off { format!("\n{added}") } else { added }
     }
@@ -55,11 +55,9 @@ impl Transcript {
         let (paint, full) = (self.paint, self.detail == Detail::Full);
         match body {
             EventBody::TurnStart(start) if full => {
-                let model =
-                    start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
+                let model = start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
                 let permissions = start.permissions.map(|p| format!(" · {p}")).unwrap_or_default();
-                paint.bold(&format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent)))
-                    + "\n"
+                paint.bold(&format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent))) + "\n"
             }
             EventBody::Message(e) if full => text("", &e.text, e.continued),
             EventBody::Message(_) => String::new(),
@@ -88,19 +86,14 @@ impl Transcript {
             }
             EventBody::ToolResult(result) => {
                 let took = result.duration_secs.map(|secs| format!(" {secs:.1}s")).unwrap_or_default();
-                let code = result
-                    .exit_code
-                    .filter(|code| *code != 0)
-                    .map(|code| format!(" exit {code}"))
-                    .unwrap_or_default();
+                let code =
+                    result.exit_code.filter(|code| *code != 0).map(|code| format!(" exit {code}")).unwrap_or_default();
                 match result.status {
                     ToolStatus::Failed => {
                         format!("    {}\n", paint.bad(&format!("failed{code}{took}")))
                             + &self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes))
                     }
-                    _ if full => {
-                        self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes))
-                    }
+                    _ if full => self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes)),
                     _ => String::new(),
                 }
             }
@@ -112,10 +105,8 @@ impl Transcript {
             EventBody::Notice(notice) => {
                 let text = super::table::cut(&visible(&notice.text), 300);
                 let line = format!("  {}: {text}", visible(&notice.code));
-                let loud = matches!(
-                    notice.code.as_str(),
-                    "recording_failed" | "permission_refused" | "stalled" | "timed_out"
-                );
+                let loud =
+                    matches!(notice.code.as_str(), "recording_failed" | "permission_refused" | "stalled" | "timed_out");
                 (if loud { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
             }
             EventBody::TurnEnd(end) if full => self.turn_end(end),
@@ -124,21 +115,14 @@ impl Transcript {
                 if check.passed {
                     paint.good(&format!("  ✓ check passed: {} ({took})", visible(&check.command))) + "\n"
                 } else {
-                    let code = check
-                        .exit_code
-                        .map_or_else(|| "no exit code".to_owned(), |code| format!("exit {code}"));
+                    let code = check.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit {code}"));
                     paint.bad(&format!("  ✗ check failed: {} ({code}, {took})", visible(&check.command)))
                         + "\n"
                         + &self.tail(&check.output)
                 }
             }
             EventBody::Handoff(handoff) => {
-                format!(
-                    "  {} → {} ({})\n",
-                    visible(&handoff.from),
-                    visible(&handoff.to),
-                    visible(&handoff.reason)
-                )
+                format!("  {} → {} ({})\n", visible(&handoff.from), visible(&handoff.to), visible(&handoff.reason))
             }
             EventBody::Checkpoint(checkpoint) if full => {
                 format!("checkpoint: {}\n", visible(&checkpoint.reason))
@@ -195,9 +179,7 @@ impl Transcript {
         if let Some(bytes) = whole {
             text.push_str(&self.gutter(&format!("… {} in all", size(bytes))));
         } else if lines.len() > OUTPUT_LINES {
-            text.push_str(
-                &self.gutter(&format!("… {}", counted((lines.len() - OUTPUT_LINES) as u64, "more line"))),
-            );
+            text.push_str(&self.gutter(&format!("… {}", counted((lines.len() - OUTPUT_LINES) as u64, "more line"))));
         }
         text
     }

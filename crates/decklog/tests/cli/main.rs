@@ -5,5 +5,6 @@
 mod agents;
 mod env;
 mod reading;
+mod recipes;
 mod recording;
 mod removing;

@@ -178,3 +178,19 @@ fn the_final_result_as_json() {
     let error: Value = serde_json::from_str(&error.stderr).unwrap();
     assert!(error["error"].as_str().unwrap().contains("nobody"));
 }
+
+#[test]
+fn records_that_lie_in_the_tree_are_no_part_of_it() {
+    let env = TestEnv::new();
+    for _ in 0..2 {
+        env.decklog(&["--session-root", "kept here", "run", "--session-dir", "my dir", "--", "touch", "made"]).expect(0);
+        let names = env.decklog(&["--session-root", "kept here", "diff", "@", "--name-only"]).expect(0).stdout;
+        assert_eq!(names, "made\n");
+        std::fs::remove_file(env.work().join("made")).unwrap();
+        env.decklog(&["--session-root", "kept here", "run", "--", "true"]).expect(0);
+        assert_eq!(env.decklog(&["--session-root", "kept here", "ls", "--json"]).json()[0]["files_changed"], 0);
+        env.decklog(&["--session-root", "kept here", "discard", "-y", "--session-dir", "my dir"]).expect(0);
+    }
+    let ran = env.decklog(&["run", "--session-dir", ".", "--", "true"]).expect(2);
+    assert!(ran.stderr.contains("must not be the working directory"), "{}", ran.stderr);
+}
