@@ -83,16 +83,18 @@ impl JournalWriter {
         let body = line.redacted.unwrap_or(body);
         let event = Event { seq: self.next_seq, timestamp: at, body };
         self.next_seq += 1;
-        let milestone = matches!(
-            event.body,
-            EventBody::TurnEnd(_) | EventBody::Checkpoint(_) | EventBody::SessionEnd(_)
-        );
-        match self.durability {
-            Durability::Event => self.file.sync_data()?,
-            Durability::Turn if milestone => self.file.sync_data()?,
-            Durability::Turn | Durability::Os => {}
-        }
         Ok(event)
+    }
+
+    /// Waits for the disk, if an event like `body` is worth it. When it fails, the event stands in the journal all
+    /// the same: readers see it, but a power cut may take it.
+    pub(crate) fn settle(&self, body: &EventBody) -> io::Result<()> {
+        let milestone = matches!(body, EventBody::TurnEnd(_) | EventBody::Checkpoint(_) | EventBody::SessionEnd(_));
+        match self.durability {
+            Durability::Event => self.file.sync_data(),
+            Durability::Turn if milestone => self.file.sync_data(),
+            Durability::Turn | Durability::Os => Ok(()),
+        }
     }
 
     fn rewind(&mut self) -> io::Result<()> {

@@ -89,9 +89,10 @@ pub struct SessionWriter {
     journal: JournalWriter,
     fold: HeadFold,
     options: WriterOptions,
-    /// Events that could not be written, and why the first was not.
+    /// Events that could not be written.
     lost: u64,
-    lost_since: Option<String>,
+    /// What the disk refused and the record does not say yet.
+    untold: Option<String>,
     reserved: bool,
     // Dropped last, so that nobody finds the session free while files are still open.
     _lock: SessionLock,
@@ -116,7 +117,7 @@ impl SessionWriter {
             fold: HeadFold::default(),
             options,
             lost: 0,
-            lost_since: None,
+            untold: None,
             reserved: false,
             _lock: lock,
         };
@@ -163,7 +164,7 @@ impl SessionWriter {
             fold,
             options,
             lost: 0,
-            lost_since: None,
+            untold: None,
             reserved: false,
             _lock: lock,
         };
@@ -225,11 +226,11 @@ impl SessionWriter {
         if self.lost == 0 {
             self.fold.state().clone().advance(&body)?;
         }
-        if let Some(first) = self.lost_since.clone() {
-            let text = format!("{} events could not be recorded: {first}", self.lost);
+        if let Some(text) = self.untold.clone() {
+            let text = if self.lost > 0 { format!("{} events could not be recorded: {text}", self.lost) } else { text };
             let notice = Notice { turn: None, code: RECORDING_FAILED.into(), text, text_artifact: None };
             if self.write(notice.into()).is_ok() {
-                self.lost_since = None;
+                self.untold = None;
             }
         }
         let milestone = matches!(
@@ -267,11 +268,15 @@ impl SessionWriter {
             Ok(event) => {
                 self.fold.apply(&event);
                 self.fold.set_journal(self.journal.length(), self.journal.sum());
+                self.journal.settle(&event.body).map_err(|error| {
+                    self.untold.get_or_insert_with(|| format!("a power cut may take what was recorded: {error}"));
+                    WriteError::Io { path, error }
+                })?;
                 Ok(event)
             }
             Err(error) => {
                 self.lost += 1;
-                self.lost_since.get_or_insert_with(|| error.to_string());
+                self.untold.get_or_insert_with(|| error.to_string());
                 Err(WriteError::Io { path, error })
             }
         }
@@ -355,6 +360,9 @@ impl SessionWriter {
             self.reserved = false;
             let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
             result = head.write(&self.dir, sync);
+        }
+        if let Err(error) = &result {
+            self.untold.get_or_insert_with(|| format!("session.json could not be renewed: {error}"));
         }
         self.io(&self.dir.join(crate::head::HEAD_FILE), result)
     }
