@@ -8,7 +8,7 @@ use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::{ArtifactRef, FileChange};
 use decklog_journal::session::Turn;
 use decklog_journal::verify::find_artifact;
-use decklog_snapshot::{Change, ChangeStatus, SnapshotError, SnapshotReader, Tree};
+use decklog_snapshot::{Change, SnapshotError, SnapshotReader, Tree};
 
 /// Which part of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,14 +151,7 @@ fn file_change(change: Change) -> FileChange {
     FileChange {
         path: text(change.path),
         old_path: change.old_path.map(text),
-        status: match change.status {
-            ChangeStatus::Added => "added",
-            ChangeStatus::Modified => "modified",
-            ChangeStatus::Deleted => "deleted",
-            ChangeStatus::Renamed => "renamed",
-            ChangeStatus::TypeChanged => "type_changed",
-        }
-        .to_owned(),
+        status: change.status.as_str().to_owned(),
         added: change.added,
         removed: change.removed,
     }

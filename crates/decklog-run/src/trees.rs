@@ -9,7 +9,7 @@ use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::{ArtifactRef, FileChange, GitState};
 use decklog_journal::redact::Redactor;
-use decklog_snapshot::{ChangeStatus, FileScanner, Limits, Snapshotter, Tree};
+use decklog_snapshot::{FileScanner, Limits, Snapshotter, Tree};
 
 use crate::record::clip;
 
@@ -142,7 +142,7 @@ impl Trees {
                 made.files.push(FileChange {
                     path: String::from_utf8_lossy(&change.path).into_owned(),
                     old_path: change.old_path.as_ref().map(|path| String::from_utf8_lossy(path).into_owned()),
-                    status: status(change.status).to_owned(),
+                    status: change.status.as_str().to_owned(),
                     added: change.added,
                     removed: change.removed,
                 });
@@ -170,14 +170,4 @@ fn withheld(all: Vec<decklog_snapshot::Withheld>) -> Vec<decklog_journal::event:
             named <= NAMED_BYTES / 2
         })
         .collect()
-}
-
-fn status(status: ChangeStatus) -> &'static str {
-    match status {
-        ChangeStatus::Added => "added",
-        ChangeStatus::Modified => "modified",
-        ChangeStatus::Deleted => "deleted",
-        ChangeStatus::Renamed => "renamed",
-        ChangeStatus::TypeChanged => "type_changed",
-    }
 }

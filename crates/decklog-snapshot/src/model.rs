@@ -190,6 +190,20 @@ pub enum ChangeStatus {
     TypeChanged,
 }
 
+impl ChangeStatus {
+    /// Its name, as records and programs read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Modified => "modified",
+            Self::Deleted => "deleted",
+            Self::Renamed => "renamed",
+            Self::TypeChanged => "type_changed",
+        }
+    }
+}
+
 /// Looks for secrets in what is about to be recorded.
 pub trait FileScanner {
     /// The name of the rule by which `content` holds a secret, or `None` when it holds none.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::{
     FileChange, GitState, Message, SessionEnd, SessionStart, Tokens, ToolCall, ToolResult, TurnEnd, TurnStart, Usage,
 };
@@ -150,7 +151,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
     for object in 0..sizes.objects {
         // Spread over git's directories, as hashes are.
         let spread = (number * 31 + object * 97) % 256;
-        let dir = writer.objects_dir().join(format!("{spread:02x}"));
+        let dir = writer.dir().join(OBJECTS_DIR).join(format!("{spread:02x}"));
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join(format!("{:038x}", number * 10 + object)), [7; 300])?;
     }
