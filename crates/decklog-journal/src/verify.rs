@@ -117,6 +117,11 @@ fn journal_fault(report: &mut Report, fault: &Fault, live: bool) {
 fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&Head>, whole: &Head, live: bool) {
     let stored = match stored {
         Ok(stored) => stored,
+        // The first line comes before the first head.
+        Err(HeadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound && whole.events == 1 => {
+            let what = "is not there: its recorder was killed before it wrote one".into();
+            return report.remarks.push(Finding { place: HEAD_FILE.into(), what });
+        }
         Err(error) => return report.fault(HEAD_FILE, error.to_string()),
     };
     let made = at.unwrap_or(whole);
@@ -124,7 +129,7 @@ fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&
         let behind = whole.events.saturating_sub(made.events);
         // A recorder renews the head at milestones: in between it is behind. So it is where a crash left it.
         if behind > 0 && !live && whole.outcome.is_some() {
-            let what = format!("is behind the journal by {behind} events: its recorder was killed");
+            let what = format!("is behind the journal by {behind} events, as a killed recorder leaves it");
             report.remarks.push(Finding { place: HEAD_FILE.into(), what });
         }
         return;

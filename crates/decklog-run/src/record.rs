@@ -106,7 +106,7 @@ impl<'a> TurnRecorder<'a> {
         match self.writer.artifact(&file.path(self.turn)) {
             Ok(artifact) => Some(artifact),
             Err(error) => {
-                self.tell(&error.to_string());
+                self.lost(&error.to_string());
                 None
             }
         }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
-use decklog_journal::event::{TurnEnd, TurnStart};
+use decklog_journal::event::{Notice, TurnEnd, TurnStart};
+use decklog_journal::head::RECORDING_FAILED;
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Role, TurnOutcome};
 
@@ -83,8 +84,13 @@ pub(crate) fn run_turn(
     let mut kept = true;
 
     let prompt_path = TurnFile::Prompt.path(turn);
-    let prompt_artifact =
-        keep(writer.write_artifact(&prompt_path, plan.request.prompt.as_bytes()), &mut kept, observer);
+    let written = writer.write_artifact(&prompt_path, plan.request.prompt.as_bytes());
+    let prompt_artifact = written
+        .map_err(|error| {
+            kept = false;
+            not_kept(writer, None, &error.to_string(), observer);
+        })
+        .ok();
     let before = trees.take();
     let start = TurnStart {
         turn,
@@ -151,7 +157,7 @@ pub(crate) fn run_turn(
     let after = trees.take();
     let changes = trees.changes(writer, turn, before.tree.as_deref(), after.tree.as_deref());
     if let Some(trouble) = after.trouble.or(changes.trouble) {
-        observer.trouble(&trouble);
+        not_kept(writer, Some(turn), &trouble, observer);
         kept = false;
     }
     let (exit_code, signal) = match &ended {
@@ -212,6 +218,14 @@ fn sendable(request: &TurnRequest, is_text: bool, prompt_file: &std::path::Path)
         request.prompt_dir = prompt_file.parent().map(PathBuf::from);
     }
     request
+}
+
+/// Says that something beside the journal could not be kept: to the user at once, and in the record.
+pub(crate) fn not_kept(writer: &mut SessionWriter, turn: Option<u32>, what: &str, observer: &mut dyn Observer) {
+    observer.trouble(what);
+    let notice = Notice { turn, code: RECORDING_FAILED.into(), text: what.to_owned(), text_artifact: None };
+    // What the journal refuses it tells by itself, as soon as it can.
+    let _ = writer.append(notice);
 }
 
 fn keep<T>(result: Result<T, decklog_journal::WriteError>, kept: &mut bool, observer: &mut dyn Observer) -> Option<T> {

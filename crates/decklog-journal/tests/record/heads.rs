@@ -35,6 +35,20 @@ fn half_written_empty_and_missing_heads() {
 }
 
 #[test]
+fn killed_before_the_first_head() {
+    let world = World::new();
+    let dir = world.create(1).dir().to_owned();
+    std::fs::remove_file(dir.join("session.json")).unwrap();
+    let report = verify(&dir);
+    assert!(report.is_clean() && report.remarks.len() == 1, "{report:?}");
+    assert_eq!(world.store.list(&SessionFilter::default()).unwrap().sessions.len(), 1);
+    // Later it has been there, and somebody took it away.
+    let (_, dir) = world.crashed(2, &["one"]);
+    std::fs::remove_file(dir.join("session.json")).unwrap();
+    assert!(!verify(&dir).is_clean());
+}
+
+#[test]
 fn every_key_that_lies_is_named() {
     let world = World::new();
     let dir = crate::story::write(&world, 1);

@@ -23,7 +23,7 @@ use crate::observe::Observer;
 use crate::record::clip;
 use crate::supervise::{Limits, Received, Signals, SpawnError};
 use crate::trees::Trees;
-use crate::turn::{TurnPlan, TurnResult, run_turn};
+use crate::turn::{TurnPlan, TurnResult, not_kept, run_turn};
 
 /// Everything about a run that has been decided before it begins.
 #[derive(Debug, Clone)]
@@ -199,6 +199,12 @@ pub fn run(
     if !kept && exit_code == exit::DONE {
         exit_code = exit::FAILED;
     }
+    // Before the end, so that the record can say it when this cannot be kept.
+    if let Err(error) = write_state(&writer, 1, &turn, &checks) {
+        kept = false;
+        exit_code = if exit_code == exit::DONE { exit::FAILED } else { exit_code };
+        not_kept(&mut writer, Some(1), &error.to_string(), observer);
+    }
     let duration_secs = seconds_between(started, writer.clock().now());
     let mut append = |writer: &mut SessionWriter,
                       result: Result<decklog_journal::Event, decklog_journal::WriteError>| {
@@ -223,12 +229,9 @@ pub fn run(
             append(&mut writer, result);
         }
     }
-    let state = write_state(&writer, 1, &turn, &checks);
-    let compressed = compress_stream(writer.dir(), 1);
-    let troubles = [state.err().map(|error| error.to_string()), compressed.err().map(|error| error.to_string())];
-    for trouble in troubles.into_iter().flatten() {
+    if let Err(error) = compress_stream(writer.dir(), 1) {
         kept = false;
-        observer.trouble(&trouble);
+        observer.trouble(&error.to_string());
     }
     kept &= writer.lost() == 0;
     if !kept && exit_code == exit::DONE {

@@ -69,6 +69,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FINISHED_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest time between two calls of [`Handler::idle`].
 const IDLE: Duration = Duration::from_millis(100);
+/// How long output is waited for once the reaper is gone: a process it could not kill may hold the pipes open.
+const LINGER: Duration = Duration::from_secs(1);
 /// How much is read in one go.
 const CHUNK: usize = 256 * 1024;
 
@@ -99,12 +101,16 @@ pub fn drive(
     let mut cause = None;
     let mut pressure = Pressure::None;
     let mut sent = 0;
+    let mut gone = None;
     let mut buffer = vec![0; CHUNK];
     loop {
         if process.control.is_none() && process.stdout.is_none() && process.stderr.is_none() {
             break;
         }
         let now = Instant::now();
+        if process.control.is_none() && now.duration_since(*gone.get_or_insert(now)) > LINGER {
+            break;
+        }
         // What is due by the clock.
         let due =
             |limit: Option<Duration>, since: Instant| limit.is_some_and(|limit| now.duration_since(since) >= limit);

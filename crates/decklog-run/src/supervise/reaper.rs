@@ -30,6 +30,9 @@ pub(super) mod request {
 /// How long what an agent left running has to end by itself.
 const GRACE: Duration = Duration::from_millis(300);
 
+/// How long it is tried to kill what will not die.
+const INSISTENCE: Duration = Duration::from_secs(5);
+
 /// Runs as the reaper of the command in `arguments` and returns the exit code.
 #[must_use]
 pub fn reaper_main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
@@ -162,6 +165,8 @@ fn end_descendants(grace: Option<Duration>) -> bool {
             }
             Some(grace) if start.elapsed() > grace => return false,
             Some(_) => {}
+            // A process of somebody else's, such as one that sudo started, is not ours to kill.
+            None if start.elapsed() > INSISTENCE => return false,
             // Again each round: a process may have been started between looking and killing.
             None => signal_all(Signal::KILL, None),
         }

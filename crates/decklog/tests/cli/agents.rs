@@ -92,7 +92,10 @@ fn a_file_is_written() {
             assert_eq!(turn["validations"][0]["passed"], true, "{agent}");
             assert!(turn["agent_session_id"].is_string(), "{agent}");
             let calls = tools(turn);
-            assert!(calls.iter().any(|call| call["kind"] == "edit" && call["status"] == "completed"), "{agent}: {calls:#?}");
+            assert!(
+                calls.iter().any(|call| call["kind"] == "edit" && call["status"] == "completed"),
+                "{agent}: {calls:#?}"
+            );
             counted(agent, turn);
             assert!(env.decklog(&["diff", "@"]).stdout.contains("+hello from the agent"), "{agent}");
             assert!(!server.main_requests().is_empty());
@@ -126,7 +129,8 @@ fn a_failed_tool() {
             run(env, agent, &["--permissions", "full"]).expect(0);
             let shown = show(env);
             let calls = tools(&shown["turns"][0]);
-            let call = calls.iter().find(|call| call["kind"] == "execute").unwrap_or_else(|| panic!("{agent}: {calls:#?}"));
+            let call =
+                calls.iter().find(|call| call["kind"] == "execute").unwrap_or_else(|| panic!("{agent}: {calls:#?}"));
             // Gemini takes a command that fails for a tool that worked, and does not tell the exit code.
             let status = if agent.starts_with("gemini") { "completed" } else { "failed" };
             assert_eq!(call["status"], status, "{agent}: {call:#}");
@@ -152,7 +156,11 @@ fn a_rate_limit_is_a_checkpoint() {
             let ran = run(env, agent, &[]).expect(75);
             let shown = show(env);
             let (session, turn) = (&shown["session"], &shown["turns"][0]);
-            assert_eq!((&session["status"], &session["checkpoint_reason"]), (&"checkpointed".into(), &"rate_limit".into()), "{agent}");
+            assert_eq!(
+                (&session["status"], &session["checkpoint_reason"]),
+                (&"checkpointed".into(), &"rate_limit".into()),
+                "{agent}"
+            );
             assert_eq!(session["exit_code"], 75, "{agent}");
             assert_eq!(turn["outcome"], "rate_limited", "{agent}");
             assert_eq!(turn["rate_limits"].as_array().unwrap().len(), 1, "{agent}");
@@ -211,7 +219,8 @@ fn ctrl_c_in_the_middle_of_a_turn() {
 
 /// Living processes in whose environment `marker` stands.
 fn with_environment(marker: &str) -> Vec<u32> {
-    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let pids =
+        std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environ.split(|byte| *byte == 0).any(|entry| entry == marker.as_bytes()) && is_alive(*pid)

@@ -4,6 +4,7 @@
 
 mod agents;
 mod env;
+mod faults;
 mod reading;
 mod recipes;
 mod recording;

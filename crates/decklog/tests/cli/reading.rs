@@ -11,7 +11,14 @@ fn ls_on_nothing_and_something() {
     for word in ["one", "two", "three"] {
         env.decklog(&["run", "--", "echo", word]).expect(0);
     }
-    let ids: Vec<_> = env.decklog(&["ls", "--json"]).json().as_array().unwrap().iter().map(|head| head["id"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<_> = env
+        .decklog(&["ls", "--json"])
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|head| head["id"].as_str().unwrap().to_owned())
+        .collect();
     let mut sorted = ids.clone();
     sorted.sort();
     assert_eq!(sorted.len(), 3);
@@ -29,7 +36,9 @@ fn sessions_are_found_by_parts() {
     for selector in ["20260501T134412-3f2a", "3f2a", "20260501", "@", "@1"] {
         env.decklog(&["show", selector]).expect(0);
     }
-    for (selector, words) in [("@2", "no session matches"), ("ffff", "no session matches"), ("../x", "is not a session id")] {
+    for (selector, words) in
+        [("@2", "no session matches"), ("ffff", "no session matches"), ("../x", "is not a session id")]
+    {
         let ran = env.decklog(&["show", selector]).expect(2);
         assert!(ran.stderr.contains(words), "{selector}: {}", ran.stderr);
     }
@@ -76,7 +85,9 @@ fn following_ends_with_a_killed_recorder() {
     let env = TestEnv::new();
     let mut decklog = env.start(&["run", "--", "sh", "-c", "echo first; exec sleep 1000"]);
     let session = eventually("a session", || env.sessions().first().cloned());
-    eventually("output", || std::fs::read(session.join("turns/001-stream.jsonl")).ok().filter(|bytes| !bytes.is_empty()));
+    eventually("output", || {
+        std::fs::read(session.join("turns/001-stream.jsonl")).ok().filter(|bytes| !bytes.is_empty())
+    });
     let follower = env.start(&["logs", "-f", "@", "stream"]);
     kill(decklog.id(), "KILL");
     decklog.wait().unwrap();

@@ -42,7 +42,9 @@ fn recipes(document: &str) -> Vec<Recipe> {
         let (head, after) = after.split_once(" -->\n```").unwrap();
         let (place, name) = head.split_once(": ").unwrap();
         let (language, after) = after.split_once('\n').unwrap();
-        let (script, after) = after.split_once("```\n<!-- prints -->\n```text\n").unwrap_or_else(|| panic!("{name}: what does it print?"));
+        let (script, after) = after
+            .split_once("```\n<!-- prints -->\n```text\n")
+            .unwrap_or_else(|| panic!("{name}: what does it print?"));
         let (prints, after) = after.split_once("```\n").unwrap();
         let [place, name, language, script, prints] = [place, name, language, script, prints].map(str::to_owned);
         recipes.push(Recipe { place, name, language, script, prints });
@@ -181,7 +183,8 @@ fn the_recipe_for_sums_finds_what_verify_finds() {
     let (env, run, _) = samples();
     let document = document();
     let recipes = recipes(&document);
-    let [sums, outcome] = ["sums", "last outcome"].map(|name| recipes.iter().find(|recipe| recipe.name == name).unwrap());
+    let [sums, outcome] =
+        ["sums", "last outcome"].map(|name| recipes.iter().find(|recipe| recipe.name == name).unwrap());
     let journal = run.join("journal.jsonl");
     let good = std::fs::read(&journal).unwrap();
     for at in [40, good.len() / 2, good.len() - 2] {
@@ -238,7 +241,8 @@ fn every_key_stands_in_the_document() {
     collect(&serde_json::from_str(&error).unwrap(), &mut keys);
 
     let document = document();
-    let missing: Vec<_> = keys.iter().filter(|key| !document.contains(&format!("`{key}`")) && !in_braces(&document, key)).collect();
+    let missing: Vec<_> =
+        keys.iter().filter(|key| !document.contains(&format!("`{key}`")) && !in_braces(&document, key)).collect();
     assert!(missing.is_empty(), "not in docs/format.md: {missing:?}");
 }
 

@@ -7,7 +7,9 @@ use crate::env::{TestEnv, eventually, is_alive, kill};
 #[test]
 fn a_command_is_recorded_whole() {
     let env = TestEnv::new().fixed();
-    let ran = env.decklog(&["run", "--", "sh", "-c", "echo out; echo err >&2; echo two >> a.txt; echo new > b.txt"]).expect(0);
+    let ran = env
+        .decklog(&["run", "--", "sh", "-c", "echo out; echo err >&2; echo two >> a.txt; echo new > b.txt"])
+        .expect(0);
     assert_eq!(ran.stdout, "out\n");
     insta::assert_snapshot!(env.plain(&ran.stderr));
     let session = env.session();
@@ -113,7 +115,11 @@ fn prompts_come_from_everywhere() {
     let mut env = TestEnv::new();
     let config = env.home().join(".config/decklog");
     std::fs::create_dir_all(&config).unwrap();
-    std::fs::write(config.join("config.toml"), "default-agent = \"cat\"\n[agents.cat]\ncommand = [\"cat\"]\nprotocol = \"text\"\n").unwrap();
+    std::fs::write(
+        config.join("config.toml"),
+        "default-agent = \"cat\"\n[agents.cat]\ncommand = [\"cat\"]\nprotocol = \"text\"\n",
+    )
+    .unwrap();
     env.write("task.md", "from a file");
     for (arguments, input, prompt) in [
         (&["run", "cat", "as words"][..], "", "as words"),
@@ -183,7 +189,8 @@ fn the_final_result_as_json() {
 fn records_that_lie_in_the_tree_are_no_part_of_it() {
     let env = TestEnv::new();
     for _ in 0..2 {
-        env.decklog(&["--session-root", "kept here", "run", "--session-dir", "my dir", "--", "touch", "made"]).expect(0);
+        env.decklog(&["--session-root", "kept here", "run", "--session-dir", "my dir", "--", "touch", "made"])
+            .expect(0);
         let names = env.decklog(&["--session-root", "kept here", "diff", "@", "--name-only"]).expect(0).stdout;
         assert_eq!(names, "made\n");
         std::fs::remove_file(env.work().join("made")).unwrap();

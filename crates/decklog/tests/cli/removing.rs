@@ -8,7 +8,9 @@ fn nothing_goes_without_a_yes() {
     env.decklog(&["run", "--", "true"]).expect(0);
     for arguments in [&["discard", "@"][..], &["clean", "--older-than", "1s"]] {
         if arguments[0] == "clean" {
-            crate::env::eventually("a second", || env.decklog(&["clean", "--older-than", "1s", "--dry-run"]).stdout.contains("PATH").then_some(()));
+            crate::env::eventually("a second", || {
+                env.decklog(&["clean", "--older-than", "1s", "--dry-run"]).stdout.contains("PATH").then_some(())
+            });
         }
         let ran = env.decklog(arguments).expect(2);
         assert!(ran.stderr.contains("nobody is there to confirm"), "{}", ran.stderr);

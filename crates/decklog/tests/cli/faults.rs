@@ -1,0 +1,4 @@
+//! What goes wrong around a record: killed recorders, disks that refuse, hostile records, secrets.
+
+mod disk;
+mod kills;
