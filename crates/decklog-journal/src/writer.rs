@@ -93,6 +93,8 @@ pub struct SessionWriter {
     lost: u64,
     /// What the disk refused and the record does not say yet.
     untold: Option<String>,
+    /// Of the lost, those that are still to be written.
+    owed: Vec<(Timestamp, EventBody)>,
     reserved: bool,
     // Dropped last, so that nobody finds the session free while files are still open.
     _lock: SessionLock,
@@ -118,6 +120,7 @@ impl SessionWriter {
             options,
             lost: 0,
             untold: None,
+            owed: Vec::new(),
             reserved: false,
             _lock: lock,
         };
@@ -165,6 +168,7 @@ impl SessionWriter {
             options,
             lost: 0,
             untold: None,
+            owed: Vec::new(),
             reserved: false,
             _lock: lock,
         };
@@ -226,6 +230,10 @@ impl SessionWriter {
         if self.lost == 0 {
             self.fold.state().clone().advance(&body)?;
         }
+        if let Err(error) = self.pay() {
+            self.owe(self.options.clock.now(), body, &error);
+            return Err(WriteError::Io { path: self.dir.join(JOURNAL_FILE), error });
+        }
         if let Some(text) = self.untold.clone() {
             let text = if self.lost > 0 { format!("{} events could not be recorded: {text}", self.lost) } else { text };
             let notice = Notice { turn: None, code: RECORDING_FAILED.into(), text, text_artifact: None };
@@ -255,12 +263,13 @@ impl SessionWriter {
     fn write(&mut self, body: EventBody) -> Result<Event, WriteError> {
         let at = self.options.clock.now();
         let path = self.dir.join(JOURNAL_FILE);
-        let first = self.try_write(at, body.clone());
+        let again = body.clone();
+        let first = self.try_write(at, body);
         let result = match first {
             Err(error) if is_full(&error) && self.reserved => {
                 self.reserved = false;
                 let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
-                self.try_write(at, body)
+                self.try_write(at, again.clone())
             }
             result => result,
         };
@@ -275,11 +284,31 @@ impl SessionWriter {
                 Ok(event)
             }
             Err(error) => {
-                self.lost += 1;
-                self.untold.get_or_insert_with(|| error.to_string());
+                self.owe(at, again, &error);
                 Err(WriteError::Io { path, error })
             }
         }
+    }
+
+    /// Counts an event that the disk refused. One that others make no sense without is kept to be tried again.
+    fn owe(&mut self, at: Timestamp, body: EventBody, error: &io::Error) {
+        self.lost += 1;
+        self.untold.get_or_insert_with(|| error.to_string());
+        if matches!(body, EventBody::TurnStart(_) | EventBody::TurnEnd(_)) {
+            self.owed.push((at, body));
+        }
+    }
+
+    /// Writes what is owed, before anything that comes after it.
+    fn pay(&mut self) -> io::Result<()> {
+        while let Some((at, body)) = self.owed.first().cloned() {
+            let event = self.try_write(at, body)?;
+            self.fold.apply(&event);
+            self.fold.set_journal(self.journal.length(), self.journal.sum());
+            self.owed.remove(0);
+            self.lost -= 1;
+        }
+        Ok(())
     }
 
     fn try_write(&mut self, at: Timestamp, mut body: EventBody) -> io::Result<Event> {

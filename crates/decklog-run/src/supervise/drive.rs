@@ -159,6 +159,7 @@ pub fn drive(
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
                     last_output = Instant::now();
+                    gone = None;
                     handler.stdout(&buffer[..count], &mut io);
                 }
                 Pulled::Nothing => {}
@@ -171,6 +172,7 @@ pub fn drive(
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
                     last_output = Instant::now();
+                    gone = None;
                     handler.stderr(&buffer[..count], &mut io);
                 }
                 Pulled::Nothing => {}

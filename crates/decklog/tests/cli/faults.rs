@@ -2,3 +2,5 @@
 
 mod disk;
 mod kills;
+mod places;
+mod secrets;

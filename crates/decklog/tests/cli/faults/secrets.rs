@@ -1,0 +1,126 @@
+//! Planted secrets: told in every way an agent can, found nowhere under the session root.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::env::{TestEnv, all_bytes};
+
+/// One of each common shape, in two halves, so that this file holds none.
+const TOKENS: [(&str, &str); 8] = [
+    ("ghp_", "Zq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuI"),
+    ("github_pat_", "11ABCDEFG0aZ3xVb8Lm2Kd_9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoQ"),
+    ("sk-ant-api03-", "Zq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoZq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoZq3xVb8Lm2Kd9Rw5Tf7YAA"),
+    ("AKIA", "QYLPMN5HHHFPZAM2"),
+    ("glpat-", "Zq3xVb8Lm2Kd9Rw5Tf7Y"),
+    ("xoxb-", "263594206564-2343594206574-FGqddMF8t08v8N7Oq4i57vs1"),
+    ("AIza", "SyB3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0Gau"),
+    ("npm_", "Zq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuI"),
+];
+const VALUE: &str = "correct-horse-7-battery";
+
+/// Everything below `root`, uncompressed where it is compressed.
+fn plain_bytes(root: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut all = all_bytes(root);
+    for (path, bytes) in &mut all {
+        let text = path.to_string_lossy();
+        if text.ends_with(".zst") {
+            *bytes = zstd::decode_all(&bytes[..]).unwrap();
+        } else if text.contains("/objects/") {
+            let mut inflated = Vec::new();
+            // A pack is not inflated as one: there must be none of those.
+            assert!(!text.contains("/pack/") || text.ends_with("/pack"), "{text}");
+            if flate2::read::ZlibDecoder::new(&bytes[..]).read_to_end(&mut inflated).is_ok() {
+                *bytes = inflated;
+            }
+        }
+    }
+    all
+}
+
+#[track_caller]
+fn found_nowhere(env: &TestEnv, secrets: &[String]) {
+    for (path, bytes) in plain_bytes(&env.root()) {
+        for secret in secrets {
+            let found = memchr::memmem::find(&bytes, secret.as_bytes());
+            assert!(found.is_none(), "{secret} stands in {}", path.display());
+        }
+        assert!(!bytes.is_empty() || !path.ends_with("journal.jsonl"));
+    }
+    for secret in secrets {
+        let shown = env.decklog(&["show", "@", "--json"]).expect(0).stdout;
+        assert!(!shown.contains(secret), "{secret} is shown");
+    }
+}
+
+fn secrets() -> Vec<String> {
+    TOKENS.iter().map(|(start, rest)| format!("{start}{rest}")).chain([VALUE.to_owned()]).collect()
+}
+
+#[test]
+fn in_everything_an_agent_prints_and_writes() {
+    let mut env = TestEnv::new();
+    env.set("MY_API_KEY", VALUE);
+    let all = secrets();
+    let quoted = all.join("\n");
+    env.write("all", &quoted);
+    let script = "cat all; cat all >&2; cp all copy.txt; cat all all all all > twice.md; printf 'x%.0s' $(seq 5000); cat all; \
+        printf '\\0%s' \"$MY_API_KEY\" > bin; git add -A; git commit -qm \"$(cat all)\"; echo $MY_API_KEY; exit 3";
+    env.decklog(&["run", "--check", "cat all; false", "--", "sh", "-c", script, "agent", &quoted]).expect(2);
+    found_nowhere(&env, &all);
+    let journal = std::fs::read_to_string(env.session().join("journal.jsonl")).unwrap();
+    assert!(journal.contains("[redacted:MY_API_KEY]"), "{journal}");
+    let withheld = env.decklog(&["show", "@"]).expect(0).stdout;
+    for file in ["copy.txt", "twice.md", "bin"] {
+        assert!(withheld.contains(&format!("withheld: {file}")), "{file}: {withheld}");
+    }
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn in_prompts() {
+    let mut env = TestEnv::new();
+    env.set("MY_API_KEY", VALUE);
+    let config = env.home().join(".config/decklog");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(config.join("config.toml"), "[agents.cat]\ncommand = [\"cat\"]\nprotocol = \"text\"\n").unwrap();
+    // Where a preview is cut, half of one must not be left either: so the beginning alone is looked for as well.
+    for (start, rest) in TOKENS {
+        let secret = format!("{start}{rest}");
+        for before in [0, 185, 190, 195, 199, 1000, 1020, 70_000] {
+            let prompt = format!("{} {secret} {}", "p".repeat(before), "q".repeat(if before == 1000 { 70_000 } else { 10 }));
+            env.decklog_with_input(&["run", "cat", "-"], prompt.as_bytes()).expect(0);
+            found_nowhere(&env, &[secret.clone(), secret[..secret.len() - 8].to_owned()]);
+            env.decklog(&["discard", "-y", "@"]).expect(0);
+        }
+    }
+}
+
+#[test]
+fn split_between_writes_at_every_byte() {
+    let mut env = TestEnv::without_repository();
+    env.set("MY_API_KEY", VALUE);
+    let (start, rest) = TOKENS[0];
+    let token = format!("{start}{rest}");
+    // Each half is one write; so that they do not meet in the pipe, decklog's answer to the first is waited for.
+    let mut script = String::new();
+    for secret in [token.as_str(), VALUE] {
+        for at in 1..secret.len() {
+            let (first, second) = secret.split_at(at);
+            for stream in ["", " >&2"] {
+                script.push_str(&format!("printf %s '{first}'{stream}; sleep 0.002; printf '%s\\n' '{second}'{stream}\n"));
+            }
+        }
+    }
+    env.write("agent.sh", script);
+    env.decklog(&["run", "--", "sh", "agent.sh"]).expect(0);
+    let pieces = |secret: &str| (4..secret.len() - 3).flat_map(|at| [secret[..at].to_owned(), secret[at..].to_owned()]).filter(|piece| piece.len() >= 12).collect::<Vec<_>>();
+    found_nowhere(&env, &[token.clone(), VALUE.to_owned()]);
+    // Not even a good part of one.
+    let stream = decklog_query::logs::find(&env.session(), "stream").unwrap();
+    let mut text = String::new();
+    decklog_query::logs::open(&env.session(), &stream).unwrap().read_to_string(&mut text).unwrap();
+    for piece in pieces(&token).iter().chain(&pieces(VALUE)) {
+        assert!(!text.contains(piece.as_str()), "{piece} is left in the stream");
+    }
+    assert_eq!(text.matches("[redacted:").count(), token.len() - 1 + VALUE.len() - 1);
+}
