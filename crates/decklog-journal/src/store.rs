@@ -22,6 +22,9 @@ use crate::wire;
 use crate::words::{SessionKind, ShownStatus, Status};
 use crate::writer::{SessionWriter, WriteError, WriterOptions};
 
+/// How many heads are read before they are handed on.
+const BATCH: usize = 1024;
+
 /// How the name of a directory begins that is to become a session.
 const STAGING: &str = ".new-";
 
@@ -217,25 +220,45 @@ impl SessionStore {
     /// # Errors
     /// [`StoreError::Io`] when the root cannot be read; an unreadable session is no error.
     pub fn list(&self, filter: &SessionFilter) -> Result<Listing, StoreError> {
+        let mut listing = Listing::default();
+        listing.entries = self.each(filter, |read| match read {
+            Ok(listed) => listing.sessions.push(listed),
+            Err(unreadable) => listing.unreadable.push(unreadable),
+        })?;
+        Ok(listing)
+    }
+
+    /// Hands on the sessions that [`Self::list`] would list, and the entries that cannot be read, newest first and
+    /// few at a time: memory does not grow with the store. Gives how many entries have the shape of an id.
+    ///
+    /// # Errors
+    /// As for [`Self::list`].
+    pub fn each(
+        &self,
+        filter: &SessionFilter,
+        mut take: impl FnMut(Result<Listed, Unreadable>),
+    ) -> Result<usize, StoreError> {
         let ids = self.ids()?;
-        let mut listing = Listing { entries: ids.len(), ..Listing::default() };
+        let entries = ids.len();
         let unfiltered = filter.statuses.is_none() && filter.kinds.is_none() && filter.ended_before.is_none();
         let ids = self.newest(ids, filter.limit.filter(|_| unfiltered).unwrap_or(usize::MAX));
         let wanted = filter.limit.unwrap_or(usize::MAX);
-        let mut rest = ids.as_slice();
-        while !rest.is_empty() && listing.sessions.len() < wanted {
-            let missing = wanted - listing.sessions.len();
-            let (batch, later) = rest.split_at(rest.len().min(missing));
+        let (mut rest, mut taken) = (ids.as_slice(), 0);
+        while !rest.is_empty() && taken < wanted {
+            let (batch, later) = rest.split_at(rest.len().min(wanted - taken).min(BATCH));
             rest = later;
             for read in self.read_heads(batch) {
                 match read {
-                    Ok(Some(listed)) if filter.takes(&listed) => listing.sessions.push(listed),
+                    Ok(Some(listed)) if filter.takes(&listed) => {
+                        taken += 1;
+                        take(Ok(listed));
+                    }
                     Ok(_) => {}
-                    Err(unreadable) => listing.unreadable.push(unreadable),
+                    Err(unreadable) => take(Err(unreadable)),
                 }
             }
         }
-        Ok(listing)
+        Ok(entries)
     }
 
     /// Reads heads in order, on two threads when there are many.

@@ -11,7 +11,7 @@ use decklog_journal::event::{
     ArtifactRef, EventBody, Message, Notice, Plan, RateLimited, Thought, Tokens, ToolCall, ToolResult, Usage,
 };
 use decklog_journal::head::RECORDING_FAILED;
-use decklog_journal::redact::RedactStream;
+use decklog_journal::redact::{RedactStream, Redactor};
 use decklog_journal::words::ToolStatus;
 use decklog_journal::{SessionWriter, WriteError};
 use jiff::Timestamp;
@@ -112,6 +112,10 @@ impl<'a> TurnRecorder<'a> {
         }
     }
 
+    fn clip(&self, text: String, limit: usize) -> String {
+        clip_safely(text, limit, self.writer.redactor())
+    }
+
     /// Keeps bytes of the agent's stdout.
     pub(crate) fn raw_stdout(&mut self, chunk: &[u8]) {
         self.raw(TurnFile::Stream, chunk);
@@ -185,8 +189,8 @@ impl<'a> TurnRecorder<'a> {
         }
         let turn = self.turn;
         match event {
-            AgentEvent::Session(id) => self.facts.agent_session_id = Some(clip(id, SHORT)),
-            AgentEvent::Model(model) => self.facts.model = Some(clip(model, SHORT)),
+            AgentEvent::Session(id) => self.facts.agent_session_id = Some(self.clip(id, SHORT)),
+            AgentEvent::Model(model) => self.facts.model = Some(self.clip(model, SHORT)),
             AgentEvent::Text(text) => {
                 self.facts.final_text.clone_from(&text);
                 self.append(Message { turn, text, text_artifact: None, continued: false });
@@ -198,8 +202,8 @@ impl<'a> TurnRecorder<'a> {
             }
             AgentEvent::Plan(entries) => self.plan(entries),
             AgentEvent::ToolCall { id, name, kind, title, input, status } => {
-                let (id, name) = (clip(id, SHORT), clip(name, SHORT));
-                let title = title.map(|title| clip(title, SHORT));
+                let (id, name) = (self.clip(id, SHORT), self.clip(name, SHORT));
+                let title = title.map(|title| self.clip(title, SHORT));
                 self.calls.entry(id.clone()).or_insert_with(Instant::now);
                 match self.facts.tools.iter_mut().find(|tool| tool.0 == id) {
                     Some(tool) => tool.3 = status,
@@ -208,7 +212,7 @@ impl<'a> TurnRecorder<'a> {
                 self.append(ToolCall { turn, call_id: id, name, kind, title, input, input_artifact: None, status });
             }
             AgentEvent::ToolResult { id, status, output, exit_code, duration_secs } => {
-                let id = clip(id, SHORT);
+                let id = self.clip(id, SHORT);
                 let seen = self.calls.get(&id).map(|start| millis(start.elapsed()));
                 if let Some(tool) = self.facts.tools.iter_mut().find(|tool| tool.0 == id) {
                     tool.3 = status;
@@ -235,12 +239,13 @@ impl<'a> TurnRecorder<'a> {
                 let known = self.facts.limited.is_some();
                 self.facts.limited = Some(resets_at.or(self.facts.limited.flatten()));
                 if !known {
-                    let (agent, message) = (self.agent.clone(), clip(message, 8 * SHORT));
+                    let (agent, message) = (self.agent.clone(), self.clip(message, 8 * SHORT));
                     self.append(RateLimited { turn, agent, message, resets_at });
                 }
             }
             AgentEvent::Failed(why) => {
-                self.facts.failed.get_or_insert(clip(why, 8 * SHORT));
+                let why = self.clip(why, 8 * SHORT);
+                self.facts.failed.get_or_insert(why);
             }
             AgentEvent::Notice { code, text } => self.notice(code, text),
             AgentEvent::TextPiece(_) | AgentEvent::ThoughtPiece(_) => {}
@@ -255,8 +260,8 @@ impl<'a> TurnRecorder<'a> {
     fn plan(&mut self, mut entries: Vec<decklog_journal::event::PlanEntry>) {
         entries.truncate(100);
         for entry in &mut entries {
-            entry.content = clip(std::mem::take(&mut entry.content), SHORT);
-            entry.status = clip(std::mem::take(&mut entry.status), 64);
+            entry.content = self.clip(std::mem::take(&mut entry.content), SHORT);
+            entry.status = self.clip(std::mem::take(&mut entry.status), 64);
         }
         self.append(Plan { turn: self.turn, entries });
     }
@@ -359,6 +364,11 @@ impl<'a> TurnRecorder<'a> {
 
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// [`clip`] for what may hold a secret: half of one would pass every later look.
+pub(crate) fn clip_safely(text: String, limit: usize, redactor: &Redactor) -> String {
+    if text.len() > limit { clip(redactor.redact_str(&text).into_owned(), limit) } else { text }
 }
 
 /// At most `limit` bytes of `text`, and a sign that there was more.

@@ -12,7 +12,7 @@ use decklog_journal::words::{Role, TurnOutcome};
 
 use crate::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest};
 use crate::observe::{AgentStream, Observer};
-use crate::record::{TurnFacts, TurnRecorder, clip};
+use crate::record::{TurnFacts, TurnRecorder, clip_safely};
 use crate::supervise::{
     CommandSpec, Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
 };
@@ -98,7 +98,12 @@ pub(crate) fn run_turn(
         role: plan.role,
         model: plan.request.model.clone(),
         permissions: (!adapter.is_text()).then_some(plan.request.permissions),
-        command: launch.command.iter().map(|word| clip(word.to_string_lossy().into_owned(), 4096)).take(64).collect(),
+        command: launch
+            .command
+            .iter()
+            .map(|word| clip_safely(word.to_string_lossy().into_owned(), 4096, writer.redactor()))
+            .take(64)
+            .collect(),
         prompt_artifact,
         snapshot: before.tree.clone(),
         withheld: before.withheld,

@@ -187,6 +187,11 @@ impl Context {
         self.print(text)
     }
 
+    /// Begins a JSON array on stdout whose elements need not be in memory at once.
+    pub(crate) fn json_list(&self) -> JsonList<'_> {
+        JsonList { context: self, pending: b"[".to_vec(), empty: true }
+    }
+
     /// Shows a text: through a pager when it goes to a terminal and does not fit.
     pub(crate) fn page(&self, text: &str) -> Result<(), CliError> {
         let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
@@ -250,6 +255,33 @@ impl Context {
         }
         let name = files::read_limited(Path::new("/proc/sys/kernel/hostname"), 256).ok()?;
         Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty())
+    }
+}
+
+/// A JSON array on its way to stdout.
+pub(crate) struct JsonList<'a> {
+    context: &'a Context,
+    pending: Vec<u8>,
+    empty: bool,
+}
+
+impl JsonList<'_> {
+    /// Adds an element.
+    pub(crate) fn push(&mut self, element: &impl serde::Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(element)?.replace('\n', "\n  ");
+        let comma = if std::mem::take(&mut self.empty) { "" } else { "," };
+        self.pending.extend_from_slice(format!("{comma}\n  {text}").as_bytes());
+        if self.pending.len() > 64 * 1024 {
+            self.context.print(&self.pending)?;
+            self.pending.clear();
+        }
+        Ok(())
+    }
+
+    /// Ends the array.
+    pub(crate) fn finish(mut self) -> Result<(), CliError> {
+        self.pending.extend_from_slice(if self.empty { b"]\n" } else { b"\n]\n" });
+        self.context.print(&self.pending)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::agents::{AgentDefinition, TurnRequest};
 use crate::check::run_check;
 use crate::finish::{compress_stream, write_state};
 use crate::observe::Observer;
-use crate::record::clip;
+use crate::record::clip_safely;
 use crate::supervise::{Limits, Received, Signals, SpawnError};
 use crate::trees::Trees;
 use crate::turn::{TurnPlan, TurnResult, not_kept, run_turn};
@@ -219,7 +219,7 @@ pub fn run(
     };
     match outcome {
         Some(outcome) => {
-            let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text));
+            let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text, writer.redactor()));
             let end = SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
             let result = writer.append(end);
             append(&mut writer, result);
@@ -348,6 +348,7 @@ fn decide(turn: &TurnResult, checks: &[CheckResult], stopped_by: Option<Received
 }
 
 /// The first line that says something.
-fn summary(text: &str) -> Option<String> {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).map(|line| clip(line.to_owned(), 200))
+fn summary(text: &str, redactor: &Redactor) -> Option<String> {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+    Some(clip_safely(line.to_owned(), 200, redactor))
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         })
         .collect();
     let paint = context.out_paint;
-    context.print(table(&columns, &cells, context.width(), paint, |at, whole, cell| {
+    context.print(table(&columns, cells, context.width(), paint, |at, whole, cell| {
         if at == 2 && whole == "not installed" { paint.dim(&cell) } else { cell }
     }))?;
     Ok(0)

@@ -75,7 +75,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
                 ]
             })
             .collect();
-        let text = table(&columns, &rows, context.width(), context.out_paint, |_, _, cell| cell);
+        let text = table(&columns, rows, context.width(), context.out_paint, |_, _, cell| cell);
         if args.dry_run {
             context.print(text)?;
             return Ok(0);

@@ -52,6 +52,6 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         .into_iter()
         .map(|(name, value, from)| vec![name, value.as_str().map_or_else(|| value.to_string(), str::to_owned), from])
         .collect();
-    context.print(table(&columns, &cells, context.width(), context.out_paint, |_, _, cell| cell))?;
+    context.print(table(&columns, cells, context.width(), context.out_paint, |_, _, cell| cell))?;
     Ok(0)
 }

@@ -84,7 +84,7 @@ fn list(dir: &Path, context: &Context) -> CliResult {
         Column { title: "FILE", priority: 0 },
     ];
     let rows: Vec<_> = all.iter().map(|log| vec![log.name.clone(), size(log.bytes), log.path.clone()]).collect();
-    context.print(table(&columns, &rows, context.width(), context.out_paint, |_, _, cell| cell))?;
+    context.print(table(&columns, rows, context.width(), context.out_paint, |_, _, cell| cell))?;
     Ok(0)
 }
 

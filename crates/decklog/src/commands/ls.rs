@@ -35,28 +35,43 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let columns = session::parse_columns(columns).map_err(CliError::new)?;
     let store = context.store()?;
     let filter = SessionFilter { limit: (!args.all).then_some(args.limit), ..SessionFilter::default() };
-    let listing = store.list(&filter)?;
-    if context.json {
-        let heads: Vec<_> = listing.sessions.iter().map(shown_head).collect::<Result<_, _>>()?;
-        context.print_json(&heads)?;
+    let now = context.clock.now();
+    let (mut rows, mut shown, mut unreadable) = (Vec::new(), 0, Vec::new());
+    let entries = if context.json {
+        let mut list = context.json_list();
+        let mut written = Ok(());
+        let entries = store.each(&filter, |read| match read {
+            Ok(listed) if written.is_ok() => written = shown_head(&listed).and_then(|head| list.push(&head)),
+            Ok(_) => {}
+            Err(error) => unreadable.push(error),
+        })?;
+        written?;
+        list.finish()?;
+        entries
     } else {
-        let now = context.clock.now();
-        let width = context.width();
-        context.print(session::list(&listing.sessions, &columns, width, now, &context.zone, context.out_paint))?;
-        let left = listing.entries - listing.sessions.len() - listing.unreadable.len();
-        if listing.entries == 0 {
-            context.say(format!(
-                "no sessions under {} yet: start one with `decklog run`",
-                visible(&store.root().to_string_lossy())
-            ));
+        let entries = store.each(&filter, |read| match read {
+            Ok(listed) => {
+                shown += 1;
+                rows.push(session::list_row(&listed, &columns, now, &context.zone));
+            }
+            Err(error) => unreadable.push(error),
+        })?;
+        context.print(session::list(rows, &columns, context.width(), context.out_paint))?;
+        entries
+    };
+    if !context.json {
+        let left = entries - shown - unreadable.len();
+        if entries == 0 {
+            let root = store.root().to_string_lossy().into_owned();
+            context.say(format!("no sessions under {} yet: start one with `decklog run`", visible(&root)));
         } else if left > 0 && context.err_is_terminal {
             context.say(format!("{left} more: `decklog ls --all`"));
         }
     }
-    for unreadable in &listing.unreadable {
+    for unreadable in &unreadable {
         context.warn(&format!("{}: {}", unreadable.id, unreadable.reason));
     }
-    if !listing.unreadable.is_empty() && !context.json {
+    if !unreadable.is_empty() && !context.json {
         context.say("look closer with `decklog verify ID`; remove one with `decklog discard ID`");
     }
     Ok(0)

@@ -99,20 +99,16 @@ fn cell(column: usize, listed: &Listed, now: Timestamp, zone: &TimeZone) -> Stri
     }
 }
 
-/// The table of `ls`.
-pub(crate) fn list(
-    sessions: &[Listed],
-    columns: &[usize],
-    width: Option<usize>,
-    now: Timestamp,
-    zone: &TimeZone,
-    paint: Paint,
-) -> String {
+/// The cells of one session in `ls`.
+pub(crate) fn list_row(listed: &Listed, columns: &[usize], now: Timestamp, zone: &TimeZone) -> Vec<String> {
+    columns.iter().map(|column| cell(*column, listed, now, zone)).collect()
+}
+
+/// The table of `ls`, of rows that [`list_row`] made.
+pub(crate) fn list(rows: Vec<Vec<String>>, columns: &[usize], width: Option<usize>, paint: Paint) -> String {
     let chosen: Vec<Column> =
         columns.iter().map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority }).collect();
-    let rows: Vec<Vec<String>> =
-        sessions.iter().map(|listed| columns.iter().map(|column| cell(*column, listed, now, zone)).collect()).collect();
-    table(&chosen, &rows, width, paint, |at, whole, cell| {
+    table(&chosen, rows, width, paint, |at, whole, cell| {
         if chosen[at].title == "OUTCOME" { paint_outcome(whole, cell, paint) } else { cell }
     })
 }

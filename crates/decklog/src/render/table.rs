@@ -15,15 +15,18 @@ pub(crate) struct Column {
 /// `style` colours a cell once its width is known.
 pub(crate) fn table(
     columns: &[Column],
-    rows: &[Vec<String>],
+    mut rows: Vec<Vec<String>>,
     width: Option<usize>,
     paint: Paint,
     style: impl Fn(usize, &str, String) -> String,
 ) -> String {
-    let cells: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|cell| visible(cell).into_owned()).collect()).collect();
+    for cell in rows.iter_mut().flatten() {
+        if let std::borrow::Cow::Owned(safe) = visible(cell) {
+            *cell = safe;
+        }
+    }
     let mut widths: Vec<usize> = columns.iter().map(|column| column.title.width()).collect();
-    for row in &cells {
+    for row in &rows {
         for (at, cell) in row.iter().enumerate() {
             widths[at] = widths[at].max(cell.width());
         }
@@ -50,7 +53,7 @@ pub(crate) fn table(
     }
     let mut text = String::new();
     let titles = columns.iter().map(|column| column.title.to_owned()).collect();
-    for (row_number, row) in std::iter::once(&titles).chain(&cells).enumerate() {
+    for (row_number, row) in std::iter::once(&titles).chain(&rows).enumerate() {
         for (place, &at) in shown.iter().enumerate() {
             let is_last = place + 1 == shown.len();
             let cut = cut(&row[at], widths[at]);
@@ -96,7 +99,7 @@ mod tests {
             Column { title: "PROMPT", priority: 0 },
         ];
         let rows = [vec!["a1".into(), "run".into(), "fix the 漢字漢字漢字漢字漢字 in a\nfile".into()]];
-        let lay = |width| table(&columns, &rows, width, Paint(false), |_, _, cell| cell);
+        let lay = |width| table(&columns, rows.clone(), width, Paint(false), |_, _, cell| cell);
         insta::assert_snapshot!(lay(None), @"
         ID  KIND  PROMPT
         a1  run   fix the 漢字漢字漢字漢字漢字 in a␊file

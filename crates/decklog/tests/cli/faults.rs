@@ -1,6 +1,8 @@
 //! What goes wrong around a record: killed recorders, disks that refuse, hostile records, secrets.
 
 mod disk;
+mod hostile;
 mod kills;
 mod places;
+mod screen;
 mod secrets;
