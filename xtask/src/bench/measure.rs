@@ -1,7 +1,6 @@
 //! Where measuring happens, and how: times of whole processes, and the memory of the largest of them.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -136,13 +135,21 @@ pub(crate) fn in_turn<const N: usize>(
     rounds: usize,
     mut run: impl FnMut(usize) -> Result<Duration>,
 ) -> Result<[Duration; N]> {
+    for which in 0..N {
+        run(which)?;
+    }
+    unwarmed(rounds, run)
+}
+
+/// The same for commands that find a new world each time, which no earlier round warms.
+pub(crate) fn unwarmed<const N: usize>(
+    rounds: usize,
+    mut run: impl FnMut(usize) -> Result<Duration>,
+) -> Result<[Duration; N]> {
     let mut all: [Vec<Duration>; N] = std::array::from_fn(|_| Vec::new());
-    for round in 0..=rounds {
+    for _ in 0..rounds {
         for (which, times) in all.iter_mut().enumerate() {
-            let took = run(which)?;
-            if round > 0 {
-                times.push(took);
-            }
+            times.push(run(which)?);
         }
     }
     Ok(all.map(|mut times| median(&mut times)))
@@ -152,15 +159,4 @@ pub(crate) fn in_turn<const N: usize>(
 pub(crate) fn median(times: &mut [Duration]) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-/// Lets the disk catch up, so that one measure does not pay for another.
-pub(crate) fn settle() -> Result<()> {
-    nix::unistd::sync();
-    Ok(())
-}
-
-/// Throws away what a program writes, but has it written.
-pub(crate) fn null() -> Result<File> {
-    Ok(File::options().write(true).open("/dev/null")?)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::Result;
 
-use super::measure::{Bench, in_turn, null, settle, time};
+use super::measure::{Bench, in_turn, time};
 use super::report::Row;
 
 const MIB: usize = 1024 * 1024;
@@ -17,25 +17,24 @@ pub(crate) fn record(bench: &Bench) -> Result<Vec<Row>> {
     let (output, copy, root) = (bench.path("output.jsonl"), bench.path("copy"), bench.path("record-root"));
     write_output(&output, size * MIB)?;
     let file = output.to_string_lossy();
-    let ours = || {
-        let _ = std::fs::remove_dir_all(&root);
-        bench.decklog(&root, &["run", "--", "cat", &file])
-    };
+    let ours = || bench.decklog(&root, &["run", "--", "cat", &file]);
+    // Each begins with the same memory and disk free, and with nothing left to write.
     let clear = || {
+        let _ = std::fs::remove_dir_all(&root);
         let _ = std::fs::remove_file(&copy);
-        settle()
+        nix::unistd::sync();
     };
-    let [recorded, copied, teed] = in_turn(bench.size(3, 1), |which| {
-        clear()?;
+    let [recorded, copied, teed] = in_turn(bench.size(5, 1), |which| {
+        clear();
         match which {
-            0 => time(ours().stdout(null()?)),
+            0 => time(&mut ours()),
             1 => time(&mut bench.sh("cat \"$1\" | cat >\"$2\"", &[&output, &copy])),
             _ => time(&mut bench.sh("cat \"$1\" | tee \"$2\" >/dev/null", &[&output, &copy])),
         }
     })?;
-    clear()?;
+    clear();
     let memory = bench.peak(&ours())?;
-    let _ = std::fs::remove_dir_all(&root);
+    clear();
     std::fs::remove_file(&output)?;
     let what = format!("record {size} MiB of agent output");
     Ok(vec![

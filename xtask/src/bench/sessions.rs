@@ -1,6 +1,6 @@
 //! Many sessions: listing them and removing them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::Result;
 
-use super::measure::{Bench, in_turn, settle, time};
+use super::measure::{Bench, in_turn, time, unwarmed};
 use super::report::Row;
 
 /// How much a session holds.
@@ -37,8 +37,7 @@ impl Sizes {
 /// `ls --all` and `ls`, with nothing but the sessions to read.
 pub(crate) fn ls(bench: &Bench) -> Result<Vec<Row>> {
     let count = bench.size(10_000, 100);
-    let root = bench.path("ls-root");
-    fill(&root, count)?;
+    let root = many(bench, count)?;
     let [all, newest, heads] = in_turn(bench.size(10, 1), |which| match which {
         0 => time(&mut bench.decklog(&root, &["ls", "--all"])),
         1 => time(&mut bench.decklog(&root, &["ls"])),
@@ -57,17 +56,15 @@ pub(crate) fn ls(bench: &Bench) -> Result<Vec<Row>> {
 /// `clean` against `rm -rf` of the same.
 pub(crate) fn clean(bench: &Bench) -> Result<Vec<Row>> {
     let count = bench.size(10_000, 100);
-    let (template, copy) = (bench.path("clean-template"), bench.path("clean-root"));
-    fill(&template, count)?;
-    let [ours, yardstick] = in_turn(bench.size(3, 1), |which| {
-        let _ = std::fs::remove_dir_all(&copy);
+    let (template, copy) = (many(bench, count)?, bench.path("copy-of-many"));
+    let [ours, yardstick] = unwarmed(bench.size(3, 1), |which| {
         time(bench.command("cp").arg("-a").args([&template, &copy]))?;
-        settle()?;
+        nix::unistd::sync();
         match which {
             0 => {
                 let took = time(&mut bench.decklog(&copy, &["clean", "-y", "--older-than", "1s"]))?;
                 match std::fs::read_dir(&copy)?.count() {
-                    0 => Ok(took),
+                    0 => std::fs::remove_dir(&copy).map(|()| took).map_err(Into::into),
                     left => Err(format!("{left} sessions are left").into()),
                 }
             }
@@ -77,10 +74,14 @@ pub(crate) fn clean(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![Row::times(format!("`clean` of {count} sessions"), ours, ("`rm -rf`", yardstick), 1.3)])
 }
 
-/// Records `count` sessions, ten minutes apart.
-fn fill(root: &Path, count: usize) -> Result<()> {
+/// Records `count` sessions, ten minutes apart, unless they are there. They are only read.
+fn many(bench: &Bench, count: usize) -> Result<PathBuf> {
+    let root = bench.path("many");
+    if root.exists() {
+        return Ok(root);
+    }
     for number in 0..count {
-        let mut writer = begin(root, number, &Sizes::TYPICAL)?;
+        let mut writer = begin(&root, number, &Sizes::TYPICAL)?;
         for (name, size) in
             [("-output.md", 3000), ("-stream.jsonl", 9000), ("-stderr.log", 0), ("-state.json", 900), (".patch", 1200)]
         {
