@@ -48,8 +48,7 @@ pub enum TurnFile {
 
 impl TurnFile {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Prompt, Self::Output, Self::Stream, Self::Stderr, Self::State, Self::Patch];
+    pub const ALL: [Self; 6] = [Self::Prompt, Self::Output, Self::Stream, Self::Stderr, Self::State, Self::Patch];
 
     /// Its path in the session directory for turn `turn`.
     #[must_use]

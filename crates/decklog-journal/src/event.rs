@@ -180,7 +180,7 @@ impl EventBody {
         let named: Vec<&Option<ArtifactRef>> = match self {
             Self::SessionStart(e) => vec![&e.prompt_artifact],
             Self::TurnStart(e) => vec![&e.prompt_artifact],
-            Self::Message(e) => vec![&e.text_artifact],
+            Self::Message(e) => vec![&e.text_artifact, &e.cut_artifact],
             Self::Thought(e) => vec![&e.text_artifact],
             Self::Notice(e) => vec![&e.text_artifact],
             Self::ToolCall(e) => vec![&e.input_artifact],
@@ -190,12 +190,7 @@ impl EventBody {
                 vec![&e.actor_output_artifact, &e.actor_stderr_artifact, &e.git_diff_artifact]
             }
             Self::Handoff(e) => vec![&e.packet_artifact],
-            Self::TurnEnd(e) => vec![
-                &e.patch_artifact,
-                &e.stream_artifact,
-                &e.stderr_artifact,
-                &e.output_artifact,
-            ],
+            Self::TurnEnd(e) => vec![&e.patch_artifact, &e.stream_artifact, &e.stderr_artifact, &e.output_artifact],
             _ => Vec::new(),
         };
         named.into_iter().flatten().collect()

@@ -57,12 +57,7 @@ pub(crate) fn make_private_dirs(path: &Path) -> io::Result<()> {
 
 /// Makes a new file for its owner alone.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .custom_flags(flag_bits(OFlags::NOFOLLOW))
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flag_bits(OFlags::NOFOLLOW)).open(path)
 }
 
 /// Name of the file in which a new `name` is prepared.

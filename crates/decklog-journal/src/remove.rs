@@ -62,10 +62,8 @@ pub fn remove(entry: &Path) -> Result<Removed, RemoveError> {
         Err(error) => return Err(io(error)),
     };
     let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(&dir, open, Mode::empty())
-        .map_err(|_| RemoveError::NotASession(entry.to_owned()))?;
-    let lock = SessionLock::take(&dir, false)
-        .map_err(|error| RemoveError::Lock { path: entry.to_owned(), error })?;
+    let fd = rustix::fs::open(&dir, open, Mode::empty()).map_err(|_| RemoveError::NotASession(entry.to_owned()))?;
+    let lock = SessionLock::take(&dir, false).map_err(|error| RemoveError::Lock { path: entry.to_owned(), error })?;
     let mut removed = Removed::default();
     let mut clear = Clear { kept: &mut removed.kept };
     let cleared = clear.session(fd.as_fd(), &dir).map_err(|errno| io(errno.into()))?;
@@ -99,9 +97,7 @@ impl Clear<'_> {
                 TURNS_DIR | RESUME_DIR | LOGS_DIR if kind == FileType::Directory => {
                     self.sub(dir, &name, &path.join(text), |clear, fd, path| clear.named(fd, path, text))?
                 }
-                OBJECTS_DIR if kind == FileType::Directory => {
-                    self.sub(dir, &name, &path.join(text), Self::objects)?
-                }
+                OBJECTS_DIR if kind == FileType::Directory => self.sub(dir, &name, &path.join(text), Self::objects)?,
                 _ => self.file(dir, &name, kind, path, artifacts::is_ours("", name.as_bytes()))?,
             };
             empty &= ours;
@@ -114,7 +110,14 @@ impl Clear<'_> {
     }
 
     /// Removes one regular file if it is ours, else keeps it. Says whether it is gone.
-    fn file(&mut self, dir: BorrowedFd<'_>, name: &CStr, kind: FileType, path: &Path, ours: bool) -> Result<bool, Errno> {
+    fn file(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        kind: FileType,
+        path: &Path,
+        ours: bool,
+    ) -> Result<bool, Errno> {
         if ours && kind == FileType::RegularFile {
             rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
             return Ok(true);

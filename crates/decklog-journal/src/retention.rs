@@ -88,7 +88,8 @@ mod tests {
         for (text, seconds) in [("1s", 1), ("30m", 1800), ("12h", 43_200), ("30d", 2_592_000), ("2w", 1_209_600)] {
             assert_eq!(parse_age(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
         }
-        for bad in ["", "0", "0d", "d", "3", "-1d", "+1d", "1.5d", "1y", "1 d", "９d", "99999999999999999999d", "1d "] {
+        for bad in ["", "0", "0d", "d", "3", "-1d", "+1d", "1.5d", "1y", "1 d", "９d", "99999999999999999999d", "1d "]
+        {
             assert!(parse_age(bad).is_err(), "{bad}");
         }
     }

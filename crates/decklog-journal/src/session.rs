@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::event::{
-    ArtifactRef, Event, EventBody, FileChange, Handoff, Iteration, Notice, PlanEntry, RateLimited,
-    Tokens, ToolCall, TurnEnd, TurnStart, Validation, Withheld,
+    ArtifactRef, Event, EventBody, FileChange, Handoff, Iteration, Notice, PlanEntry, RateLimited, Tokens, ToolCall,
+    TurnEnd, TurnStart, Validation, Withheld,
 };
 use crate::head::{Head, HeadFold};
 use crate::read::{Fault, Item, JournalReader};
@@ -147,6 +147,9 @@ pub struct Said {
     /// Where the whole stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text_artifact: Option<ArtifactRef>,
+    /// Where all that the agent printed stands, when the text ends before it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_artifact: Option<ArtifactRef>,
 }
 
 /// A tool call and what came of it.
@@ -237,10 +240,23 @@ impl SessionFold {
             }
             EventBody::TurnStart(start) => self.turns.push(Turn::begin(start, at)),
             EventBody::Message(e) => {
-                self.say(e.turn, Step::Message(Said { at, text: e.text, text_artifact: e.text_artifact }), e.continued);
+                self.say(
+                    e.turn,
+                    Step::Message(Said {
+                        at,
+                        text: e.text,
+                        text_artifact: e.text_artifact,
+                        cut_artifact: e.cut_artifact,
+                    }),
+                    e.continued,
+                );
             }
             EventBody::Thought(e) => {
-                self.say(e.turn, Step::Thought(Said { at, text: e.text, text_artifact: e.text_artifact }), e.continued);
+                self.say(
+                    e.turn,
+                    Step::Thought(Said { at, text: e.text, text_artifact: e.text_artifact, cut_artifact: None }),
+                    e.continued,
+                );
             }
             EventBody::Plan(plan) => self.say(plan.turn, Step::Plan { entries: plan.entries }, false),
             EventBody::ToolCall(call) => self.tool_call(call, at),
@@ -301,10 +317,9 @@ impl SessionFold {
         let Some(turn) = self.turn(turn) else { return };
         if continued {
             match (turn.steps.last_mut(), &step) {
-                (Some(Step::Message(last)), Step::Message(more))
-                | (Some(Step::Thought(last)), Step::Thought(more)) => {
+                (Some(Step::Message(last)), Step::Message(more)) | (Some(Step::Thought(last)), Step::Thought(more)) => {
                     last.text.push_str(&more.text);
-                    last.text_artifact = more.text_artifact.clone().or(last.text_artifact.take());
+                    last.cut_artifact = more.cut_artifact.clone().or(last.cut_artifact.take());
                     return;
                 }
                 _ => {}

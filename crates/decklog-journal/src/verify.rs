@@ -22,7 +22,7 @@ pub struct Report {
     pub artifacts: u64,
     /// What is wrong, in the order it was found.
     pub faults: Vec<Finding>,
-    /// What is unusual, and no fault: a torn end that a crash left.
+    /// What is unusual, and no fault: that a crash had left a part of a line, which was put aside.
     pub remarks: Vec<Finding>,
 }
 
@@ -153,8 +153,12 @@ fn check_artifact(report: &mut Report, dir: &Path, artifact: &ArtifactRef) {
     if !is_inside(&artifact.path) {
         return report.fault(artifact.path.clone(), "the journal names it as an artifact, outside the session");
     }
-    match find_artifact(dir, &artifact.path).and_then(|file| Ok((file.compressed, file.file.metadata()?.len()))) {
-        Ok((false, bytes)) if bytes != artifact.bytes => {
+    let length = |found: ArtifactFile| match found.compressed {
+        false => Ok(found.file.metadata()?.len()),
+        true => std::io::copy(&mut zstd::Decoder::new(found.file)?, &mut std::io::sink()),
+    };
+    match find_artifact(dir, &artifact.path).and_then(length) {
+        Ok(bytes) if bytes != artifact.bytes => {
             report.fault(artifact.path.clone(), format!("is {bytes} bytes long, the journal says {}", artifact.bytes));
         }
         Ok(_) => {}

@@ -67,11 +67,7 @@ fn samples_are_found_behind_escapes_and_colours() {
 fn ordinary_text_is_borrowed() {
     let redactor = rules_only();
     for text in samples::negative() {
-        assert!(
-            matches!(redactor.redact_str(&text), Cow::Borrowed(_)),
-            "{text} -> {}",
-            redactor.redact_str(&text)
-        );
+        assert!(matches!(redactor.redact_str(&text), Cow::Borrowed(_)), "{text} -> {}", redactor.redact_str(&text));
         assert_eq!(redactor.find(text.as_bytes()), None);
     }
 }
@@ -97,9 +93,7 @@ fn an_exact_value_in_all_its_forms() {
     let redactor = Redactor::builder().value("DB_PASSWORD", value).build();
     let json = serde_json::to_string(value).unwrap();
     let within = serde_json::to_string(&json).unwrap();
-    for text in
-        [value, &json[1..json.len() - 1], &within[3..within.len() - 3], "p%22a%5Cs%2Fs%26w%C3%B6rd%20%2B1"]
-    {
+    for text in [value, &json[1..json.len() - 1], &within[3..within.len() - 3], "p%22a%5Cs%2Fs%26w%C3%B6rd%20%2B1"] {
         assert_eq!(redactor.redact_str(&format!("<{text}>")), "<[redacted:DB_PASSWORD]>", "{text}");
     }
     // base64 of "hunter2hunter2" behind "", "a", "ab": all but the edges, which depend on the neighbours.
@@ -118,15 +112,8 @@ fn names() {
     let token = format!("{}{}", "ghp_", samples::word(36));
     let named = Redactor::builder().value("GITHUB TOKEN", &token).build();
     assert_eq!(named.redact_str(&token), "[redacted:GITHUB_TOKEN]", "a value goes before a rule");
-    assert_eq!(
-        named.redact_str(&format!("{token}{token}")),
-        "[redacted:GITHUB_TOKEN]",
-        "one run, one marker"
-    );
-    assert_eq!(
-        named.redact_str(&format!("{token} {token}")),
-        "[redacted:GITHUB_TOKEN] [redacted:GITHUB_TOKEN]"
-    );
+    assert_eq!(named.redact_str(&format!("{token}{token}")), "[redacted:GITHUB_TOKEN]", "one run, one marker");
+    assert_eq!(named.redact_str(&format!("{token} {token}")), "[redacted:GITHUB_TOKEN] [redacted:GITHUB_TOKEN]");
     let short = Redactor::builder().value("A", "abc").value("B", "  ").build();
     assert_eq!(short.redact_str("abc   abc"), "abc   abc");
     assert!(!format!("{named:?}").contains(&token));
@@ -186,10 +173,7 @@ fn own_rules() {
     )
     .unwrap();
     let redactor = Redactor::builder().rules(&rules).build();
-    assert_eq!(
-        redactor.redact_str("x acme_12345678 macme_12345678"),
-        "x acme_[redacted:acme-token] macme_12345678"
-    );
+    assert_eq!(redactor.redact_str("x acme_12345678 macme_12345678"), "x acme_[redacted:acme-token] macme_12345678");
     for (bad, why) in [
         ("[[rules]]\nid = 'a'\nregex = 'x'", "keywords"),
         ("[[rules]]\nid = 'a'\nkeywords = ['abc']", "no regex"),

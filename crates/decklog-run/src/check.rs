@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use decklog_journal::event::Validation;
+use decklog_journal::redact::{RedactStream, Redactor};
 
 use crate::supervise::{
     CommandSpec, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
@@ -32,6 +33,7 @@ pub(crate) fn run_check(
     working_dir: &Path,
     env: &[(OsString, OsString)],
     reaper: &Path,
+    redactor: &Redactor,
     signals: &Signals,
     idle: &mut dyn FnMut(),
 ) -> Result<Checked, SpawnError> {
@@ -43,7 +45,7 @@ pub(crate) fn run_check(
         working_dir: working_dir.to_owned(),
         reaper: PathBuf::from(reaper),
     };
-    let mut output = Tail { kept: Vec::new(), left_out: 0, idle };
+    let mut output = Tail { kept: Vec::new(), left_out: 0, redact: [redactor.stream(), redactor.stream()], idle };
     let io = Io { close_stdin: true, ..Io::default() };
     let ended = drive(Supervised::spawn(&spec)?, &mut output, signals, Limits::default(), io)?;
     let exit_code = match &ended.exit {
@@ -67,14 +69,17 @@ pub(crate) fn run_check(
 }
 
 struct Tail<'a> {
+    /// Without secrets: cutting one in half must not make it unknown.
     kept: Vec<u8>,
+    /// For stdout and for stderr.
+    redact: [RedactStream; 2],
     left_out: usize,
     idle: &'a mut dyn FnMut(),
 }
 
 impl Tail<'_> {
-    fn add(&mut self, chunk: &[u8]) {
-        self.kept.extend_from_slice(chunk);
+    fn add(&mut self, chunk: &[u8], stream: usize) {
+        self.redact[stream].push(chunk, &mut self.kept);
         if self.kept.len() > 2 * OUTPUT {
             let too_many = self.kept.len() - OUTPUT;
             self.kept.drain(..too_many);
@@ -82,7 +87,10 @@ impl Tail<'_> {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&mut self) -> String {
+        for redact in &mut self.redact {
+            redact.finish(&mut self.kept);
+        }
         let text = String::from_utf8_lossy(&self.kept);
         if self.left_out > 0 { format!("… {} bytes left out\n{text}", self.left_out) } else { text.into_owned() }
     }
@@ -90,11 +98,11 @@ impl Tail<'_> {
 
 impl Handler for Tail<'_> {
     fn stdout(&mut self, chunk: &[u8], _: &mut Io) {
-        self.add(chunk);
+        self.add(chunk, 0);
     }
 
     fn stderr(&mut self, chunk: &[u8], _: &mut Io) {
-        self.add(chunk);
+        self.add(chunk, 1);
     }
 
     fn stopping(&mut self, _: StopCause, _: &mut Io) -> bool {

@@ -24,6 +24,8 @@ use crate::transcript;
 const GATHER: Duration = Duration::from_millis(200);
 /// Bytes of a gathered text that are recorded without waiting.
 const GATHER_BYTES: usize = 4 * 1024;
+/// Bytes of a gathered text that one event holds.
+const PIECE_BYTES: usize = 32 * 1024;
 /// Bytes of names, ids and titles that are kept.
 const SHORT: usize = 1024;
 
@@ -116,6 +118,11 @@ impl<'a> TurnRecorder<'a> {
         clip_safely(text, limit, self.writer.redactor())
     }
 
+    /// A redactor for one more stream of bytes.
+    pub(crate) fn redact_stream(&self) -> RedactStream {
+        self.writer.redactor().stream()
+    }
+
     /// Keeps bytes of the agent's stdout.
     pub(crate) fn raw_stdout(&mut self, chunk: &[u8]) {
         self.raw(TurnFile::Stream, chunk);
@@ -193,7 +200,7 @@ impl<'a> TurnRecorder<'a> {
             AgentEvent::Model(model) => self.facts.model = Some(self.clip(model, SHORT)),
             AgentEvent::Text(text) => {
                 self.facts.final_text.clone_from(&text);
-                self.append(Message { turn, text, text_artifact: None, continued: false });
+                self.append(Message { turn, text, text_artifact: None, cut_artifact: None, continued: false });
             }
             AgentEvent::Thought(text) => {
                 if !text.is_empty() {
@@ -295,8 +302,10 @@ impl<'a> TurnRecorder<'a> {
     /// Records the last words of a text that was cut short, saying where the whole stands.
     pub(crate) fn cut_text(&mut self, text: String, whole: Option<ArtifactRef>) {
         let continued = self.pieces.as_ref().is_some_and(|pieces| pieces.begun || !pieces.safe.is_empty());
-        self.flush_pieces();
-        self.append(Message { turn: self.turn, text, text_artifact: whole, continued });
+        // What is held back may be the beginning of a secret whose end was cut off: it goes with the rest.
+        self.record_pieces();
+        self.pieces = None;
+        self.append(Message { turn: self.turn, text, text_artifact: None, cut_artifact: whole, continued });
     }
 
     /// Called now and then: gathered pieces do not wait for ever.
@@ -317,16 +326,20 @@ impl<'a> TurnRecorder<'a> {
         let text: Vec<u8> = pieces.safe.drain(..whole).collect();
         let text = String::from_utf8_lossy(&text).into_owned();
         pieces.since = Instant::now();
-        if text.is_empty() {
-            return;
+        let (thought, mut begun) = (pieces.thought, pieces.begun);
+        pieces.begun |= !text.is_empty();
+        // None so long that it would need an artifact: the pieces are the text.
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (piece, later) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
+            rest = later;
+            let (text, continued) = (piece.to_owned(), std::mem::replace(&mut begun, true));
+            if thought {
+                self.append(Thought { turn, text, text_artifact: None, continued });
+            } else {
+                self.append(Message { turn, text, text_artifact: None, cut_artifact: None, continued });
+            }
         }
-        let continued = std::mem::replace(&mut pieces.begun, true);
-        let body: EventBody = if pieces.thought {
-            Thought { turn, text, text_artifact: None, continued }.into()
-        } else {
-            Message { turn, text, text_artifact: None, continued }.into()
-        };
-        self.append(body);
     }
 
     fn flush_pieces(&mut self) {

@@ -7,6 +7,7 @@ use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::{Notice, TurnEnd, TurnStart};
 use decklog_journal::head::RECORDING_FAILED;
+use decklog_journal::redact::RedactStream;
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Role, TurnOutcome};
 
@@ -134,6 +135,7 @@ pub(crate) fn run_turn(
     let mut send = launch.stdin;
     send.append(&mut opening.send);
     let io = Io { send, close_stdin: !launch.keep_stdin, finished: false };
+    let redact = recorder.redact_stream();
     let mut conversation = Conversation {
         adapter: adapter.as_mut(),
         recorder: &mut recorder,
@@ -141,6 +143,7 @@ pub(crate) fn run_turn(
         skipped: 0,
         text: 0,
         stderr: Vec::new(),
+        redact,
     };
     let ended = Supervised::spawn(&spec)
         .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from));
@@ -296,7 +299,9 @@ struct Conversation<'a, 'b> {
     skipped: u64,
     /// Bytes of text so far, for an agent that prints text.
     text: u64,
+    /// The end of stderr, without secrets: cutting them in half must not make them unknown.
     stderr: Vec<u8>,
+    redact: RedactStream,
 }
 
 impl Conversation<'_, '_> {
@@ -361,6 +366,7 @@ impl Conversation<'_, '_> {
     /// Stdout has ended.
     fn end(&mut self, ended: Option<&Ended>) {
         let mut io = Io::default();
+        self.redact.finish(&mut self.stderr);
         if self.adapter.is_text() {
             if !self.line.is_empty() {
                 let rest = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
@@ -388,7 +394,7 @@ impl Handler for Conversation<'_, '_> {
         if self.adapter.is_text() {
             self.recorder.pass_on(chunk, AgentStream::Stderr);
         }
-        self.stderr.extend_from_slice(chunk);
+        self.redact.push(chunk, &mut self.stderr);
         let too_many = self.stderr.len().saturating_sub(STDERR_TAIL);
         if too_many > STDERR_TAIL {
             self.stderr.drain(..too_many);

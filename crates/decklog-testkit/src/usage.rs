@@ -43,13 +43,8 @@ impl Counts {
         output: OUTPUT,
         reasoning: REASONING,
     };
-    pub(crate) const SIDE: Counts = Counts {
-        uncached: SIDE_INPUT,
-        cache_read: 0,
-        cache_write: 0,
-        output: SIDE_OUTPUT,
-        reasoning: 0,
-    };
+    pub(crate) const SIDE: Counts =
+        Counts { uncached: SIDE_INPUT, cache_read: 0, cache_write: 0, output: SIDE_OUTPUT, reasoning: 0 };
 
     /// All prompt tokens, as the protocols count them that include cached ones.
     pub(crate) fn prompt(self) -> u64 {

@@ -20,12 +20,8 @@ impl Stage {
     /// `None` says that the test is to be skipped, and has said so.
     fn set(agent: &'static str, script: Vec<Step>) -> Option<Stage> {
         if agents::installed().is_none() {
-            let required =
-                std::env::var_os("DECKLOG_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
-            assert!(
-                !required,
-                "the agents are not installed, and DECKLOG_TEST_REQUIRE_ALL=1 requires them"
-            );
+            let required = std::env::var_os("DECKLOG_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
+            assert!(!required, "the agents are not installed, and DECKLOG_TEST_REQUIRE_ALL=1 requires them");
             eprintln!("skipped: the agents are not installed");
             return None;
         }
@@ -33,16 +29,9 @@ impl Stage {
         for dir in ["home", "work"] {
             fs::create_dir(root.path().join(dir)).expect("it is empty");
         }
-        let git = Command::new("git")
-            .args(["init", "-q"])
-            .current_dir(root.path().join("work"))
-            .status();
+        let git = Command::new("git").args(["init", "-q"]).current_dir(root.path().join("work")).status();
         assert!(git.expect("git runs").success());
-        Some(Stage {
-            agent,
-            root,
-            server: ModelServer::start(script),
-        })
+        Some(Stage { agent, root, server: ModelServer::start(script) })
     }
 
     fn work(&self) -> PathBuf {
@@ -53,8 +42,7 @@ impl Stage {
         let programs = agents::installed().expect("set() has seen it");
         let home = self.root.path().join("home");
         let mut command = Command::new(programs.join(program));
-        let env =
-            agents::prepare(self.agent, &home, &self.server).expect("the home can be written");
+        let env = agents::prepare(self.agent, &home, &self.server).expect("the home can be written");
         command
             .args(args)
             .envs(env)
@@ -66,10 +54,7 @@ impl Stage {
     }
 
     fn run(&self, program: &str, args: &[&str]) -> Output {
-        let output = self
-            .command(program, args)
-            .output()
-            .expect("the agent starts");
+        let output = self.command(program, args).output().expect("the agent starts");
         println!("stdout:\n{}", String::from_utf8_lossy(&output.stdout));
         println!("stderr:\n{}", String::from_utf8_lossy(&output.stderr));
         output
@@ -78,10 +63,7 @@ impl Stage {
 
 fn write_script() -> Vec<Step> {
     vec![
-        Step::Write {
-            path: "notes.txt".to_owned(),
-            content: CONTENT.to_owned(),
-        },
+        Step::Write { path: "notes.txt".to_owned(), content: CONTENT.to_owned() },
         Step::Text("The notes are written.".to_owned()),
     ]
 }
@@ -100,45 +82,23 @@ fn writes(agent: &'static str, args: &[&str]) {
 
 /// The agent ends in failure and shows the sign of a rate limit.
 fn is_limited(agent: &'static str, args: &[&str], sign: &str) {
-    let Some(stage) = Stage::set(
-        agent,
-        vec![Step::RateLimit {
-            reset_at_epoch: Some(4_070_908_800),
-        }],
-    ) else {
+    let Some(stage) = Stage::set(agent, vec![Step::RateLimit { reset_at_epoch: Some(4_070_908_800) }]) else {
         return;
     };
     let output = stage.run(agent, args);
     assert!(!output.status.success());
     let said = [output.stdout, output.stderr].concat();
-    assert!(
-        String::from_utf8_lossy(&said).contains(sign),
-        "no `{sign}` in what it said"
-    );
+    assert!(String::from_utf8_lossy(&said).contains(sign), "no `{sign}` in what it said");
 }
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-const CLAUDE: &[&str] = &[
-    "-p",
-    "write",
-    "--output-format",
-    "stream-json",
-    "--verbose",
-    "--permission-mode",
-    "acceptEdits",
-];
+const CLAUDE: &[&str] =
+    &["-p", "write", "--output-format", "stream-json", "--verbose", "--permission-mode", "acceptEdits"];
 const CODEX: &[&str] = &["exec", "--json", "--sandbox", "workspace-write", "write"];
-const GEMINI: &[&str] = &[
-    "-p",
-    "write",
-    "--output-format",
-    "stream-json",
-    "--approval-mode",
-    "auto_edit",
-];
+const GEMINI: &[&str] = &["-p", "write", "--output-format", "stream-json", "--approval-mode", "auto_edit"];
 const OPENCODE: &[&str] = &["run", "--format", "json", "write"];
 
 #[test]
@@ -179,22 +139,11 @@ fn gemini_is_limited() {
 /// opencode retries for as long as anyone has watched, and says nothing.
 #[test]
 fn opencode_is_silent_when_limited() {
-    let Some(stage) = Stage::set(
-        "opencode",
-        vec![Step::RateLimit {
-            reset_at_epoch: None,
-        }],
-    ) else {
+    let Some(stage) = Stage::set("opencode", vec![Step::RateLimit { reset_at_epoch: None }]) else {
         return;
     };
-    let mut agent = stage
-        .command("opencode", OPENCODE)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the agent starts");
-    let asked = stage
-        .server
-        .wait_for_main_requests(2, std::time::Duration::from_secs(60));
+    let mut agent = stage.command("opencode", OPENCODE).stdout(Stdio::piped()).spawn().expect("the agent starts");
+    let asked = stage.server.wait_for_main_requests(2, std::time::Duration::from_secs(60));
     let alive = agent.try_wait().expect("it can be asked").is_none();
     agent.kill().expect("it can be ended");
     let output = agent.wait_with_output().expect("it ends");
@@ -209,23 +158,16 @@ fn initializes(agent: &'static str, program: &str, args: &[&str]) {
         return;
     };
     let mut command = stage.command(program, args);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the agent starts");
     let mut input = child.stdin.take().expect("it is piped");
-    let request = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1,"clientCapabilities":{}}}"#;
+    let request =
+        r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":1,"clientCapabilities":{}}}"#;
     writeln!(input, "{request}").expect("it reads");
     let mut answer = String::new();
     let output = child.stdout.take().expect("it is piped");
-    BufReader::new(output)
-        .read_line(&mut answer)
-        .expect("it answers in text");
-    assert!(
-        answer.contains(r#""id":1"#) && answer.contains(r#""protocolVersion":1"#),
-        "{answer}"
-    );
+    BufReader::new(output).read_line(&mut answer).expect("it answers in text");
+    assert!(answer.contains(r#""id":1"#) && answer.contains(r#""protocolVersion":1"#), "{answer}");
     drop(input);
     child.wait().expect("it ends");
 }

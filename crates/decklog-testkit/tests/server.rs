@@ -24,10 +24,7 @@ fn connect(server: &ModelServer, path: &str, body: &Value) -> TcpStream {
         "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body.as_bytes()))
-        .expect("the server reads");
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("the server reads");
     stream
 }
 
@@ -53,23 +50,13 @@ fn claude_request(stream: bool) -> Value {
 #[test]
 fn a_side_request_takes_no_step() {
     let server = ModelServer::start(vec![Step::Text("the step".to_owned())]);
-    let side = post(
-        &server,
-        "/v1/messages",
-        &json!({ "model": "m", "messages": [] }),
-    );
+    let side = post(&server, "/v1/messages", &json!({ "model": "m", "messages": [] }));
     assert!(!side.contains("the step"));
     assert_eq!(json_body(&side)["usage"]["input_tokens"], usage::SIDE_INPUT);
     let main = post(&server, "/v1/messages", &claude_request(false));
     assert!(main.contains("the step"));
     let requests = server.requests();
-    assert_eq!(
-        requests
-            .iter()
-            .map(|request| request.main_loop)
-            .collect::<Vec<_>>(),
-        [false, true]
-    );
+    assert_eq!(requests.iter().map(|request| request.main_loop).collect::<Vec<_>>(), [false, true]);
     assert_eq!(requests[1].header("content-type"), Some("application/json"));
 }
 
@@ -77,79 +64,46 @@ fn a_side_request_takes_no_step() {
 fn after_the_script_a_closing_text() {
     let server = ModelServer::start(Vec::new());
     for _ in 0..2 {
-        assert!(
-            post(&server, "/v1/messages", &claude_request(true)).contains("The script has ended")
-        );
+        assert!(post(&server, "/v1/messages", &claude_request(true)).contains("The script has ended"));
     }
 }
 
 #[test]
 fn the_call_is_in_the_agents_vocabulary() {
-    let write = || {
-        vec![Step::Write {
-            path: "a.txt".to_owned(),
-            content: "one\n".to_owned(),
-        }]
-    };
+    let write = || vec![Step::Write { path: "a.txt".to_owned(), content: "one\n".to_owned() }];
 
     let server = ModelServer::start(write());
     let reply = json_body(&post(&server, "/v1/messages", &claude_request(false)));
     assert_eq!(reply["content"][0]["name"], "Write");
-    assert_eq!(
-        reply["content"][0]["input"],
-        json!({ "file_path": "a.txt", "content": "one\n" })
-    );
+    assert_eq!(reply["content"][0]["input"], json!({ "file_path": "a.txt", "content": "one\n" }));
 
     let server = ModelServer::start(write());
     let tools = json!([{ "type": "function", "function": {
         "name": "write", "parameters": { "properties": { "filePath": {}, "content": {} } } } }]);
-    let reply = json_body(&post(
-        &server,
-        "/v1/chat/completions",
-        &json!({ "tools": tools }),
-    ));
+    let reply = json_body(&post(&server, "/v1/chat/completions", &json!({ "tools": tools })));
     let call = &reply["choices"][0]["message"]["tool_calls"][0]["function"];
     assert_eq!(call["name"], "write");
-    assert!(
-        call["arguments"]
-            .as_str()
-            .is_some_and(|text| text.contains("\"filePath\":\"a.txt\""))
-    );
+    assert!(call["arguments"].as_str().is_some_and(|text| text.contains("\"filePath\":\"a.txt\"")));
 
     let server = ModelServer::start(write());
     let tools = json!([{ "type": "function", "name": "exec_command", "parameters": { "properties": { "cmd": {} } } }]);
     let reply = json_body(&post(&server, "/v1/responses", &json!({ "tools": tools })));
     assert_eq!(reply["output"][0]["name"], "exec_command");
-    assert!(
-        reply["output"][0]["arguments"]
-            .as_str()
-            .is_some_and(|text| text.contains("*** Add File: a.txt"))
-    );
+    assert!(reply["output"][0]["arguments"].as_str().is_some_and(|text| text.contains("*** Add File: a.txt")));
 
     let server = ModelServer::start(write());
     let tools = json!([{ "functionDeclarations": [{ "name": "write_file" }] }]);
-    let reply = json_body(&post(
-        &server,
-        "/v1beta/models/g:generateContent",
-        &json!({ "tools": tools }),
-    ));
+    let reply = json_body(&post(&server, "/v1beta/models/g:generateContent", &json!({ "tools": tools })));
     let call = &reply["candidates"][0]["content"]["parts"][0]["functionCall"];
-    assert_eq!(
-        call["args"],
-        json!({ "file_path": "a.txt", "content": "one\n" })
-    );
+    assert_eq!(call["args"], json!({ "file_path": "a.txt", "content": "one\n" }));
 }
 
 #[test]
 fn a_rate_limit_stays_until_the_script_changes() {
     let server = ModelServer::start(vec![
-        Step::Once(Box::new(Step::RateLimit {
-            reset_at_epoch: None,
-        })),
+        Step::Once(Box::new(Step::RateLimit { reset_at_epoch: None })),
         Step::Text("through".to_owned()),
-        Step::RateLimit {
-            reset_at_epoch: Some(4_070_908_800),
-        },
+        Step::RateLimit { reset_at_epoch: Some(4_070_908_800) },
         Step::Text("never".to_owned()),
     ]);
     let ask = || post(&server, "/v1/messages", &claude_request(true));
@@ -167,11 +121,7 @@ fn a_rate_limit_stays_until_the_script_changes() {
 #[test]
 fn a_slow_text_comes_in_pieces() {
     let every = Duration::from_millis(20);
-    let server = ModelServer::start(vec![Step::Slow {
-        text: "abcdef".to_owned(),
-        chunks: 3,
-        every,
-    }]);
+    let server = ModelServer::start(vec![Step::Slow { text: "abcdef".to_owned(), chunks: 3, every }]);
     let started = Instant::now();
     let reply = post(&server, "/v1/messages", &claude_request(true));
     assert!(started.elapsed() >= every * 3);
@@ -192,15 +142,10 @@ fn a_stalled_reply_ends_with_the_server() {
     let server = ModelServer::start(vec![Step::Stall]);
     let mut stream = connect(&server, "/v1/messages", &claude_request(true));
     assert!(server.wait_for_main_requests(1, Duration::from_secs(10)));
-    stream
-        .set_read_timeout(Some(Duration::from_millis(300)))
-        .expect("a timeout can be set");
+    stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout can be set");
     let mut said = Vec::new();
     let error = stream.read_to_end(&mut said).expect_err("it hangs");
-    assert!(matches!(
-        error.kind(),
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-    ));
+    assert!(matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
     assert!(String::from_utf8_lossy(&said).contains("message_start"));
     drop(server);
     // Whether as an end or as an error: the connection is over.

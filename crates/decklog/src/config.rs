@@ -108,7 +108,13 @@ impl Config {
             if let Some(text) = read(&path)? {
                 let trusted = is_trusted(&places.trusted, &path, text.as_bytes());
                 let limit = (!trusted).then(|| repository.clone());
-                Layer::new(&path, &text, repository.clone(), limit)?.apply(&mut config)?;
+                let applied =
+                    Layer::new(&path, &text, repository.clone(), limit).and_then(|layer| layer.apply(&mut config));
+                match applied {
+                    // Somebody else's broken file must not keep the user from reading records.
+                    Err(error) if !trusted => config.refused.push(format!("{}: passed over", error.message)),
+                    applied => applied?,
+                }
                 config.repository_file = Some(path);
             }
         }
@@ -180,13 +186,20 @@ impl<'a> Layer<'a> {
         if let Some(root) = file.session_root {
             let span = root.span();
             let path = self.base.join(root.into_inner());
-            let leaves = self.inside.as_ref().is_some_and(|inside| !is_inside(&path, inside));
-            if !(leaves && self.refuses(config, &span, "session-root points outside the repository")) {
+            let leaves = self.inside.as_ref().is_some_and(|inside| {
+                // What git keeps is not the repository's content.
+                !is_inside(&path, inside) || path.components().any(|part| part.as_os_str() == ".git")
+            });
+            if !(leaves && self.refuses(config, &span, "session-root points outside the repository's content")) {
                 config.session_root = self.set(&span, path);
             }
         }
         if let Some(agent) = file.default_agent {
-            config.default_agent = Some(self.set(&agent.span(), agent.get_ref().clone()));
+            let span = agent.span();
+            // It decides who is sent the prompt, and the repository with it.
+            if !self.refuses(config, &span, "default-agent decides who gets your prompt") {
+                config.default_agent = Some(self.set(&span, agent.into_inner()));
+            }
         }
         if let Some(permissions) = file.permissions {
             let span = permissions.span();
@@ -206,17 +219,27 @@ impl<'a> Layer<'a> {
                     return Err(self.bad(&span, &format!("durability {other:?} is none of: event, turn, os")));
                 }
             };
-            let weakens = value == Durability::Os;
+            let weakens = strength(value) < strength(config.durability.value);
             if !(weakens && self.refuses(config, &span, "durability is weaker than yours")) {
                 config.durability = self.set(&span, value);
             }
         }
-        for (written, slot) in [(file.timeout, &mut config.timeout), (file.stall_timeout, &mut config.stall_timeout)] {
+        let mut limits = Vec::new();
+        for (written, is_stall) in [(file.timeout, false), (file.stall_timeout, true)] {
             if let Some(written) = written {
                 let span = written.span();
                 let value = parse_duration(written.get_ref()).map_err(|what| self.bad(&span, &what))?;
-                *slot = Some(self.set(&span, value));
+                limits.push((span, value, is_stall));
             }
+        }
+        for (span, value, is_stall) in limits {
+            let known = if is_stall { &config.stall_timeout } else { &config.timeout };
+            let longer = known.as_ref().is_some_and(|known| value > known.value);
+            if longer && self.refuses(config, &span, "this limit is longer than yours") {
+                continue;
+            }
+            let set = Some(self.set(&span, value));
+            if is_stall { config.stall_timeout = set } else { config.timeout = set }
         }
         if let Some(checks) = file.checks {
             let span = checks.span();
@@ -248,6 +271,14 @@ impl<'a> Layer<'a> {
             install: String::new(),
             prompt_on_stdin: true,
         })
+    }
+}
+
+fn strength(durability: Durability) -> u8 {
+    match durability {
+        Durability::Os => 0,
+        Durability::Turn => 1,
+        Durability::Event => 2,
     }
 }
 

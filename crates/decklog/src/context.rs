@@ -37,18 +37,22 @@ fn var(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// Colours for what goes to `stream`.
+pub(crate) fn paint(choice: ColorChoice, stream: &impl IsTerminal) -> Paint {
+    Paint(match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            stream.is_terminal() && var("NO_COLOR").is_none() && var("TERM").is_none_or(|term| term != "dumb")
+        }
+    })
+}
+
 impl Context {
     pub(crate) fn new(global: &Global, json: bool) -> Result<Self, CliError> {
         let cwd = std::env::current_dir()
             .map_err(|error| CliError::new(format!("the working directory is gone: {error}")))?;
         let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
-        let color = |is_terminal: bool| match global.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => {
-                is_terminal && var("NO_COLOR").is_none() && var("TERM").is_none_or(|term| term != "dumb")
-            }
-        };
         // For tests, as all of the DECKLOG_TEST_ variables: output that is the same each time.
         let clock = match var("DECKLOG_TEST_NOW") {
             Some(at) => Clock::fixed(at.to_string_lossy().parse::<Timestamp>()?),
@@ -65,8 +69,8 @@ impl Context {
             out_is_terminal,
             err_is_terminal,
             in_is_terminal: io::stdin().is_terminal(),
-            out_paint: Paint(color(out_is_terminal)),
-            err_paint: Paint(color(err_is_terminal)),
+            out_paint: paint(global.color, &io::stdout()),
+            err_paint: paint(global.color, &io::stderr()),
             json,
             session_root,
         })
@@ -141,7 +145,9 @@ impl Context {
         match dir {
             Some(dir) => {
                 let dir = self.cwd.join(dir);
-                if dir.join(decklog_journal::session::JOURNAL_FILE).symlink_metadata().is_err() {
+                use decklog_journal::{head::HEAD_FILE, lock::LOCK_FILE, session::JOURNAL_FILE};
+                let has = |name: &str| dir.join(name).symlink_metadata().is_ok();
+                if ![JOURNAL_FILE, HEAD_FILE, LOCK_FILE].into_iter().any(has) {
                     return Err(CliError::new(format!("{} holds no session", dir.display())));
                 }
                 Ok(dir)

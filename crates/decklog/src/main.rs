@@ -12,6 +12,8 @@ mod story;
 use clap::Parser;
 use clap::error::ErrorKind;
 
+use crate::cli::ColorChoice;
+
 fn main() {
     let mut arguments = std::env::args_os();
     let is_reaper = arguments.nth(1).is_some_and(|first| first == decklog_run::supervise::REAPER_ARGUMENT);
@@ -26,30 +28,37 @@ fn run() -> i32 {
         Ok(cli) => cli,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            let _ = error.print();
+            let wants_json = std::env::args_os().take_while(|word| word != "--").any(|word| word == "--json");
+            if wants_json && !asked {
+                let text = error.to_string();
+                let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+                report(&error::CliError::new(message).hint("see decklog --help"), true, ColorChoice::Never);
+            } else {
+                let _ = error.print();
+            }
             return if asked { 0 } else { 2 };
         }
     };
-    let json = cli.verb.json();
+    let (json, color) = (cli.verb.json(), cli.global.color);
     let result = context::Context::new(&cli.global, json).and_then(|context| cli.verb.run(&context));
     match result {
         Ok(code) => code,
         Err(error) => {
-            report(&error, json);
+            report(&error, json, color);
             error.exit_code
         }
     }
 }
 
-fn report(error: &error::CliError, json: bool) {
-    use std::io::{IsTerminal, Write};
+fn report(error: &error::CliError, json: bool, color: ColorChoice) {
+    use std::io::Write;
     let mut err = std::io::stderr().lock();
     if json {
         let value = serde_json::json!({ "error": error.message, "hint": error.hint });
         let _ = writeln!(err, "{value}");
         return;
     }
-    let paint = render::Paint(err.is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let paint = context::paint(color, &err);
     let _ = writeln!(err, "{} {}", paint.bad("error:"), render::visible_lines(&error.message));
     if let Some(hint) = &error.hint {
         let _ = writeln!(err, "{} {}", paint.dim(" hint:"), render::visible_lines(hint));

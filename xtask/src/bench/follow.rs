@@ -42,7 +42,7 @@ fn follow(bench: &Bench, words: &[&str], events: usize) -> Result<Vec<Duration>>
         // Not in step with whoever polls.
         std::thread::sleep(Duration::from_micros(3_000 + (number as u64 * 7_919) % 40_000));
         let text = format!("{}\n", mark(number));
-        writer.append(Message { turn: 1, text, text_artifact: None, continued: false })?;
+        writer.append(Message { turn: 1, text, text_artifact: None, cut_artifact: None, continued: false })?;
         written.push(Instant::now());
         // The first is shown when the program has started: nothing is measured before.
         if number == 0 {

@@ -82,9 +82,13 @@ fn many(bench: &Bench, count: usize) -> Result<PathBuf> {
     }
     for number in 0..count {
         let mut writer = begin(&root, number, &Sizes::TYPICAL)?;
-        for (name, size) in
-            [("-output.md", 3000), ("-stream.jsonl", 9000), ("-stderr.log", 0), ("-state.json", 900), (".patch", 1200)]
-        {
+        for (name, size) in [
+            ("-output.md", 3000),
+            ("-stream.jsonl.zst", 9000),
+            ("-stderr.log", 0),
+            ("-state.json", 900),
+            (".patch", 1200),
+        ] {
             writer.write_artifact(&format!("turns/001{name}"), "a line of text\n".repeat(size / 15).as_bytes())?;
         }
         writer.append(turn_end())?;
@@ -98,7 +102,7 @@ fn many(bench: &Bench, count: usize) -> Result<PathBuf> {
             exit_code: 0,
         })?;
     }
-    Ok(())
+    Ok(root)
 }
 
 /// Begins session `number` and its turn.
@@ -162,7 +166,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
 fn use_tool(writer: &mut SessionWriter, number: usize) -> Result<()> {
     let (turn, call_id) = (1, format!("toolu_{number:024}"));
     let text = "Now I look at how the parser reads the line, and then at the test that fails. ".repeat(4);
-    writer.append(Message { turn, text, text_artifact: None, continued: false })?;
+    writer.append(Message { turn, text, text_artifact: None, cut_artifact: None, continued: false })?;
     writer.append(ToolCall {
         turn,
         call_id: call_id.clone(),

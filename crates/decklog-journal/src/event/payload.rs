@@ -130,6 +130,9 @@ payload! {
         /// Where a long text stands.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text_artifact: Option<ArtifactRef>,
+        /// Where all that the agent printed stands, when this message ends before it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut_artifact: Option<ArtifactRef>,
         /// Whether this goes on where the message before it stopped.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         continued: bool,

@@ -83,9 +83,7 @@ mod tests {
         let mut charset = [false; 256];
         charset[usize::from(b'-')] = true;
         charset[usize::from(b'=')] = true;
-        for yes in
-            ["", " ", "\"", "=", "/", r"\n", r"a\\n", r"\t", "%3D", r"\u001b", "\x1b[0;31m", r"\u001b[1m"]
-        {
+        for yes in ["", " ", "\"", "=", "/", r"\n", r"a\\n", r"\t", "%3D", r"\u001b", "\x1b[0;31m", r"\u001b[1m"] {
             assert!(is_boundary(yes.as_bytes(), &charset), "{yes:?}");
         }
         for no in ["a", "_", "7", "-", "n", "/n", "m", "3D", "u001b", "31m"] {

@@ -130,13 +130,7 @@ impl Engine {
 
     /// Decides as much of `text`, which begins at the state's position, as can be: passes it on and
     /// returns how much that was. With `end`, no more will come, and that is all of it.
-    pub(super) fn run(
-        &self,
-        state: &mut State,
-        text: &[u8],
-        end: bool,
-        sink: &mut impl FnMut(Piece<'_>),
-    ) -> usize {
+    pub(super) fn run(&self, state: &mut State, text: &[u8], end: bool, sink: &mut impl FnMut(Piece<'_>)) -> usize {
         let mut cursor = self.anchors.cursor(text);
         let mut at = 0;
         let stop = loop {
@@ -249,8 +243,7 @@ impl Engine {
             return Verdict::No;
         };
         let range = at + secret.start..at + secret.end;
-        let left =
-            if secret.start == 0 { state.left_of(text, at, &mut buffer) } else { &text[at..range.start] };
+        let left = if secret.start == 0 { state.left_of(text, at, &mut buffer) } else { &text[at..range.start] };
         trim_edges(left, text, range).map_or(Verdict::No, Verdict::Secret)
     }
 }

@@ -158,9 +158,8 @@ impl Rule {
         };
         let secret = &window[range.clone()];
         let allowed = self.allow.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(secret));
-        let random = self
-            .entropy
-            .is_none_or(|least| secret.get(..ENTROPY_BYTES).is_some_and(|head| entropy(head) >= least));
+        let random =
+            self.entropy.is_none_or(|least| secret.get(..ENTROPY_BYTES).is_some_and(|head| entropy(head) >= least));
         (!range.is_empty() && !allowed && random).then_some(range)
     }
 }
@@ -199,8 +198,7 @@ fn rule(entry: Entry) -> Result<Rule, RulesError> {
     if entry.keywords.iter().any(|k| k.contains(['[', ']', '\\', '"'])) {
         return Err(problem(id, "a keyword must not hold brackets, quotes or backslashes"));
     }
-    let charset =
-        charset(entry.charset.as_deref().unwrap_or(DEFAULT_CHARSET)).map_err(|text| problem(id, text))?;
+    let charset = charset(entry.charset.as_deref().unwrap_or(DEFAULT_CHARSET)).map_err(|text| problem(id, text))?;
     let max_length = entry.max_length.unwrap_or(DEFAULT_MAX_LENGTH);
     if max_length > MAX_HELD {
         return Err(problem(id, format!("maxLength is at most {MAX_HELD}")));

@@ -136,10 +136,18 @@ fn lines_that_are_no_events_are_told_one_by_one() {
     let world = World::new();
     let (_, dir) = world.crashed(1, &["one"]);
     let good = journal(&dir);
-    for junk in [&b"\n"[..], b"\0\0\0\n", b"{}\n", b"[1,2\n", b"{\"sum\":\"0123456789abcdef\"}\n", b"\xff\xfe\n", b"null\n"] {
+    for junk in
+        [&b"\n"[..], b"\0\0\0\n", b"{}\n", b"[1,2\n", b"{\"sum\":\"0123456789abcdef\"}\n", b"\xff\xfe\n", b"null\n"]
+    {
         let bytes = [&good[..], junk, b"torn"].concat();
         let items: Vec<_> = JournalReader::new(&bytes[..]).map(Result::unwrap).collect();
-        let faults: Vec<&Fault> = items.iter().filter_map(|item| match item { Item::Fault(fault) => Some(fault), Item::Event(_) => None }).collect();
+        let faults: Vec<&Fault> = items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Fault(fault) => Some(fault),
+                Item::Event(_) => None,
+            })
+            .collect();
         assert_eq!((items.len() - faults.len(), faults.len()), (3, 2), "{junk:?}");
         assert!(matches!(faults[0].kind, FaultKind::Damaged { .. }), "{:?}", faults[0]);
         assert_eq!((faults[0].line, faults[0].offset), (4, good.len() as u64));

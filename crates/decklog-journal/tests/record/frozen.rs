@@ -36,7 +36,11 @@ fn the_frozen_sessions_hold_every_event_type() {
         let journal = std::fs::read_to_string(version.join(id.as_str()).join("journal.jsonl")).unwrap();
         for event in crate::states::events(1) {
             let kind = event.kind();
-            assert!(kind == "unheard_of" || journal.contains(&format!("\"type\":\"{kind}\"")), "{kind} in {}", version.display());
+            assert!(
+                kind == "unheard_of" || journal.contains(&format!("\"type\":\"{kind}\"")),
+                "{kind} in {}",
+                version.display()
+            );
         }
     }
 }

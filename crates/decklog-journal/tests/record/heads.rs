@@ -67,7 +67,10 @@ fn every_key_that_lies_is_named() {
     ] {
         set_key(&dir, key, value);
         let report = verify(&dir);
-        assert!(report.faults.iter().any(|fault| fault.place == "session.json" && fault.what.contains(key)), "{key}: {report:?}");
+        assert!(
+            report.faults.iter().any(|fault| fault.place == "session.json" && fault.what.contains(key)),
+            "{key}: {report:?}"
+        );
         std::fs::write(dir.join("session.json"), &head).unwrap();
     }
 }
@@ -98,7 +101,10 @@ fn a_head_behind_vouches_for_what_it_sums_up() {
     for line in lines(&full) {
         let text = std::str::from_utf8(line).unwrap().replace("greet its first", "insult its first");
         let body = &text[..text.rfind(",\"sum\"").unwrap()];
-        let previous = lines(&forged).last().map(|line: &&[u8]| String::from_utf8(line[line.len() - 19..line.len() - 3].to_vec()).unwrap()).unwrap_or_default();
+        let previous = lines(&forged)
+            .last()
+            .map(|line: &&[u8]| String::from_utf8(line[line.len() - 19..line.len() - 3].to_vec()).unwrap())
+            .unwrap_or_default();
         let sum = decklog_journal::wire::chain(&previous, body.as_bytes());
         forged.extend_from_slice(format!("{body},\"sum\":\"{sum}\"}}\n").as_bytes());
     }
@@ -117,7 +123,11 @@ fn killed_between_the_last_event_and_the_head() {
     drop(writer);
     let dir = world.store.entry(&world.store.ids().unwrap()[0]);
     let mut bytes = journal(&dir);
-    crate::world::push_line(&mut bytes, "turn_end", r#""turn":1,"outcome":"success","duration_secs":1.0,"files_changed":0"#);
+    crate::world::push_line(
+        &mut bytes,
+        "turn_end",
+        r#""turn":1,"outcome":"success","duration_secs":1.0,"files_changed":0"#,
+    );
     crate::world::push_line(&mut bytes, "session_end", r#""outcome":"success","duration_secs":1.0,"exit_code":0"#);
     set_journal(&dir, &bytes);
     std::fs::write(dir.join("session.json"), before).unwrap();

@@ -24,7 +24,8 @@ type Seed = (Index, String, f64, u32);
 
 fn seeds() -> impl Strategy<Value = Vec<Seed>> {
     let text = prop_oneof![".{0,40}", "\\PC{0,20}", "[\\x00-\\x1f\"\\\\\u{202e}]{0,10}"];
-    let number = prop_oneof![Just(0.0), 0.0..100.0, any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite())];
+    let number =
+        prop_oneof![Just(0.0), 0.0..100.0, any::<f64>().prop_filter("JSON has no such number", |n| n.is_finite())];
     proptest::collection::vec((any::<Index>(), text, number, any::<u32>()), 0..40)
 }
 
@@ -41,21 +42,39 @@ fn legal(state: &State, (choice, text, number, count): &Seed) -> EventBody {
         EventBody::Message(e) => (e.text, e.continued) = (text.clone(), count % 2 == 0),
         EventBody::Thought(e) => e.text.clone_from(text),
         EventBody::Plan(e) => e.entries.push(PlanEntry { content: text.clone(), status: text.clone() }),
-        EventBody::ToolCall(e) => (e.call_id, e.input) = (format!("{}", count % 3), serde_json::json!({ "a": text, "b": number })),
-        EventBody::ToolResult(e) => (e.call_id, e.output, e.duration_secs) = (format!("{}", count % 3), text.clone(), Some(*number)),
+        EventBody::ToolCall(e) => {
+            (e.call_id, e.input) = (format!("{}", count % 3), serde_json::json!({ "a": text, "b": number }))
+        }
+        EventBody::ToolResult(e) => {
+            (e.call_id, e.output, e.duration_secs) = (format!("{}", count % 3), text.clone(), Some(*number))
+        }
         EventBody::Usage(e) => {
-            e.tokens = Tokens { input: u64::from(*count) << 31, cached_input: 1, output: u64::from(*count), reasoning: 0 };
+            e.tokens =
+                Tokens { input: u64::from(*count) << 31, cached_input: 1, output: u64::from(*count), reasoning: 0 };
             (e.cost_usd, e.model) = (Some(number % 1e9), Some(text.clone()));
         }
         EventBody::RateLimited(e) => e.message.clone_from(text),
-        EventBody::Notice(e) => (e.code, e.text) = (if count % 2 == 0 { "recording_failed".into() } else { text.clone() }, text.clone()),
-        EventBody::TurnEnd(e) => *e = TurnEnd { duration_secs: *number, files_changed: u64::from(*count), model: Some(text.clone()), ..turn_end(e.turn) },
+        EventBody::Notice(e) => {
+            (e.code, e.text) = (if count % 2 == 0 { "recording_failed".into() } else { text.clone() }, text.clone())
+        }
+        EventBody::TurnEnd(e) => {
+            *e = TurnEnd {
+                duration_secs: *number,
+                files_changed: u64::from(*count),
+                model: Some(text.clone()),
+                ..turn_end(e.turn)
+            }
+        }
         EventBody::Validation(e) => (e.command, e.duration_secs) = (text.clone(), *number),
-        EventBody::Iteration(e) => *e = Iteration { actor_output: text.clone(), actor_duration_secs: *number, ..iteration(*count) },
+        EventBody::Iteration(e) => {
+            *e = Iteration { actor_output: text.clone(), actor_duration_secs: *number, ..iteration(*count) }
+        }
         EventBody::Checkpoint(e) => e.reason.clone_from(text),
         EventBody::Handoff(e) => e.from.clone_from(text),
         EventBody::Resumed(e) => e.pid = Some(*count),
-        EventBody::SessionEnd(e) => *e = SessionEnd { summary: Some(text.clone()), confidence: Some(*number), ..session_end() },
+        EventBody::SessionEnd(e) => {
+            *e = SessionEnd { summary: Some(text.clone()), confidence: Some(*number), ..session_end() }
+        }
         EventBody::Unknown(_) => {}
     }
     event
@@ -67,10 +86,13 @@ fn turn_start_of(turn: u32) -> EventBody {
 
 /// Writes what the seeds make, and gives every event as the writer gave it back.
 fn record(writer: &mut SessionWriter, seeds: &[Seed]) -> Vec<Event> {
-    seeds.iter().map(|seed| {
-        let body = legal(writer.state(), seed);
-        writer.append(body).unwrap()
-    }).collect()
+    seeds
+        .iter()
+        .map(|seed| {
+            let body = legal(writer.state(), seed);
+            writer.append(body).unwrap()
+        })
+        .collect()
 }
 
 fn read(bytes: &[u8]) -> (Vec<Event>, usize) {

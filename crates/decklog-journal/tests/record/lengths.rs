@@ -17,7 +17,7 @@ const SAMPLES: [&str; 9] = ["x", "\"", "\\", "\n", "\u{1}", "\u{7f}", "\u{e9}", 
 fn bodies(text: &str) -> Vec<EventBody> {
     let text = || text.to_owned();
     vec![
-        Message { turn: 1, text: text(), text_artifact: None, continued: false }.into(),
+        Message { turn: 1, text: text(), text_artifact: None, cut_artifact: None, continued: false }.into(),
         Notice { turn: Some(1), code: "note".into(), text: text(), text_artifact: None }.into(),
         ToolCall {
             turn: 1,
@@ -28,9 +28,28 @@ fn bodies(text: &str) -> Vec<EventBody> {
             input: serde_json::json!({ "text": text(), "more": [text()] }),
             input_artifact: None,
             status: ToolStatus::Pending,
-        }.into(),
-        ToolResult { turn: 1, call_id: "c".into(), status: ToolStatus::Completed, output: text(), output_artifact: None, exit_code: None, duration_secs: None }.into(),
-        Validation { turn: 1, command: "c".into(), passed: true, exit_code: None, duration_secs: 0.0, output: text(), output_artifact: None }.into(),
+        }
+        .into(),
+        ToolResult {
+            turn: 1,
+            call_id: "c".into(),
+            status: ToolStatus::Completed,
+            output: text(),
+            output_artifact: None,
+            exit_code: None,
+            duration_secs: None,
+        }
+        .into(),
+        Validation {
+            turn: 1,
+            command: "c".into(),
+            passed: true,
+            exit_code: None,
+            duration_secs: 0.0,
+            output: text(),
+            output_artifact: None,
+        }
+        .into(),
     ]
 }
 
@@ -69,7 +88,9 @@ fn check(text: &str) {
 #[test]
 fn no_content_makes_a_long_line() {
     for sample in SAMPLES {
-        for bytes in [0, 1, 1024, MAX_INLINE / 16, MAX_INLINE / 4 + 1, MAX_INLINE - 1, MAX_INLINE, MAX_INLINE + 1, 300_000] {
+        for bytes in
+            [0, 1, 1024, MAX_INLINE / 16, MAX_INLINE / 4 + 1, MAX_INLINE - 1, MAX_INLINE, MAX_INLINE + 1, 300_000]
+        {
             check(&sample.repeat(bytes / sample.len()));
         }
     }
@@ -112,7 +133,11 @@ fn a_line_of_ten_megabytes_is_passed_over() {
     set_journal(&dir, &[&good[..], long.as_bytes()].concat());
     let loaded = session::load(&dir).unwrap();
     assert_eq!(loaded.head.events, 3);
-    assert!(matches!(loaded.faults[..], [ref fault] if fault.kind == FaultKind::TooLong { bytes: long.len() as u64 }), "{:?}", loaded.faults);
+    assert!(
+        matches!(loaded.faults[..], [ref fault] if fault.kind == FaultKind::TooLong { bytes: long.len() as u64 }),
+        "{:?}",
+        loaded.faults
+    );
     // What comes after it is read, and can be added.
     let mut writer = decklog_journal::SessionWriter::resume(&dir, crate::world::options(), None, "0.1.0").unwrap();
     writer.append(turn_start(2)).unwrap();

@@ -52,7 +52,9 @@ fn many_writers_at_once_make_as_many_sessions() {
     let ids: Vec<_> = std::thread::scope(|scope| {
         // All in the same second, all with the same suffix in mind.
         let threads: Vec<_> = (0..16)
-            .map(|_| scope.spawn(|| store.create(&Place::Auto, options(), Some(0xffff), |id, _| session_start(id)).unwrap()))
+            .map(|_| {
+                scope.spawn(|| store.create(&Place::Auto, options(), Some(0xffff), |id, _| session_start(id)).unwrap())
+            })
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap().id().clone()).collect()
     });

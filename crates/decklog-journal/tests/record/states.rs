@@ -16,13 +16,41 @@ pub(crate) fn events(turn: u32) -> Vec<EventBody> {
         message(turn, ""),
         Thought { turn, text: text(), text_artifact: None, continued: false }.into(),
         Plan { turn, entries: Vec::new() }.into(),
-        ToolCall { turn, call_id: text(), name: text(), kind: ToolKind::Other, title: None, input: json!(null), input_artifact: None, status: ToolStatus::Pending }.into(),
-        ToolResult { turn, call_id: text(), status: ToolStatus::Completed, output: text(), output_artifact: None, exit_code: None, duration_secs: None }.into(),
+        ToolCall {
+            turn,
+            call_id: text(),
+            name: text(),
+            kind: ToolKind::Other,
+            title: None,
+            input: json!(null),
+            input_artifact: None,
+            status: ToolStatus::Pending,
+        }
+        .into(),
+        ToolResult {
+            turn,
+            call_id: text(),
+            status: ToolStatus::Completed,
+            output: text(),
+            output_artifact: None,
+            exit_code: None,
+            duration_secs: None,
+        }
+        .into(),
         Usage { turn, tokens: Tokens::default(), cost_usd: None, model: None }.into(),
         RateLimited { turn, agent: text(), message: text(), resets_at: None }.into(),
         Notice { turn: Some(turn), code: text(), text: text(), text_artifact: None }.into(),
         turn_end(turn).into(),
-        Validation { turn, command: text(), passed: true, exit_code: None, duration_secs: 0.0, output: text(), output_artifact: None }.into(),
+        Validation {
+            turn,
+            command: text(),
+            passed: true,
+            exit_code: None,
+            duration_secs: 0.0,
+            output: text(),
+            output_artifact: None,
+        }
+        .into(),
         iteration(1).into(),
         Checkpoint { reason: text(), exit_code: None }.into(),
         Handoff { from: text(), to: text(), reason: text(), packet_artifact: None }.into(),
@@ -71,7 +99,14 @@ pub(crate) fn iteration(number: u32) -> Iteration {
 }
 
 pub(crate) fn session_end() -> SessionEnd {
-    SessionEnd { outcome: Outcome::Success, iterations: None, summary: None, confidence: None, duration_secs: 0.0, exit_code: 0 }
+    SessionEnd {
+        outcome: Outcome::Success,
+        iterations: None,
+        summary: None,
+        confidence: None,
+        duration_secs: 0.0,
+        exit_code: 0,
+    }
 }
 
 fn state(events: &[EventBody]) -> State {
@@ -82,7 +117,8 @@ fn state(events: &[EventBody]) -> State {
     state
 }
 
-const OF_A_TURN: [&str; 8] = ["message", "thought", "plan", "tool_call", "tool_result", "usage", "rate_limited", "turn_end"];
+const OF_A_TURN: [&str; 8] =
+    ["message", "thought", "plan", "tool_call", "tool_result", "usage", "rate_limited", "turn_end"];
 
 #[test]
 fn every_state_with_every_event() {
@@ -95,24 +131,68 @@ fn every_state_with_every_event() {
     // The state; the turn the events are of; what is legal.
     let table: Vec<(&str, State, u32, Vec<&str>)> = vec![
         ("before the start", State::default(), 1, vec!["session_start"]),
-        ("no turn yet", state(&[start.clone()]), 1, vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"]),
-        ("no turn yet, of the turn after next", state(&[start.clone()]), 2, vec!["iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"]),
+        (
+            "no turn yet",
+            state(&[start.clone()]),
+            1,
+            vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
+        ),
+        (
+            "no turn yet, of the turn after next",
+            state(&[start.clone()]),
+            2,
+            vec!["iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
+        ),
         ("turn 1 open", state(&[start.clone(), open(1)]), 1, [&OF_A_TURN[..], &anywhere, &["validation"]].concat()),
-        ("turn 1 open, of turn 2", state(&[start.clone(), open(1)]), 2, vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of"]),
-        ("turns 1 and 2 open", state(&[start.clone(), open(1), open(2)]), 1, [&OF_A_TURN[..], &anywhere, &["validation"]].concat()),
-        ("turn 1 over", state(&[start.clone(), open(1), over(1)]), 1, [&anywhere[..], &["validation", "checkpoint", "session_end"]].concat()),
-        ("turn 1 over, of turn 2", state(&[start.clone(), open(1), over(1)]), 2, vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"]),
-        ("turn 2 open, 1 over", state(&[start.clone(), open(1), open(2), over(1)]), 1, [&anywhere[..], &["validation"]].concat()),
+        (
+            "turn 1 open, of turn 2",
+            state(&[start.clone(), open(1)]),
+            2,
+            vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of"],
+        ),
+        (
+            "turns 1 and 2 open",
+            state(&[start.clone(), open(1), open(2)]),
+            1,
+            [&OF_A_TURN[..], &anywhere, &["validation"]].concat(),
+        ),
+        (
+            "turn 1 over",
+            state(&[start.clone(), open(1), over(1)]),
+            1,
+            [&anywhere[..], &["validation", "checkpoint", "session_end"]].concat(),
+        ),
+        (
+            "turn 1 over, of turn 2",
+            state(&[start.clone(), open(1), over(1)]),
+            2,
+            vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
+        ),
+        (
+            "turn 2 open, 1 over",
+            state(&[start.clone(), open(1), open(2), over(1)]),
+            1,
+            [&anywhere[..], &["validation"]].concat(),
+        ),
         ("checkpointed", state(&[start.clone(), checkpoint]), 1, vec!["resumed"]),
         ("completed", state(&[start.clone(), end]), 1, vec!["resumed"]),
-        ("cut off in turn 1 and resumed", state(&[start, open(1), Resumed { pid: None, decklog_version: String::new(), torn_bytes: None }.into()]), 1,
-            [&anywhere[..], &["validation", "checkpoint", "session_end"]].concat()),
+        (
+            "cut off in turn 1 and resumed",
+            state(&[start, open(1), Resumed { pid: None, decklog_version: String::new(), torn_bytes: None }.into()]),
+            1,
+            [&anywhere[..], &["validation", "checkpoint", "session_end"]].concat(),
+        ),
     ];
     for (name, before, turn, legal) in table {
         for event in events(turn) {
             let mut after = before.clone();
             let result = after.advance(&event);
-            assert_eq!(result.is_ok(), legal.contains(&event.kind()), "{name}: {} of turn {turn}: {result:?}", event.kind());
+            assert_eq!(
+                result.is_ok(),
+                legal.contains(&event.kind()),
+                "{name}: {} of turn {turn}: {result:?}",
+                event.kind()
+            );
             if let Err(illegal) = result {
                 assert_eq!(after, before, "{name}: {illegal}");
                 assert_eq!(illegal.event, event.kind());

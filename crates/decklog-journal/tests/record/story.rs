@@ -20,7 +20,10 @@ pub(crate) fn write(world: &World, suffix: u16) -> PathBuf {
         actor_model: Some("opus".into()),
         critic_model: Some("gpt-5".into()),
         max_iterations: Some(3),
-        git: Some(GitState { head: Some("0123456789abcdef0123456789abcdef01234567".into()), branch: Some("main".into()) }),
+        git: Some(GitState {
+            head: Some("0123456789abcdef0123456789abcdef01234567".into()),
+            branch: Some("main".into()),
+        }),
         pid: Some(4242),
         ..start
     });
@@ -34,7 +37,8 @@ pub(crate) fn write(world: &World, suffix: u16) -> PathBuf {
 }
 
 fn first_turn(mut writer: SessionWriter) {
-    let prompt = writer.write_artifact(&TurnFile::Prompt.path(1), b"Make the greeting greet its first argument.").unwrap();
+    let prompt =
+        writer.write_artifact(&TurnFile::Prompt.path(1), b"Make the greeting greet its first argument.").unwrap();
     let mut add = |body: EventBody| drop(writer.append(body).unwrap());
     add(TurnStart {
         role: Role::Actor,
@@ -45,14 +49,22 @@ fn first_turn(mut writer: SessionWriter) {
         snapshot: Some("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".into()),
         withheld: vec![Withheld { path: ".env".into(), reason: "holds a secret (github-pat)".into() }],
         ..turn_start(1)
-    }.into());
+    }
+    .into());
     add(Thought { turn: 1, text: "It prints a fixed ".into(), text_artifact: None, continued: false }.into());
     add(Thought { turn: 1, text: "name.".into(), text_artifact: None, continued: true }.into());
-    add(Plan { turn: 1, entries: vec![
-        PlanEntry { content: "Read greet.sh".into(), status: "completed".into() },
-        PlanEntry { content: "Use \"$1\"".into(), status: "in_progress".into() },
-    ] }.into());
-    for (call, kind, status, code) in [("read-1", ToolKind::Read, ToolStatus::Completed, None), ("sh-1", ToolKind::Execute, ToolStatus::Failed, Some(1))] {
+    add(Plan {
+        turn: 1,
+        entries: vec![
+            PlanEntry { content: "Read greet.sh".into(), status: "completed".into() },
+            PlanEntry { content: "Use \"$1\"".into(), status: "in_progress".into() },
+        ],
+    }
+    .into());
+    for (call, kind, status, code) in [
+        ("read-1", ToolKind::Read, ToolStatus::Completed, None),
+        ("sh-1", ToolKind::Execute, ToolStatus::Failed, Some(1)),
+    ] {
         add(ToolCall {
             turn: 1,
             call_id: call.into(),
@@ -62,7 +74,8 @@ fn first_turn(mut writer: SessionWriter) {
             input: json!({ "path": "greet.sh", "limit": 10 }),
             input_artifact: None,
             status: ToolStatus::InProgress,
-        }.into());
+        }
+        .into());
         add(ToolResult {
             turn: 1,
             call_id: call.into(),
@@ -71,17 +84,27 @@ fn first_turn(mut writer: SessionWriter) {
             output_artifact: None,
             exit_code: code,
             duration_secs: Some(0.25),
-        }.into());
+        }
+        .into());
     }
-    add(Message { turn: 1, text: "Now it greets whoever is named.".into(), text_artifact: None, continued: false }.into());
+    add(Message { turn: 1, text: "Now it greets whoever is named.".into(), text_artifact: None, cut_artifact: None, continued: false }
+        .into());
     add(Usage {
         turn: 1,
         tokens: Tokens { input: 1200, cached_input: 1000, output: 80, reasoning: 20 },
         cost_usd: Some(0.0123),
         model: Some("opus".into()),
-    }.into());
-    add(Notice { turn: Some(1), code: "unknown_line".into(), text: "{\"type\":\"news\"}".into(), text_artifact: None }.into());
-    add(RateLimited { turn: 1, agent: "claude".into(), message: "usage limit reached".into(), resets_at: Some("2026-05-01T18:00:00Z".parse().unwrap()) }.into());
+    }
+    .into());
+    add(Notice { turn: Some(1), code: "unknown_line".into(), text: "{\"type\":\"news\"}".into(), text_artifact: None }
+        .into());
+    add(RateLimited {
+        turn: 1,
+        agent: "claude".into(),
+        message: "usage limit reached".into(),
+        resets_at: Some("2026-05-01T18:00:00Z".parse().unwrap()),
+    }
+    .into());
     let mut files = Vec::new();
     for (file, content) in [
         (TurnFile::Stream, "{\"type\":\"news\"}\n"),
@@ -92,27 +115,41 @@ fn first_turn(mut writer: SessionWriter) {
         files.push(Some(writer.write_artifact(&file.path(1), content.as_bytes()).unwrap()));
     }
     let mut files = files.into_iter();
-    writer.append(TurnEnd {
-        turn: 1,
-        outcome: TurnOutcome::RateLimited,
-        exit_code: Some(1),
-        signal: None,
-        duration_secs: 12.5,
-        agent_session_id: Some("9f0c".into()),
-        model: Some("opus".into()),
-        error: Some("usage limit reached".into()),
-        snapshot: Some("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb".into()),
-        files: vec![
-            FileChange { path: "greet.sh".into(), old_path: None, status: "modified".into(), added: Some(1), removed: Some(1) },
-            FileChange { path: "logo.png".into(), old_path: Some("old.png".into()), status: "renamed".into(), added: None, removed: None },
-        ],
-        files_changed: 2,
-        stream_artifact: files.next().flatten(),
-        stderr_artifact: files.next().flatten(),
-        output_artifact: files.next().flatten(),
-        patch_artifact: files.next().flatten(),
-        withheld: Vec::new(),
-    }).unwrap();
+    writer
+        .append(TurnEnd {
+            turn: 1,
+            outcome: TurnOutcome::RateLimited,
+            exit_code: Some(1),
+            signal: None,
+            duration_secs: 12.5,
+            agent_session_id: Some("9f0c".into()),
+            model: Some("opus".into()),
+            error: Some("usage limit reached".into()),
+            snapshot: Some("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb".into()),
+            files: vec![
+                FileChange {
+                    path: "greet.sh".into(),
+                    old_path: None,
+                    status: "modified".into(),
+                    added: Some(1),
+                    removed: Some(1),
+                },
+                FileChange {
+                    path: "logo.png".into(),
+                    old_path: Some("old.png".into()),
+                    status: "renamed".into(),
+                    added: None,
+                    removed: None,
+                },
+            ],
+            files_changed: 2,
+            stream_artifact: files.next().flatten(),
+            stderr_artifact: files.next().flatten(),
+            output_artifact: files.next().flatten(),
+            patch_artifact: files.next().flatten(),
+            withheld: Vec::new(),
+        })
+        .unwrap();
     writer.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(75) }).unwrap();
 }
 
@@ -120,9 +157,21 @@ fn second_turn(mut writer: SessionWriter) {
     let packet = format!("{RESUME_DIR}/001-codex.md");
     let packet = writer.write_artifact(&packet, b"# Where it stands\n").unwrap();
     let mut add = |body: EventBody| drop(writer.append(body).unwrap());
-    add(Handoff { from: "claude".into(), to: "codex".into(), reason: "rate_limit".into(), packet_artifact: Some(packet) }.into());
-    add(TurnStart { agent: "codex".into(), role: Role::Critic, permissions: Some(Permissions::ReadOnly), ..turn_start(2) }.into());
-    add(Message { turn: 2, text: "DONE".into(), text_artifact: None, continued: false }.into());
+    add(Handoff {
+        from: "claude".into(),
+        to: "codex".into(),
+        reason: "rate_limit".into(),
+        packet_artifact: Some(packet),
+    }
+    .into());
+    add(TurnStart {
+        agent: "codex".into(),
+        role: Role::Critic,
+        permissions: Some(Permissions::ReadOnly),
+        ..turn_start(2)
+    }
+    .into());
+    add(Message { turn: 2, text: "DONE".into(), text_artifact: None, cut_artifact: None, continued: false }.into());
     add(TurnEnd {
         turn: 2,
         outcome: TurnOutcome::Success,
@@ -140,8 +189,18 @@ fn second_turn(mut writer: SessionWriter) {
         stream_artifact: None,
         stderr_artifact: None,
         output_artifact: None,
-    }.into());
-    add(Validation { turn: 2, command: "sh greet.sh".into(), passed: true, exit_code: Some(0), duration_secs: 0.5, output: "Hello\n".into(), output_artifact: None }.into());
+    }
+    .into());
+    add(Validation {
+        turn: 2,
+        command: "sh greet.sh".into(),
+        passed: true,
+        exit_code: Some(0),
+        duration_secs: 0.5,
+        output: "Hello\n".into(),
+        output_artifact: None,
+    }
+    .into());
     add(Iteration {
         iteration_number: 1,
         actor_output: "Now it greets whoever is named.".into(),
@@ -155,6 +214,15 @@ fn second_turn(mut writer: SessionWriter) {
         git_files_changed: 2,
         critic_decision: Decision::Done,
         feedback: None,
-    }.into());
-    add(SessionEnd { outcome: Outcome::Success, iterations: Some(1), summary: Some("It greets.".into()), confidence: Some(0.9), duration_secs: 950.0, exit_code: 0 }.into());
+    }
+    .into());
+    add(SessionEnd {
+        outcome: Outcome::Success,
+        iterations: Some(1),
+        summary: Some("It greets.".into()),
+        confidence: Some(0.9),
+        duration_secs: 950.0,
+        exit_code: 0,
+    }
+    .into());
 }

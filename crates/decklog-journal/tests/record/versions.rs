@@ -44,7 +44,10 @@ fn what_a_newer_minor_version_adds_is_kept_and_passed_over() {
             Item::Fault(fault) => panic!("{fault}"),
         })
         .unwrap();
-    assert_eq!((unknown.kind.as_str(), &unknown.fields["thoughts"]), ("telepathy", &serde_json::json!(["a", { "b": null }])));
+    assert_eq!(
+        (unknown.kind.as_str(), &unknown.fields["thoughts"]),
+        ("telepathy", &serde_json::json!(["a", { "b": null }]))
+    );
 
     let refused = SessionWriter::resume(&dir, options(), None, "0.1.0").unwrap_err();
     assert!(matches!(refused, WriteError::Format { format: FormatVersion { major: 1, minor: 7 }, .. }), "{refused}");

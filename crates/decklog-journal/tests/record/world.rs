@@ -98,7 +98,7 @@ pub(crate) fn turn_start(turn: u32) -> TurnStart {
 }
 
 pub(crate) fn message(turn: u32, text: &str) -> EventBody {
-    Message { turn, text: text.into(), text_artifact: None, continued: false }.into()
+    Message { turn, text: text.into(), text_artifact: None, cut_artifact: None, continued: false }.into()
 }
 
 pub(crate) fn journal(dir: &Path) -> Vec<u8> {

@@ -68,8 +68,7 @@ const VALUES: &[(&str, &str)] = &[
 ];
 
 fn with_values() -> Redactor {
-    static REDACTOR: LazyLock<Redactor> =
-        LazyLock::new(|| Redactor::builder().values(VALUES.iter().copied()).build());
+    static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::builder().values(VALUES.iter().copied()).build());
     REDACTOR.clone()
 }
 
@@ -79,26 +78,12 @@ fn text() -> impl Strategy<Value = String> {
     let keywords = "sk-ant- sk- eyJ :// @ AKIA hf_ PRIVATE KEY-----|-----BEGIN |-----END |Bearer |Basic |authorization: |\
         secret_access_key=|:AA|8Q~|7Q~|xox|cio|TWILIO_|discord|Bot |SG.|1//0|v1.0-|ops_|[redacted:|[redacted:DB_PASSWORD]";
     let keywords: Vec<String> = keywords.split('|').map(str::to_owned).collect();
-    let escapes = [
-        "\\n",
-        "\\",
-        "\\\\",
-        "\\u00e9",
-        "\\u",
-        "\\\"",
-        "\u{1b}[31m",
-        "%3D",
-        "é",
-        "\u{1f600}",
-        "\n",
-        "]",
-        "[",
-    ];
+    let escapes =
+        ["\\n", "\\", "\\\\", "\\u00e9", "\\u", "\\\"", "\u{1b}[31m", "%3D", "é", "\u{1f600}", "\n", "]", "["];
     let token = proptest::sample::select(tokens);
     let mut values: Vec<String> = VALUES.iter().map(|(_, v)| (*v).to_owned()).collect();
     // What looks like a value in JSON, where a part of it is an escape.
-    let traps =
-        ["\n0t-a-newline", "\u{1}-begins-in-an-escape", "ends-in-a-backslash\"", "ends-in-a-backslash\n"];
+    let traps = ["\n0t-a-newline", "\u{1}-begins-in-an-escape", "ends-in-a-backslash\"", "ends-in-a-backslash\n"];
     values.extend(traps.map(str::to_owned));
     let value = proptest::sample::select(values);
     let cut = |s: String, from: prop::sample::Index, to: prop::sample::Index| -> String {

@@ -43,10 +43,7 @@ pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
     let jwt = format!("eyJ{}.eyJ{}.{}", word(33), word(70), word(43));
     let discord = format!("M{}.{}.{}", word(25), word(6), word(38));
     vec![
-        (
-            "anthropic-key",
-            vec![format!("|sk-ant-api03-{}AA|", word(93)), format!("X=|sk-ant-oat01-{}|\n", word(90))],
-        ),
+        ("anthropic-key", vec![format!("|sk-ant-api03-{}AA|", word(93)), format!("X=|sk-ant-oat01-{}|\n", word(90))]),
         (
             "openai-key",
             vec![
@@ -65,25 +62,16 @@ pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
         ("replicate-token", vec![format!("|r8_{}|", word(37))]),
         ("huggingface-token", vec![format!("|hf_{}|", word(34))]),
         ("nvidia-key", vec![format!("|nvapi-{}|", word(64))]),
-        (
-            "github-token",
-            ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"].map(|p| format!("x|{p}{}| y", word(36))).to_vec(),
-        ),
+        ("github-token", ["ghp_", "gho_", "ghu_", "ghs_", "ghr_"].map(|p| format!("x|{p}{}| y", word(36))).to_vec()),
         ("github-pat", vec![format!("|github_pat_{}_{}|", word(22), word(59))]),
-        (
-            "gitlab-token",
-            vec![format!("|glpat-{}|", word(20)), format!("|glrt-{}.01.{}|", word(27), word(9))],
-        ),
+        ("gitlab-token", vec![format!("|glpat-{}|", word(20)), format!("|glrt-{}.01.{}|", word(27), word(9))]),
         ("atlassian-token", vec![format!("|ATATT3{}={}|", word(180), hex(8))]),
         ("npm-token", vec![format!("_authToken=|npm_{}|", word(36))]),
         ("pypi-token", vec![format!("|pypi-AgE{}|", word(150))]),
         ("crates-io-token", vec![format!("token = \"|cio{}|\"", word(32))]),
         ("rubygems-token", vec![format!("|rubygems_{}|", hex(48))]),
         ("docker-token", vec![format!("|dckr_pat_{}|", word(27))]),
-        (
-            "aws-access-key-id",
-            vec![format!("|AKIA{}|", random(16, UPPER)), format!("\"|ASIA{}|\"", random(16, UPPER))],
-        ),
+        ("aws-access-key-id", vec![format!("|AKIA{}|", random(16, UPPER)), format!("\"|ASIA{}|\"", random(16, UPPER))]),
         (
             "aws-secret-key",
             vec![
@@ -97,17 +85,10 @@ pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
         ("aws-session-token", vec![format!("|IQoJb3JpZ2lu{}|", random(300, B64))]),
         ("aws-bedrock-key", vec![format!("|ABSK{}=|", random(128, B64))]),
         ("azure-storage-key", vec![format!("AccountName=x;AccountKey=|{}==|;Endpoint", random(86, B64))]),
-        (
-            "azure-client-secret",
-            vec![format!("{}|8Q~{}|", word(3), word(34)), format!("{}|7Q~{}|", word(3), word(31))],
-        ),
+        ("azure-client-secret", vec![format!("{}|8Q~{}|", word(3), word(34)), format!("{}|7Q~{}|", word(3), word(31))]),
         (
             "google-oauth-token",
-            vec![
-                format!("|ya29.{}|", word(100)),
-                format!("|GOCSPX-{}|", word(28)),
-                format!("|1//0{}|", word(60)),
-            ],
+            vec![format!("|ya29.{}|", word(100)), format!("|GOCSPX-{}|", word(28)), format!("|1//0{}|", word(60))],
         ),
         ("digitalocean-token", vec![format!("|dop_v1_{}|", hex(64))]),
         ("databricks-token", vec![format!("|dapi{}|", hex(32))]),
@@ -126,12 +107,7 @@ pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
         (
             "slack-webhook",
             vec![
-                format!(
-                    "https://hooks.slack.com/services/T{}/B{}/|{}|",
-                    random(8, UPPER),
-                    random(10, UPPER),
-                    word(24)
-                ),
+                format!("https://hooks.slack.com/services/T{}/B{}/|{}|", random(8, UPPER), random(10, UPPER), word(24)),
                 format!(
                     r"https:\/\/hooks.slack.com\/services\/T{}\/B{}\/|{}|",
                     random(8, UPPER),
@@ -140,30 +116,21 @@ pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
                 ),
             ],
         ),
-        (
-            "stripe-key",
-            vec![format!("|sk_{}_{}|", "live", word(24)), format!("|rk_{}_{}|", "test", word(99))],
-        ),
+        ("stripe-key", vec![format!("|sk_{}_{}|", "live", word(24)), format!("|rk_{}_{}|", "test", word(99))]),
         ("sendgrid-key", vec![format!("|SG.{}.{}|", word(22), word(43))]),
         (
             "twilio-key",
             vec![format!("TWILIO_API_KEY=|SK{}|", hex(32)), format!("twilio_auth_token: \"|{}|\"", hex(32))],
         ),
         ("telegram-bot-token", vec![format!("bot{}:|AA{}|/getMe", random(10, "0123456789"), word(33))]),
-        (
-            "discord-token",
-            vec![format!("DISCORD_TOKEN=|{discord}|"), format!("Authorization: Bot |{discord}|")],
-        ),
+        ("discord-token", vec![format!("DISCORD_TOKEN=|{discord}|"), format!("Authorization: Bot |{discord}|")]),
         (
             "discord-webhook",
             vec![format!("https://discord.com/api/webhooks/{}/|{}|", random(18, "0123456789"), word(68))],
         ),
         ("linear-key", vec![format!("|lin_api_{}|", word(40))]),
         ("notion-token", vec![format!("|ntn_{}|", word(46)), format!("\"|secret_{}|\"", word(43))]),
-        (
-            "shopify-token",
-            ["shpat_", "shpca_", "shppa_", "shpss_"].map(|p| format!("|{p}{}|", hex(32))).to_vec(),
-        ),
+        ("shopify-token", ["shpat_", "shpca_", "shppa_", "shpss_"].map(|p| format!("|{p}{}|", hex(32))).to_vec()),
         ("postman-key", vec![format!("|PMAK-{}-{}|", hex(24), hex(34))]),
         ("private-key", private_keys()),
         (

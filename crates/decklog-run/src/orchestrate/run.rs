@@ -157,7 +157,7 @@ pub fn run(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let redactor = redactor(&plan.env);
+    let redactor = redactor(plan);
     let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = None;
     let mut writer = store.create(&plan.place, options, plan.id_suffix, |id, dir| {
@@ -260,9 +260,12 @@ pub fn run(
     })
 }
 
-fn redactor(env: &[(OsString, OsString)]) -> Redactor {
+fn redactor(plan: &RunPlan) -> Redactor {
     use std::os::unix::ffi::OsStrExt;
-    let named = env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let inherited =
+        plan.env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let configured = plan.agent.env.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
+    let named = inherited.chain(configured);
     let mut builder = Redactor::builder();
     for (name, value) in credential_values(named) {
         builder = builder.value(&name, &value);
@@ -309,7 +312,9 @@ fn check_all(
         }
         observer.checking(command);
         let checked =
-            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, signals, &mut || observer.idle())?;
+            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, writer.redactor(), signals, &mut || {
+                observer.idle()
+            })?;
         let validation = checked.validation;
         results.push(CheckResult {
             command: command.clone(),

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use super::reaper::{CONTROL_FD, REAPER_ARGUMENT, request};
+use super::reaper::{CONTROL_FD, REAPER_ARGUMENT, REAPER_NAME, end_orphans, request};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -67,11 +67,13 @@ impl Supervised {
     /// [`SpawnError`] when not even the reaper can be started. A program that cannot be started is seen
     /// later, as [`Exit::NotStarted`].
     pub fn spawn(spec: &CommandSpec) -> Result<Self, SpawnError> {
+        // Should the reaper be killed, its orphans come to this process.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&spec.reaper);
         command
-            .arg0("decklog-reaper")
+            .arg0(REAPER_NAME)
             .arg(REAPER_ARGUMENT)
             .arg(&spec.program)
             .args(&spec.arguments)
@@ -162,10 +164,9 @@ impl Supervised {
             }
         }
         if self.control.is_none() && self.exit.is_none() {
-            // Somebody killed the reaper: what it led must not live on.
-            if let Some(group) = rustix::process::Pid::from_raw(self.reaper.id().cast_signed()) {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
+            // Somebody killed the reaper: what it led must not live on. Its orphans are this process's now.
+            let _ = self.reaper.wait();
+            end_orphans();
             self.exit = Some(Exit::Signal(9));
         }
     }

@@ -17,6 +17,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 /// First argument that makes the program a reaper; the agent's command follows.
 pub const REAPER_ARGUMENT: &str = "__reap";
 
+/// What a reaper is called among processes.
+pub(super) const REAPER_NAME: &str = "decklog-reaper";
+
 /// The control socket's number in the reaper.
 pub(super) const CONTROL_FD: i32 = 3;
 
@@ -174,6 +177,26 @@ fn end_descendants(grace: Option<Duration>) -> bool {
     }
 }
 
+/// Ends what a killed reaper left to this process: all below it but living reapers, and what these lead.
+pub(super) fn end_orphans() {
+    let start = Instant::now();
+    let is_reaper = |pid: Pid| {
+        let command = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        command.split(|byte| *byte == 0).next() == Some(REAPER_NAME.as_bytes())
+    };
+    loop {
+        let orphans = below(rustix::process::getpid(), is_reaper);
+        if orphans.is_empty() || start.elapsed() > INSISTENCE {
+            break;
+        }
+        for pid in orphans {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn end_descendants_but(agent: Pid) {
     signal_all(Signal::KILL, Some(agent));
 }
@@ -186,8 +209,13 @@ fn signal_all(signal: Signal, but: Option<Pid>) {
     }
 }
 
-/// Every process below `root`, by parent links in `/proc`.
+/// Every process below `root`.
 fn descendants(root: Pid) -> Vec<Pid> {
+    below(root, |_| false)
+}
+
+/// Every process below `root`, by parent links in `/proc`, but those that `but` takes and what is below them.
+fn below(root: Pid, but: impl Fn(Pid) -> bool) -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let parents: Vec<(i32, i32)> = entries
         .flatten()
@@ -204,7 +232,13 @@ fn descendants(root: Pid) -> Vec<Pid> {
     let mut below = vec![root.as_raw_nonzero().get()];
     let mut at = 0;
     while let Some(parent) = below.get(at).copied() {
-        below.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        below.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid)
+                .filter(|pid| !Pid::from_raw(*pid).is_some_and(&but)),
+        );
         at += 1;
     }
     below.into_iter().skip(1).filter_map(Pid::from_raw).collect()

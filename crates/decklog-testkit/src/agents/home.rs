@@ -23,19 +23,11 @@ use crate::ModelServer;
 /// # Errors
 ///
 /// When a file cannot be written or the agent is none of those.
-pub fn prepare(
-    agent: &str,
-    home: &Path,
-    server: &ModelServer,
-) -> io::Result<Vec<(String, String)>> {
+pub fn prepare(agent: &str, home: &Path, server: &ModelServer) -> io::Result<Vec<(String, String)>> {
     let base = server.base_url();
     let mut env = common(home)?;
     let mut set = |pairs: &[(&str, &str)]| {
-        env.extend(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        env.extend(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     };
     match agent {
         "claude" | "claude-agent-acp" => {
@@ -55,10 +47,7 @@ pub fn prepare(
         "codex" | "codex-acp" => {
             let dir = home.join(".codex");
             write(&dir.join("config.toml"), &codex_config(&base))?;
-            set(&[
-                ("CODEX_HOME", &text(&dir)?),
-                ("SCRIPTED_API_KEY", "made-up-openai-key"),
-            ]);
+            set(&[("CODEX_HOME", &text(&dir)?), ("SCRIPTED_API_KEY", "made-up-openai-key")]);
             if agent == "codex-acp" {
                 set(&[("NO_BROWSER", "1")]);
                 if let Some(programs) = installed() {
@@ -67,10 +56,7 @@ pub fn prepare(
             }
         }
         "gemini" => {
-            write(
-                &home.join(".gemini/settings.json"),
-                &gemini_settings().to_string(),
-            )?;
+            write(&home.join(".gemini/settings.json"), &gemini_settings().to_string())?;
             set(&[
                 ("GOOGLE_GEMINI_BASE_URL", &base),
                 ("GEMINI_API_KEY", "made-up-gemini-key"),
@@ -80,10 +66,7 @@ pub fn prepare(
             ]);
         }
         "opencode" => {
-            write(
-                &home.join(".config/opencode/opencode.json"),
-                &opencode_config(&base).to_string(),
-            )?;
+            write(&home.join(".config/opencode/opencode.json"), &opencode_config(&base).to_string())?;
             set(&[
                 ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
                 ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
@@ -92,10 +75,7 @@ pub fn prepare(
             ]);
         }
         other => {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("no agent `{other}` is known"),
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no agent `{other}` is known")));
         }
     }
     Ok(env)
@@ -189,12 +169,9 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::write(path, content)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    fs::write(path, content).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 fn text(path: &Path) -> io::Result<String> {
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| io::Error::other(format!("{}: not text", path.display())))
+    path.to_str().map(str::to_owned).ok_or_else(|| io::Error::other(format!("{}: not text", path.display())))
 }

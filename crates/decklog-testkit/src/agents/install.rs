@@ -45,38 +45,19 @@ pub fn install() -> io::Result<PathBuf> {
     if target.join(COMPLETE).exists() {
         return Ok(programs(&target));
     }
-    eprintln!(
-        "installing the agents for tests into {} (about 1.1 GB)",
-        target.display()
-    );
+    eprintln!("installing the agents for tests into {} (about 1.1 GB)", target.display());
     let started = Instant::now();
-    let fresh = tempfile::Builder::new()
-        .prefix(".installing-")
-        .tempdir_in(parent)?;
+    let fresh = tempfile::Builder::new().prefix(".installing-").tempdir_in(parent)?;
     for name in ["package.json", "package-lock.json"] {
         let from = manifests().join(name);
         fs::copy(&from, fresh.path().join(name)).map_err(|error| because(&from, &error))?;
     }
-    run(
-        fresh.path(),
-        "npm",
-        [
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ],
-    )?;
+    run(fresh.path(), "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])?;
     finish(fresh.path())?;
     fs::write(fresh.path().join(COMPLETE), "")?;
     let bytes = size(fresh.path())?;
     put(&fresh.keep(), &target)?;
-    eprintln!(
-        "installed {} MB in {} s",
-        bytes / 1_000_000,
-        started.elapsed().as_secs()
-    );
+    eprintln!("installed {} MB in {} s", bytes / 1_000_000, started.elapsed().as_secs());
     Ok(programs(&target))
 }
 
@@ -86,11 +67,7 @@ const COMPLETE: &str = ".complete";
 /// What the packages' own install scripts would do, as far as it is needed.
 fn finish(dir: &Path) -> io::Result<()> {
     let modules = dir.join("node_modules");
-    run(
-        &modules.join("@anthropic-ai/claude-code"),
-        "node",
-        ["install.cjs"],
-    )?;
+    run(&modules.join("@anthropic-ai/claude-code"), "node", ["install.cjs"])?;
     // The adapter's SDK brings a second copy of the program, 330 MB; it is told to use the first.
     let second = modules.join("@anthropic-ai/claude-agent-sdk-linux-x64/claude");
     if second.exists() {
@@ -98,8 +75,7 @@ fn finish(dir: &Path) -> io::Result<()> {
     }
     // The package of the platform is locked directly, and it names no program.
     let link = modules.join(".bin/opencode");
-    std::os::unix::fs::symlink("../opencode-linux-x64/bin/opencode", &link)
-        .map_err(|error| because(&link, &error))
+    std::os::unix::fs::symlink("../opencode-linux-x64/bin/opencode", &link).map_err(|error| because(&link, &error))
 }
 
 /// Moves a complete installation into its place, over what an interrupted one may have left.
@@ -119,15 +95,9 @@ fn manifests() -> PathBuf {
 fn target() -> io::Result<PathBuf> {
     let lock = manifests().join("package-lock.json");
     let bytes = fs::read(&lock).map_err(|error| because(&lock, &error))?;
-    let hash: String = Sha256::digest(bytes)
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let set = |name| std::env::var_os(name).filter(|value: &std::ffi::OsString| !value.is_empty());
-    let cache = set("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
+    let cache = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
     let cache = cache.ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME is set"))?;
     Ok(cache.join("decklog-tests").join(format!("agents-{hash}")))
 }
@@ -140,18 +110,12 @@ fn run<const N: usize>(dir: &Path, program: &str, args: [&str; N]) -> io::Result
     let mut command = Command::new(program);
     // Its messages are status, like ours: stdout stays the caller's.
     let output = command.args(args.map(OsStr::new)).current_dir(dir).output();
-    let output =
-        output.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
+    let output = output.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!(
-        "{program} {} in {}: {}\n{said}",
-        args.join(" "),
-        dir.display(),
-        output.status
-    )))
+    Err(io::Error::other(format!("{program} {} in {}: {}\n{said}", args.join(" "), dir.display(), output.status)))
 }
 
 /// The bytes of all files below a directory, each once however many names it has there.
@@ -160,11 +124,7 @@ fn size(dir: &Path) -> io::Result<u64> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let meta = entry.path().symlink_metadata()?;
-        sum += if meta.is_dir() {
-            size(&entry.path())?
-        } else {
-            meta.len() / meta.nlink().max(1)
-        };
+        sum += if meta.is_dir() { size(&entry.path())? } else { meta.len() / meta.nlink().max(1) };
     }
     Ok(sum)
 }

@@ -6,14 +6,8 @@ use super::turn::{Frame, Refusal, Tool, Turn};
 use crate::usage::Counts;
 
 pub(crate) fn tools(body: &Value) -> Vec<Tool> {
-    let tools = body["tools"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    tools
-        .iter()
-        .filter_map(|tool| Tool::declared(&tool["name"], &tool["input_schema"]))
-        .collect()
+    let tools = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    tools.iter().filter_map(|tool| Tool::declared(&tool["name"], &tool["input_schema"])).collect()
 }
 
 pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
@@ -25,9 +19,7 @@ pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
         content.push(json!({ "type": "text", "text": text }));
     }
     if let Some(call) = &turn.call {
-        content.push(
-            json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": call.json() }),
-        );
+        content.push(json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": call.json() }));
     }
     let mut message = head(counts, model);
     message["content"] = Value::Array(content);
@@ -37,16 +29,10 @@ pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
 }
 
 pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
-    let mut frames = vec![event(
-        "message_start",
-        json!({ "message": head(counts, model) }),
-    )];
+    let mut frames = vec![event("message_start", json!({ "message": head(counts, model) }))];
     let mut index = 0;
     let mut block = |start: Value, deltas: Vec<Frame>| {
-        frames.push(event(
-            "content_block_start",
-            json!({ "index": index, "content_block": start }),
-        ));
+        frames.push(event("content_block_start", json!({ "index": index, "content_block": start })));
         frames.extend(deltas);
         frames.push(event("content_block_stop", json!({ "index": index })));
         index += 1;
@@ -56,14 +42,8 @@ pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
     if let Some(thinking) = &turn.thinking {
         let start = json!({ "type": "thinking", "thinking": "", "signature": "" });
         let deltas = vec![
-            delta(
-                at,
-                json!({ "type": "thinking_delta", "thinking": thinking }),
-            ),
-            delta(
-                at,
-                json!({ "type": "signature_delta", "signature": SIGNATURE }),
-            ),
+            delta(at, json!({ "type": "thinking_delta", "thinking": thinking })),
+            delta(at, json!({ "type": "signature_delta", "signature": SIGNATURE })),
         ];
         at = block(start, deltas);
     }
@@ -90,20 +70,11 @@ pub(crate) fn rate_limit(reset_at_epoch: Option<u64>) -> Refusal {
     let message = "This request would exceed your account's rate limit. Please try again later.";
     let mut refusal = error(429, "rate_limit_error", message).retry_after(reset_at_epoch);
     let unified = |part: &'static str, value: &str| (part, value.to_owned());
-    refusal
-        .headers
-        .push(unified("anthropic-ratelimit-unified-status", "rejected"));
-    refusal.headers.push(unified(
-        "anthropic-ratelimit-unified-representative-claim",
-        "five_hour",
-    ));
+    refusal.headers.push(unified("anthropic-ratelimit-unified-status", "rejected"));
+    refusal.headers.push(unified("anthropic-ratelimit-unified-representative-claim", "five_hour"));
     if let Some(reset) = reset_at_epoch {
-        refusal
-            .headers
-            .push(("anthropic-ratelimit-unified-reset", reset.to_string()));
-        refusal
-            .headers
-            .push(("anthropic-ratelimit-unified-5h-reset", reset.to_string()));
+        refusal.headers.push(("anthropic-ratelimit-unified-reset", reset.to_string()));
+        refusal.headers.push(("anthropic-ratelimit-unified-5h-reset", reset.to_string()));
     }
     refusal
 }
@@ -143,18 +114,11 @@ fn head(counts: Counts, model: &str) -> Value {
 }
 
 fn stop_reason(turn: &Turn) -> &'static str {
-    if turn.call.is_some() {
-        "tool_use"
-    } else {
-        "end_turn"
-    }
+    if turn.call.is_some() { "tool_use" } else { "end_turn" }
 }
 
 fn delta(index: usize, delta: Value) -> Frame {
-    event(
-        "content_block_delta",
-        json!({ "index": index, "delta": delta }),
-    )
+    event("content_block_delta", json!({ "index": index, "delta": delta }))
 }
 
 fn event(name: &str, mut data: Value) -> Frame {

@@ -6,12 +6,8 @@ use super::turn::{Call, Frame, Refusal, Tool, Turn};
 use crate::usage::Counts;
 
 pub(crate) fn tools(body: &Value) -> Vec<Tool> {
-    let tools = body["tools"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let tool =
-        |tool: &Value| Tool::declared(&tool["function"]["name"], &tool["function"]["parameters"]);
+    let tools = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let tool = |tool: &Value| Tool::declared(&tool["function"]["name"], &tool["function"]["parameters"]);
     tools.iter().filter_map(tool).collect()
 }
 
@@ -37,11 +33,7 @@ pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
 pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
     let id = super::unique("chatcmpl");
     let chunk = |choices: Value| json!({ "id": id, "object": "chat.completion.chunk", "created": CREATED, "model": model, "choices": choices });
-    let delta = |delta: Value| {
-        Frame::data(&chunk(
-            json!([{ "index": 0, "delta": delta, "finish_reason": null }]),
-        ))
-    };
+    let delta = |delta: Value| Frame::data(&chunk(json!([{ "index": 0, "delta": delta, "finish_reason": null }])));
     let mut frames = vec![delta(json!({ "role": "assistant", "content": "" }))];
     if let Some(thinking) = &turn.thinking {
         frames.push(delta(json!({ "reasoning_content": thinking })));
@@ -59,10 +51,7 @@ pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
     let mut last = chunk(json!([]));
     last["usage"] = usage(counts);
     frames.push(Frame::data(&last));
-    frames.push(Frame {
-        bytes: "data: [DONE]\n\n".to_owned(),
-        delta: false,
-    });
+    frames.push(Frame { bytes: "data: [DONE]\n\n".to_owned(), delta: false });
     frames
 }
 
@@ -73,12 +62,7 @@ pub(crate) fn rate_limit(reset_at_epoch: Option<u64>) -> Refusal {
 
 /// The same for the Responses protocol: both are OpenAI's.
 pub(crate) fn unauthorized() -> Refusal {
-    error(
-        401,
-        "Incorrect API key provided.",
-        "invalid_request_error",
-        "invalid_api_key",
-    )
+    error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
 }
 
 /// 2026-01-01T00:00:00Z.
@@ -98,11 +82,7 @@ fn tool_call(call: &Call) -> Value {
 }
 
 fn finish_reason(turn: &Turn) -> &'static str {
-    if turn.call.is_some() {
-        "tool_calls"
-    } else {
-        "stop"
-    }
+    if turn.call.is_some() { "tool_calls" } else { "stop" }
 }
 
 fn usage(counts: Counts) -> Value {

@@ -6,20 +6,10 @@ use super::turn::{Frame, Refusal, Tool, Turn, seconds_until};
 use crate::usage::Counts;
 
 pub(crate) fn tools(body: &Value) -> Vec<Tool> {
-    let sets = body["tools"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let declared = sets
-        .iter()
-        .filter_map(|set| set["functionDeclarations"].as_array())
-        .flatten();
+    let sets = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let declared = sets.iter().filter_map(|set| set["functionDeclarations"].as_array()).flatten();
     let tool = |tool: &Value| {
-        let schema = if tool["parametersJsonSchema"].is_null() {
-            "parameters"
-        } else {
-            "parametersJsonSchema"
-        };
+        let schema = if tool["parametersJsonSchema"].is_null() { "parameters" } else { "parametersJsonSchema" };
         Tool::declared(&tool["name"], &tool[schema])
     };
     declared.filter_map(tool).collect()
@@ -38,15 +28,8 @@ pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
 
 pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
     let id = super::unique("resp");
-    let mut parts: Vec<(Value, bool)> = thoughts(turn)
-        .into_iter()
-        .map(|part| (part, false))
-        .collect();
-    parts.extend(
-        turn.pieces()
-            .into_iter()
-            .map(|piece| (json!({ "text": piece }), true)),
-    );
+    let mut parts: Vec<(Value, bool)> = thoughts(turn).into_iter().map(|part| (part, false)).collect();
+    parts.extend(turn.pieces().into_iter().map(|piece| (json!({ "text": piece }), true)));
     parts.extend(calls(turn).into_iter().map(|part| (part, false)));
     let last = parts.len().saturating_sub(1);
     let frame = |(index, (part, delta)): (usize, (Value, bool))| {
@@ -54,10 +37,7 @@ pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
         if index == last {
             finish(&mut reply, counts);
         }
-        Frame {
-            delta,
-            ..Frame::data(&reply)
-        }
+        Frame { delta, ..Frame::data(&reply) }
     };
     parts.into_iter().enumerate().map(frame).collect()
 }
@@ -86,12 +66,7 @@ pub(crate) fn unauthorized() -> Refusal {
         "reason": "API_KEY_INVALID",
         "domain": "googleapis.com",
     });
-    error(
-        401,
-        "API key not valid. Please pass a valid API key.",
-        "UNAUTHENTICATED",
-        &[details],
-    )
+    error(401, "API key not valid. Please pass a valid API key.", "UNAUTHENTICATED", &[details])
 }
 
 fn error(status: u16, message: &str, name: &str, details: &[Value]) -> Refusal {
@@ -100,19 +75,14 @@ fn error(status: u16, message: &str, name: &str, details: &[Value]) -> Refusal {
 }
 
 fn thoughts(turn: &Turn) -> Vec<Value> {
-    turn.thinking
-        .iter()
-        .map(|text| json!({ "text": text, "thought": true }))
-        .collect()
+    turn.thinking.iter().map(|text| json!({ "text": text, "thought": true })).collect()
 }
 
 fn calls(turn: &Turn) -> Vec<Value> {
     let call = turn.call.as_ref();
-    call.map(
-        |call| json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.json() } }),
-    )
-    .into_iter()
-    .collect()
+    call.map(|call| json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.json() } }))
+        .into_iter()
+        .collect()
 }
 
 fn chunk(parts: &[Value], id: &str, model: &str) -> Value {

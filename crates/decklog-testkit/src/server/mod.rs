@@ -48,10 +48,7 @@ pub struct Request {
 impl Request {
     /// The first value of a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -77,14 +74,9 @@ impl ModelServer {
     ///
     /// When the machine gives no loopback port, thread or event loop: no test can go on then.
     pub fn start(script: Vec<Step>) -> ModelServer {
-        let listener =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
-        listener
-            .set_nonblocking(true)
-            .expect("a fresh socket takes its options");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
+        listener.set_nonblocking(true).expect("a fresh socket takes its options");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         shared.lock().script = script.into();
         let (stop, stopped) = oneshot::channel();
@@ -93,12 +85,7 @@ impl ModelServer {
             .name("model-server".to_owned())
             .spawn(move || serve(listener, state, stopped))
             .expect("a thread can be started");
-        ModelServer {
-            address,
-            shared,
-            stop: Some(stop),
-            thread: Some(thread),
-        }
+        ModelServer { address, shared, stop: Some(stop), thread: Some(thread) }
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.
@@ -113,10 +100,7 @@ impl ModelServer {
 
     /// The requests of the agent's main loop so far.
     pub fn main_requests(&self) -> Vec<Request> {
-        self.requests()
-            .into_iter()
-            .filter(|request| request.main_loop)
-            .collect()
+        self.requests().into_iter().filter(|request| request.main_loop).collect()
     }
 
     /// Replaces what is left of the script.
@@ -131,14 +115,7 @@ impl ModelServer {
 
     /// Waits until at least `n` main-loop requests have come; false when the time is over first.
     pub fn wait_for_main_requests(&self, n: usize, timeout: Duration) -> bool {
-        self.wait(timeout, |inner| {
-            inner
-                .requests
-                .iter()
-                .filter(|request| request.main_loop)
-                .count()
-                >= n
-        })
+        self.wait(timeout, |inner| inner.requests.iter().filter(|request| request.main_loop).count() >= n)
     }
 
     fn wait(&self, timeout: Duration, enough: impl Fn(&Inner) -> bool) -> bool {
@@ -197,9 +174,7 @@ impl Shared {
 
 /// The server's thread.
 fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, stopped: oneshot::Receiver<()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("an event loop can be made");
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("the socket is non-blocking");
@@ -220,16 +195,8 @@ async fn handle(
     body: Bytes,
 ) -> Response<Body> {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let protocol = if method == Method::POST {
-        Protocol::of(uri.path())
-    } else {
-        None
-    };
-    let ask = protocol.map(|protocol| Ask {
-        protocol,
-        path: uri.path(),
-        body: &body,
-    });
+    let protocol = if method == Method::POST { Protocol::of(uri.path()) } else { None };
+    let ask = protocol.map(|protocol| Ask { protocol, path: uri.path(), body: &body });
     let main_loop = ask.as_ref().is_some_and(Ask::is_main_loop);
     let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))

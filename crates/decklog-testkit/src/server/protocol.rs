@@ -95,13 +95,6 @@ impl Protocol {
 
 /// The model a request names, in its body or its path.
 pub(crate) fn model<'r>(path: &'r str, body: &'r Value) -> &'r str {
-    let in_path = path
-        .rsplit('/')
-        .next()
-        .and_then(|last| last.split_once(':'))
-        .map(|(model, _)| model);
-    body["model"]
-        .as_str()
-        .or(in_path)
-        .unwrap_or("scripted-model")
+    let in_path = path.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(model, _)| model);
+    body["model"].as_str().or(in_path).unwrap_or("scripted-model")
 }

@@ -6,21 +6,11 @@ use super::turn::{Call, Frame, Input, Refusal, Tool, Turn, seconds_until};
 use crate::usage::Counts;
 
 pub(crate) fn tools(body: &Value) -> Vec<Tool> {
-    let tools = body["tools"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let tools = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
     let tool = |tool: &Value| match tool["type"].as_str() {
         Some("function") => Tool::declared(&tool["name"], &tool["parameters"]),
-        Some("custom") => Tool::declared(&tool["name"], &Value::Null).map(|tool| Tool {
-            freeform: true,
-            ..tool
-        }),
-        Some(kind) => Some(Tool {
-            name: kind.to_owned(),
-            takes: Vec::new(),
-            freeform: false,
-        }),
+        Some("custom") => Tool::declared(&tool["name"], &Value::Null).map(|tool| Tool { freeform: true, ..tool }),
+        Some(kind) => Some(Tool { name: kind.to_owned(), takes: Vec::new(), freeform: false }),
         None => None,
     };
     tools.iter().filter_map(tool).collect()
@@ -80,16 +70,10 @@ pub(crate) fn rate_limit(reset_at_epoch: Option<u64>) -> Refusal {
         error["resets_in_seconds"] = json!(seconds_until(reset));
     }
     let mut refusal = Refusal::new(429, json!({ "error": error })).retry_after(reset_at_epoch);
-    refusal
-        .headers
-        .push(("x-codex-primary-used-percent", "100.0".to_owned()));
-    refusal
-        .headers
-        .push(("x-codex-primary-window-minutes", "300".to_owned()));
+    refusal.headers.push(("x-codex-primary-used-percent", "100.0".to_owned()));
+    refusal.headers.push(("x-codex-primary-window-minutes", "300".to_owned()));
     if let Some(reset) = reset_at_epoch {
-        refusal
-            .headers
-            .push(("x-codex-primary-reset-at", reset.to_string()));
+        refusal.headers.push(("x-codex-primary-reset-at", reset.to_string()));
     }
     refusal
 }

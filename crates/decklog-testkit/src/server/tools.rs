@@ -10,18 +10,8 @@ use super::protocol::Protocol;
 use super::turn::{Call, Input, Tool};
 
 /// A call that writes a file.
-pub(crate) fn write(
-    protocol: Protocol,
-    tools: &[Tool],
-    id: String,
-    path: &str,
-    content: &str,
-) -> Call {
-    let json = |name: &str, input: Value| Call {
-        id: id.clone(),
-        name: name.to_owned(),
-        input: Input::Json(input),
-    };
+pub(crate) fn write(protocol: Protocol, tools: &[Tool], id: String, path: &str, content: &str) -> Call {
+    let json = |name: &str, input: Value| Call { id: id.clone(), name: name.to_owned(), input: Input::Json(input) };
     let has = |name: &str| tools.iter().find(|tool| tool.name == name);
     for name in ["Write", "write_file", "write"] {
         if let Some(tool) = has(name) {
@@ -31,21 +21,10 @@ pub(crate) fn write(
     }
     let patch = add_file_patch(path, content);
     if let Some(tool) = has("apply_patch") {
-        let input = if tool.freeform {
-            Input::Freeform(patch)
-        } else {
-            Input::Json(json!({ "input": patch }))
-        };
-        return Call {
-            id,
-            name: tool.name.clone(),
-            input,
-        };
+        let input = if tool.freeform { Input::Freeform(patch) } else { Input::Json(json!({ "input": patch })) };
+        return Call { id, name: tool.name.clone(), input };
     }
-    if tools
-        .iter()
-        .any(|tool| SHELLS.contains(&tool.name.as_str()))
-    {
+    if tools.iter().any(|tool| SHELLS.contains(&tool.name.as_str())) {
         let command = if protocol == Protocol::Responses {
             // Codex recognises this and treats it as its own edit tool.
             format!("apply_patch <<'END_OF_PATCH'\n{patch}\nEND_OF_PATCH\n")
@@ -58,34 +37,17 @@ pub(crate) fn write(
     match protocol {
         Protocol::Anthropic => json("Write", json!({ "file_path": path, "content": content })),
         Protocol::Chat => json("write", json!({ "filePath": path, "content": content })),
-        Protocol::Gemini => json(
-            "write_file",
-            json!({ "file_path": path, "content": content }),
-        ),
-        Protocol::Responses => Call {
-            id,
-            name: "apply_patch".to_owned(),
-            input: Input::Freeform(patch),
-        },
+        Protocol::Gemini => json("write_file", json!({ "file_path": path, "content": content })),
+        Protocol::Responses => Call { id, name: "apply_patch".to_owned(), input: Input::Freeform(patch) },
     }
 }
 
 /// The shell tools known, the preferred first.
-const SHELLS: &[&str] = &[
-    "Bash",
-    "run_shell_command",
-    "exec_command",
-    "shell_command",
-    "shell",
-    "local_shell",
-    "bash",
-];
+const SHELLS: &[&str] = &["Bash", "run_shell_command", "exec_command", "shell_command", "shell", "local_shell", "bash"];
 
 /// A call that runs a shell command.
 pub(crate) fn shell(protocol: Protocol, tools: &[Tool], id: String, command: &str) -> Call {
-    let tool = SHELLS
-        .iter()
-        .find_map(|name| tools.iter().find(|tool| tool.name == *name));
+    let tool = SHELLS.iter().find_map(|name| tools.iter().find(|tool| tool.name == *name));
     let name = tool.map_or(
         match protocol {
             Protocol::Anthropic => "Bash",
@@ -101,18 +63,12 @@ pub(crate) fn shell(protocol: Protocol, tools: &[Tool], id: String, command: &st
         "shell_command" => json!({ "command": command }),
         _ => json!({ "command": command, "description": "Runs the scripted command" }),
     };
-    Call {
-        id,
-        name: name.to_owned(),
-        input: Input::Json(input),
-    }
+    Call { id, name: name.to_owned(), input: Input::Json(input) }
 }
 
 /// The first of the keys which the tool takes, else the first.
 fn key<'k>(tool: &Tool, keys: &[&'k str]) -> &'k str {
-    let taken = keys
-        .iter()
-        .find(|key| tool.takes.iter().any(|taken| taken == *key));
+    let taken = keys.iter().find(|key| tool.takes.iter().any(|taken| taken == *key));
     taken.or(keys.first()).copied().unwrap_or("path")
 }
 

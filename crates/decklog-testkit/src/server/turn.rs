@@ -14,19 +14,11 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn text(text: impl Into<String>) -> Turn {
-        Turn {
-            text: Some(text.into()),
-            chunks: 1,
-            ..Turn::default()
-        }
+        Turn { text: Some(text.into()), chunks: 1, ..Turn::default() }
     }
 
     pub(crate) fn call(call: Call) -> Turn {
-        Turn {
-            call: Some(call),
-            chunks: 1,
-            ..Turn::default()
-        }
+        Turn { call: Some(call), chunks: 1, ..Turn::default() }
     }
 
     /// The text in `chunks` pieces of about equal length, cut between characters.
@@ -36,10 +28,7 @@ impl Turn {
         };
         let chars: Vec<char> = text.chars().collect();
         let size = chars.len().div_ceil(self.chunks.max(1)).max(1);
-        chars
-            .chunks(size)
-            .map(|piece| piece.iter().collect())
-            .collect()
+        chars.chunks(size).map(|piece| piece.iter().collect()).collect()
     }
 }
 
@@ -83,14 +72,8 @@ pub(crate) struct Tool {
 impl Tool {
     /// A tool named by a JSON declaration with its schema.
     pub(crate) fn declared(name: &Value, schema: &Value) -> Option<Tool> {
-        let takes = schema["properties"]
-            .as_object()
-            .map(|keys| keys.keys().cloned().collect());
-        Some(Tool {
-            name: name.as_str()?.to_owned(),
-            takes: takes.unwrap_or_default(),
-            freeform: false,
-        })
+        let takes = schema["properties"].as_object().map(|keys| keys.keys().cloned().collect());
+        Some(Tool { name: name.as_str()?.to_owned(), takes: takes.unwrap_or_default(), freeform: false })
     }
 }
 
@@ -105,25 +88,16 @@ pub(crate) struct Frame {
 impl Frame {
     /// A server-sent event with a name.
     pub(crate) fn event(name: &str, data: &Value) -> Frame {
-        Frame {
-            bytes: format!("event: {name}\ndata: {data}\n\n"),
-            delta: false,
-        }
+        Frame { bytes: format!("event: {name}\ndata: {data}\n\n"), delta: false }
     }
 
     /// A server-sent event without a name.
     pub(crate) fn data(data: &Value) -> Frame {
-        Frame {
-            bytes: format!("data: {data}\n\n"),
-            delta: false,
-        }
+        Frame { bytes: format!("data: {data}\n\n"), delta: false }
     }
 
     pub(crate) fn into_delta(self) -> Frame {
-        Frame {
-            delta: true,
-            ..self
-        }
+        Frame { delta: true, ..self }
     }
 }
 
@@ -137,18 +111,13 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, body: Value) -> Refusal {
-        Refusal {
-            status,
-            headers: Vec::new(),
-            body,
-        }
+        Refusal { status, headers: Vec::new(), body }
     }
 
     /// Adds `retry-after` where the time is known.
     pub(crate) fn retry_after(mut self, reset_at_epoch: Option<u64>) -> Refusal {
         if let Some(reset) = reset_at_epoch {
-            self.headers
-                .push(("retry-after", seconds_until(reset).to_string()));
+            self.headers.push(("retry-after", seconds_until(reset).to_string()));
         }
         self
     }

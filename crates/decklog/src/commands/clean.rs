@@ -15,8 +15,9 @@ use crate::render::time;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only sessions that ended at least this long ago: a number and s, m, h, d or w
-    #[arg(long, value_name = "AGE", default_value = "30d", value_parser = retention::parse_age, allow_hyphen_values = true)]
-    older_than: SignedDuration,
+    /// (default: 30d; with --crashed: any age)
+    #[arg(long, value_name = "AGE", value_parser = retention::parse_age, allow_hyphen_values = true)]
+    older_than: Option<SignedDuration>,
     /// Only crashed sessions
     #[arg(long)]
     crashed: bool,
@@ -35,7 +36,9 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let listing = store.list(&SessionFilter::default())?;
     let candidates: Vec<Candidate> =
         listing.sessions.iter().map(|listed| Candidate::new(&listed.head, listed.status)).collect();
-    let policy = Policy { older_than: args.older_than, only_crashed: args.crashed };
+    let default = if args.crashed { SignedDuration::ZERO } else { SignedDuration::from_hours(30 * 24) };
+    let older_than = args.older_than.unwrap_or(default);
+    let policy = Policy { older_than, only_crashed: args.crashed };
     let going = retention::plan(&candidates, policy, context.clock.now());
     let path = |id: &SessionId| store.entry(id);
     if args.dry_run && context.json {
@@ -54,7 +57,13 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         store.sweep();
     }
     if going.is_empty() {
-        context.say("nothing to clean");
+        let days = older_than.as_hours() / 24;
+        context.say(match args.older_than {
+            None if !args.crashed => {
+                format!("nothing to clean: no session ended more than {days} days ago (see --older-than)")
+            }
+            _ => "nothing to clean".to_owned(),
+        });
         return if context.json { remove_all(&[], context) } else { Ok(0) };
     }
     if !args.yes || args.dry_run {

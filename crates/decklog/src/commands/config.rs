@@ -21,7 +21,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     add("session-root", json!(config.session_root.value), &config.session_root.from);
     match &config.default_agent {
         Some(Set { value, from }) => add("default-agent", json!(value), from),
-        None => add("default-agent", json!("the first installed one"), "default"),
+        None => add("default-agent", Value::Null, "default: the first installed one"),
     }
     add("permissions", json!(config.permissions.value), &config.permissions.from);
     let durability = format!("{:?}", config.durability.value).to_lowercase();
@@ -29,7 +29,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     for (name, limit) in [("timeout", &config.timeout), ("stall-timeout", &config.stall_timeout)] {
         match limit {
             Some(Set { value, from }) => add(name, json!(format!("{}s", value.as_secs())), from),
-            None => add(name, json!("none"), "default"),
+            None => add(name, Value::Null, "default: none"),
         }
     }
     add("checks", json!(config.checks.value), &config.checks.from);
@@ -48,10 +48,15 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         Column { title: "VALUE", priority: 0 },
         Column { title: "FROM", priority: 0 },
     ];
-    let cells: Vec<_> = rows
-        .into_iter()
-        .map(|(name, value, from)| vec![name, value.as_str().map_or_else(|| value.to_string(), str::to_owned), from])
-        .collect();
+    let cells: Vec<_> = rows.into_iter().map(|(name, value, from)| vec![name, shown(&value), from]).collect();
     context.print(table(&columns, cells, context.width(), context.out_paint, |_, _, cell| cell))?;
     Ok(0)
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::context::{Context, find_program};
 use crate::demo_agent;
 use crate::error::{CliError, CliResult};
+use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
@@ -14,7 +15,8 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     if find_program("git".as_ref(), &context.environment()).is_none() {
         return Err(CliError::new("git is not installed").hint("install it, for example: apt-get install git"));
     }
-    let base = std::env::temp_dir().join(format!("decklog-demo-{}", std::process::id()));
+    // A name that nobody can guess, for its owner alone: what is in it is run.
+    let base = tempfile::Builder::new().prefix("decklog-demo-").tempdir()?.keep();
     let (repository, root) = (base.join("hello"), base.join("sessions"));
     make_repository(&repository)?;
     let exe = std::env::current_exe()?;
@@ -30,7 +32,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     context.say("A small repository with a bug, and an agent to mend it.");
     context.say("The agent is scripted: a real process that speaks ACP, with no model behind it.\n");
     let demo = Demo { exe, repository, root, config: base.join("config"), context };
-    let check = "test \"$(sh greet.sh Ada)\" = 'Hello, Ada!'";
+    let check = "test \"$(sh greet.sh Ada)\" = \"Hello, Ada!\"";
     let code = demo.step(&["run", "--check", check, "scripted", "greet.sh greets nobody. Fix it."])?;
     if code != 0 {
         return Err(CliError::new(format!("the demo failed with exit code {code}")));
@@ -40,14 +42,16 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     demo.step(&["diff", "@"])?;
     let root = format!("--session-root {}", demo.root.display());
     context.say("Try next:");
-    for line in [
-        format!("decklog {root} logs @                 what lies beside the journal"),
-        format!("decklog {root} show @ --json          the same for programs"),
-        format!("decklog {root} verify @               every line is vouched for"),
-        "decklog agents                          which agents are installed here".to_owned(),
-        "decklog run \"Fix the failing test\"      the real thing, in a repository of yours".to_owned(),
+    let program = std::env::args_os().next().unwrap_or_else(|| "decklog".into());
+    let program = visible(&program.to_string_lossy()).into_owned();
+    for (arguments, what) in [
+        (format!("{root} logs @"), "what lies beside the journal"),
+        (format!("{root} show @ --json"), "the same for programs"),
+        (format!("{root} verify @"), "every line is vouched for"),
+        ("agents".to_owned(), "which agents are installed here"),
+        ("run \"Fix the failing test\"".to_owned(), "the real thing, in a repository of yours"),
     ] {
-        context.say(format!("  {line}"));
+        context.say(format!("  {what}:\n    {program} {arguments}"));
     }
     context.say(format!("\nAll of the demo is in {}; remove it when you like.", base.display()));
     Ok(0)
@@ -63,17 +67,10 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     fn step(&self, arguments: &[&str]) -> Result<i32, CliError> {
-        let shown: Vec<String> =
-            arguments
-                .iter()
-                .map(|word| {
-                    if word.contains([' ', '$']) {
-                        format!("'{}'", word.replace('\'', "\""))
-                    } else {
-                        (*word).to_owned()
-                    }
-                })
-                .collect();
+        let shown: Vec<String> = arguments
+            .iter()
+            .map(|word| if word.contains([' ', '$']) { format!("'{word}'") } else { (*word).to_owned() })
+            .collect();
         self.context.say(self.context.err_paint.bold(&format!("$ decklog {}", shown.join(" "))));
         let status = Command::new(&self.exe)
             .arg("--session-root")

@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// One turn (N) or a range of turns (N..M), instead of everything
     #[arg(long, value_name = "N|N..M")]
     turn: Option<String>,
+    /// The same, without --turn
+    #[arg(value_name = "N..M", conflicts_with_all = ["turn", "session_dir"])]
+    range: Option<String>,
     /// Only how much changed in each file
     #[arg(long, conflicts_with = "name_only")]
     stat: bool,
@@ -25,7 +28,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
-    let range = match args.turn.as_deref() {
+    let range = match args.turn.as_deref().or(args.range.as_deref()) {
         None => DiffRange::All,
         Some(text) => parse_range(text)
             .ok_or_else(|| CliError::new(format!("{text:?} is no turn and no range of turns: write 2 or 1..3")))?,

@@ -40,7 +40,10 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         ([id, name], None) => (Some(id.as_str()), Some(name.as_str())),
         _ => return Err(CliError::new("with --session-dir, give only the name of a log")),
     };
-    let dir = context.session_dir(id, args.session_dir.as_deref())?;
+    let dir = context.session_dir(id, args.session_dir.as_deref()).map_err(|error| match id {
+        Some(word) if name.is_none() => error.hint(format!("for a log of the newest session: decklog logs @ {word}")),
+        _ => error,
+    })?;
     let Some(name) = name else {
         if args.follow {
             return Err(CliError::new("-f follows one log: give its name")
@@ -89,7 +92,8 @@ fn list(dir: &Path, context: &Context) -> CliResult {
 }
 
 fn follow(dir: &Path, name: &str, context: &Context) -> CliResult {
-    let live = |dir: &Path| lock::held(dir) != Held::No;
+    // Where it cannot be told, nobody is waited for.
+    let live = |dir: &Path| lock::held(dir) == Held::Yes;
     let log = loop {
         // A log that a running session has not begun yet may still come.
         let was_live = live(dir);

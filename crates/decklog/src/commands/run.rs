@@ -213,6 +213,9 @@ fn resolve(
         if !args.words.is_empty() || args.prompt_file.is_some() {
             return Err(CliError::new("a command after -- is the agent: no agent or prompt goes with it"));
         }
+        if args.model.is_some() || args.permissions.is_some() {
+            return Err(CliError::new("a command after -- runs as it is: --model and --permissions are for agents"));
+        }
         let words: Vec<_> = args.command.iter().map(|word| quoted(&word.to_string_lossy())).collect();
         return Ok((AgentDefinition::command(args.command.clone()), words.join(" ")));
     }
@@ -243,7 +246,7 @@ fn resolve(
         }
     };
     if prompt.trim().is_empty() {
-        return Err(CliError::new("the prompt is empty"));
+        return Err(CliError::new("the prompt is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
     }
     let agent = match agent.or(config.default_agent.as_ref().map(|set| set.value.as_str())) {
         Some(name) => installed(name, config, env)?,

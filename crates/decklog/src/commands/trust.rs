@@ -22,6 +22,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         return Err(CliError::new("this is no repository: there is nothing to trust"));
     };
     let path = repository.join(REPOSITORY_FILE);
+    if path.symlink_metadata().is_err() {
+        return Err(CliError::new(format!("this repository has no {REPOSITORY_FILE}: there is nothing to trust")));
+    }
     let bytes = decklog_journal::files::read_limited(&path, 1024 * 1024)
         .map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
     let line = trust_line(&path, &bytes);

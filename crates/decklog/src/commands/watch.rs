@@ -1,5 +1,6 @@
 //! `watch`: a session as it happens, through the rendering of `show`.
 
+use decklog_journal::event::EventBody;
 use decklog_journal::lock::{self, Held};
 use decklog_journal::read::{Follower, Item};
 use decklog_journal::session::JOURNAL_FILE;
@@ -33,7 +34,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let mut begun = false;
     loop {
         // Asked before reading: what was written before the end is read after it.
-        let over = lock::held(&dir) == Held::No;
+        let over = lock::held(&dir) != Held::Yes;
         let mut last = if over { follower.finish()? } else { follower.poll()? };
         let idle = last.is_none();
         while let Some(item) = last {
@@ -43,9 +44,13 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
                         begun = true;
                         let listed = context.look(&dir)?;
                         let head = &listed.head;
+                        let prompt = match &event.body {
+                            EventBody::SessionStart(start) => start.prompt.as_str(),
+                            _ => head.prompt.as_str(),
+                        };
                         context.print(session::header(
                             head,
-                            &head.prompt,
+                            prompt,
                             listed.status,
                             context.clock.now(),
                             &context.zone,

@@ -99,7 +99,7 @@ mod tests {
             Column { title: "PROMPT", priority: 0 },
         ];
         let rows = [vec!["a1".into(), "run".into(), "fix the 漢字漢字漢字漢字漢字 in a\nfile".into()]];
-        let lay = |width| table(&columns, rows.clone(), width, Paint(false), |_, _, cell| cell);
+        let lay = |width| table(&columns, rows.to_vec(), width, Paint(false), |_, _, cell| cell);
         insta::assert_snapshot!(lay(None), @"
         ID  KIND  PROMPT
         a1  run   fix the 漢字漢字漢字漢字漢字 in a␊file

@@ -81,8 +81,13 @@ impl Transcript {
                     _ if !title.is_empty() => String::new(),
                     other => super::table::cut(&other.to_string(), 120),
                 };
-                let name = paint.accent(&visible(&call.name));
-                format!("  {} {name} {}{}\n", symbol(call.kind), visible(title), visible(&input))
+                // Over ACP the name is but the sort of tool, and the title says the same in words.
+                let name = if call.name == call.kind.as_str() && !title.is_empty() {
+                    String::new()
+                } else {
+                    paint.accent(&visible(&call.name)) + " "
+                };
+                format!("  {} {name}{}{}\n", symbol(call.kind), visible(title), visible(&input))
             }
             EventBody::ToolResult(result) => {
                 let took = result.duration_secs.map(|secs| format!(" {secs:.1}s")).unwrap_or_default();

@@ -4,5 +4,6 @@ mod disk;
 mod hostile;
 mod kills;
 mod places;
+mod power;
 mod screen;
 mod secrets;

@@ -9,7 +9,7 @@ const ID: &str = "20260501T134412-3f2a";
 const SCRIPT: &str = "echo out; echo err >&2; echo work > made; head -c 20000 /dev/zero | tr '\\0' x";
 
 /// Whether `program` is there; a run that must not skip anything fails when it is not.
-fn has(program: &str) -> bool {
+pub(super) fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success();
     assert!(found || std::env::var_os("DECKLOG_TEST_REQUIRE_ALL").is_none(), "{program} is not installed");
     if !found {
@@ -48,7 +48,13 @@ fn the_agents_work_goes_on() {
     }
     // Call, file, what `show` can still say of it: the journal itself may be what fails for good.
     let mut cases = Vec::new();
-    for file in ["turns/001-stream.jsonl", "turns/001-stderr.log", "turns/001-output.md", "turns/001-prompt.md", "turns/001-state.json"] {
+    for file in [
+        "turns/001-stream.jsonl",
+        "turns/001-stderr.log",
+        "turns/001-output.md",
+        "turns/001-prompt.md",
+        "turns/001-state.json",
+    ] {
         cases.extend([("write", file, "1+", true), ("openat", file, "1+", true)]);
     }
     cases.extend([
@@ -103,7 +109,8 @@ fn goes_on((call, file, when, told): (&str, &str, &str, bool), error: &str) {
         }
     }
     let verified = env.decklog(&["verify", "@"]);
-    let only_the_head = verified.stdout.lines().all(|line| line.contains("session.json") || line.contains("as recorded"));
+    let only_the_head =
+        verified.stdout.lines().all(|line| line.contains("session.json") || line.contains("as recorded"));
     assert!(verified.code == 0 || only_the_head && file.contains("session.json"), "{what}: {}", verified.stdout);
     env.decklog(&["discard", "-y", "@"]).expect(0);
     assert!(env.sessions().is_empty(), "{what}");
@@ -144,7 +151,8 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use decklog_journal::wire;
 
-use crate::env::{TestEnv, all_bytes};
+use crate::env::{TestEnv, all_bytes, finish};
 
 /// Changes a journal as somebody who knows the format would: all sums are right afterwards.
 pub(crate) fn forge(session: &Path, change: impl Fn(&str) -> String) {
@@ -34,7 +34,19 @@ impl Scene {
         env.decklog(&["run", "--", "sh", "-c", "echo said; echo more >> a.txt"]).expect(0);
         let (session, outside) = (env.session(), env.home().join("outside"));
         std::fs::create_dir(&outside).unwrap();
-        for name in ["001-prompt.md", "001-output.md", "001-stream.jsonl", "001-stderr.log", "001-state.json", "001.patch", "journal.jsonl", "session.json", "lock", "passwd", "container.log"] {
+        for name in [
+            "001-prompt.md",
+            "001-output.md",
+            "001-stream.jsonl",
+            "001-stderr.log",
+            "001-state.json",
+            "001.patch",
+            "journal.jsonl",
+            "session.json",
+            "lock",
+            "passwd",
+            "container.log",
+        ] {
             std::fs::write(outside.join(name), PRECIOUS).unwrap();
         }
         Self { env, session, outside }
@@ -44,15 +56,48 @@ impl Scene {
     fn every_verb(&self, what: &str) {
         let before = all_bytes(&self.outside);
         let start = Instant::now();
-        let logs = ["stream", "stderr", "prompt", "output", "state", "patch", "001-patch", "journal", "container", "passwd", "../../passwd", "/etc/passwd"];
+        let logs = [
+            "stream",
+            "stderr",
+            "prompt",
+            "output",
+            "state",
+            "patch",
+            "001-patch",
+            "journal",
+            "container",
+            "passwd",
+            "../../passwd",
+            "/etc/passwd",
+        ];
         let mut all: Vec<Vec<&str>> = logs.iter().map(|name| vec!["logs", "@", *name]).collect();
-        for verb in ["show @", "show @ --json", "show @ --events", "diff @", "diff @ --stat", "diff @ --json", "logs @", "verify @", "verify --all", "ls", "ls --json",
-            "watch @", "clean --older-than 1s --dry-run", "show ../x", "show ../../etc", "discard -y ../outside", "discard -y ../../outside", "discard -y /etc"] {
+        for verb in [
+            "show @",
+            "show @ --json",
+            "show @ --events",
+            "diff @",
+            "diff @ --stat",
+            "diff @ --json",
+            "logs @",
+            "verify @",
+            "verify --all",
+            "ls",
+            "ls --json",
+            "watch @",
+            "clean --older-than 1s --dry-run",
+            "show ../x",
+            "show ../../etc",
+            "discard -y ../outside",
+            "discard -y ../../outside",
+            "discard -y /etc",
+        ] {
             all.push(verb.split(' ').collect());
         }
         all.push(vec!["discard", "-y", "@"]);
         for arguments in all {
-            let ran = self.env.decklog(&arguments);
+            let mut command = self.env.command("timeout");
+            command.args(["-s", "KILL", "60", env!("CARGO_BIN_EXE_decklog")]).args(&arguments);
+            let ran = finish(command);
             assert!((0..=2).contains(&ran.code), "{what}: {arguments:?}: {} {}", ran.code, ran.stderr);
             let told = [ran.stdout.as_str(), &ran.stderr].concat();
             assert!(!told.contains("panicked") && !told.contains("precious"), "{what}: {arguments:?}: {told}");
@@ -72,7 +117,16 @@ fn links_out_of_the_session() {
         scene.every_verb(&format!("{name} is a link"));
         assert!(scene.session.join(name).is_symlink(), "what is not ours is kept");
     }
-    for name in ["turns/001-stream.jsonl", "turns/001-prompt.md", "turns/001.patch", "turns/001-state.json", "session.json", "journal.jsonl", "lock", "journal.torn"] {
+    for name in [
+        "turns/001-stream.jsonl",
+        "turns/001-prompt.md",
+        "turns/001.patch",
+        "turns/001-state.json",
+        "session.json",
+        "journal.jsonl",
+        "lock",
+        "journal.torn",
+    ] {
         let scene = Scene::new();
         let _ = std::fs::remove_file(scene.session.join(name));
         symlink(scene.outside.join("passwd"), scene.session.join(name)).unwrap();
@@ -83,7 +137,17 @@ fn links_out_of_the_session() {
 #[test]
 fn artifacts_that_lead_elsewhere() {
     let depth = "../".repeat(20);
-    for path in ["../../../../../../outside/passwd", &format!("{depth}etc/passwd"), "/etc/passwd", "turns/../../../passwd", "", ".", "..", "turns", "turns/001-x\\u0000y"] {
+    for path in [
+        "../../../../../../outside/passwd",
+        &format!("{depth}etc/passwd"),
+        "/etc/passwd",
+        "turns/../../../passwd",
+        "",
+        ".",
+        "..",
+        "turns",
+        "turns/001-x\\u0000y",
+    ] {
         for key in ["turns/001-stream.jsonl", "turns/001-prompt.md", "turns/001.patch", "turns/001-output.md"] {
             let scene = Scene::new();
             forge(&scene.session, |body| body.replace(&format!("\"path\":\"{key}\""), &format!("\"path\":\"{path}\"")));
@@ -100,7 +164,11 @@ fn long_prompts_that_stand_elsewhere() {
     let scene = Scene::new();
     let lure = format!(",\"prompt_artifact\":{{\"path\":\"{}etc/passwd\",\"bytes\":10}}", "../".repeat(20));
     forge(&scene.session, |body| {
-        if body.contains("\"session_start\"") { body.replace(",\"prompt_hash\"", &format!("{lure},\"prompt_hash\"")) } else { body.to_owned() }
+        if body.contains("\"session_start\"") {
+            body.replace(",\"prompt_hash\"", &format!("{lure},\"prompt_hash\""))
+        } else {
+            body.to_owned()
+        }
     });
     scene.every_verb("the prompt leads to /etc/passwd");
 }
@@ -122,7 +190,9 @@ fn objects_that_lead_elsewhere() {
 
 #[test]
 fn things_in_place_of_files() {
-    for name in ["session.json", "journal.jsonl", "turns/001-stream.jsonl", "turns/001.patch", "turns/001-prompt.md", "lock"] {
+    for name in
+        ["session.json", "journal.jsonl", "turns/001-stream.jsonl", "turns/001.patch", "turns/001-prompt.md", "lock"]
+    {
         for (odd, make) in [("a directory", "mkdir"), ("a fifo", "mkfifo"), ("a gigabyte", "truncate -s 1G")] {
             if odd == "a gigabyte" && name == "journal.jsonl" {
                 continue; // Its one line is read past: that is tested where it is quick.
@@ -130,7 +200,8 @@ fn things_in_place_of_files() {
             let scene = Scene::new();
             let path = scene.session.join(name);
             std::fs::remove_file(&path).unwrap();
-            let made = std::process::Command::new("sh").args(["-c", &format!("{make} \"$0\"")]).arg(&path).status().unwrap();
+            let made =
+                std::process::Command::new("sh").args(["-c", &format!("{make} \"$0\"")]).arg(&path).status().unwrap();
             assert!(made.success());
             if odd == "a gigabyte" && name.starts_with("turns/") {
                 // To print it is what is asked for: but not here.

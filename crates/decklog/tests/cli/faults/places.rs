@@ -15,7 +15,8 @@ fn with_root(env: &TestEnv, root: &Path, arguments: &[&str]) -> Ran {
 
 /// Every verb on a session under `root`.
 fn everything_works(env: &TestEnv, root: &Path) {
-    let ran = with_root(env, root, &["run", "--check", "true", "--", "sh", "-c", "echo said; echo new > 'a b.txt'"]).expect(0);
+    let ran = with_root(env, root, &["run", "--check", "true", "--", "sh", "-c", "echo said; echo new > 'a b.txt'"])
+        .expect(0);
     assert_eq!(ran.stdout, "said\n");
     assert_eq!(with_root(env, root, &["ls", "--json"]).expect(0).json()[0]["outcome"], "success");
     assert!(with_root(env, root, &["ls"]).expect(0).stdout.contains("success"));
@@ -32,7 +33,13 @@ fn everything_works(env: &TestEnv, root: &Path) {
 
 #[test]
 fn names_of_every_kind() {
-    for name in [&b"with spaces and 'quotes'"[..], b"bytes \xff\xfe that are no text", "\u{202e}\u{1b}[31m\n \u{6f22}".as_bytes(), b"-dash", b"a=b:c"] {
+    for name in [
+        &b"with spaces and 'quotes'"[..],
+        b"bytes \xff\xfe that are no text",
+        "\u{202e}\u{1b}[31m\n \u{6f22}".as_bytes(),
+        b"-dash",
+        b"a=b:c",
+    ] {
         let env = TestEnv::new();
         everything_works(&env, &env.home().join(OsStr::from_bytes(name)));
         // Also as the working directory, and as the session directory.

@@ -1,6 +1,7 @@
 //! What reaches a terminal: decklog's own colours, and of what agents say nothing that acts.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use super::hostile::forge;
 use crate::env::{TestEnv, finish};
@@ -16,7 +17,11 @@ fn harmless(what: &str, bytes: &[u8]) {
         let after = &rest[at + 1..];
         let code = after.strip_prefix('[').and_then(|after| after.split_once('m')).map(|(code, _)| code);
         let own = code.is_some_and(|code| !code.is_empty() && code.bytes().all(|b| b.is_ascii_digit() || b == b';'));
-        assert!(own, "{what}: an escape reaches the terminal: {:?}", &rest[at..rest.floor_char_boundary((at + 40).min(rest.len()))]);
+        assert!(
+            own,
+            "{what}: an escape reaches the terminal: {:?}",
+            &rest[at..rest.floor_char_boundary((at + 40).min(rest.len()))]
+        );
         rest = after;
     }
     for c in text.chars() {
@@ -30,11 +35,19 @@ fn harmless(what: &str, bytes: &[u8]) {
 
 /// On a terminal of its own.
 fn on_a_terminal(env: &TestEnv, arguments: &[&str]) -> Vec<u8> {
+    answered(env, arguments, "")
+}
+
+/// The same, with `answer` typed.
+fn answered(env: &TestEnv, arguments: &[&str], answer: &str) -> Vec<u8> {
     let words: Vec<String> = arguments.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    let run = format!("timeout --foreground -s KILL 60 '{}' {}", env!("CARGO_BIN_EXE_decklog"), words.join(" "));
     let mut command: Command = env.command("script");
-    command.args(["-qec", &format!("'{}' {}", env!("CARGO_BIN_EXE_decklog"), words.join(" ")), "/dev/null"]);
-    command.env("TERM", "xterm-256color").env("PAGER", "cat");
-    command.output().unwrap().stdout
+    command.args(["-qec", &run, "/dev/null"]).env("TERM", "xterm-256color").env("PAGER", "cat");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = command.spawn().unwrap();
+    script.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+    script.wait_with_output().unwrap().stdout
 }
 
 #[test]
@@ -45,56 +58,101 @@ fn nothing_acts_on_the_terminal() {
     // Every text of the record is nasty now, and there are events of every kind.
     forge(&session, |body| {
         let mut body = body.replace("\"text\":\"", &format!("\"text\":\"{NASTY}"));
-        for key in ["prompt", "working_dir", "agent", "command\":[\"", "host", "path", "status", "error", "message", "summary"] {
+        for key in
+            ["prompt", "working_dir", "agent", "command\":[\"", "host", "path", "status", "error", "message", "summary"]
+        {
             let key = key.split('"').next().unwrap();
-            if !matches!(key, "path" | "status" | "working_dir") || body.contains("\"turn_end\"") && key == "path" && !body.contains("\"status\":\"modified\"") {
+            if !matches!(key, "path" | "status" | "working_dir")
+                || body.contains("\"turn_end\"") && key == "path" && !body.contains("\"status\":\"modified\"")
+            {
                 body = body.replace(&format!("\"{key}\":\""), &format!("\"{key}\":\"{NASTY}"));
             }
         }
-        body.replace("\"files\":[{\"path\":\"", &format!("\"files\":[{{\"path\":\"{NASTY}")).replace("\"agents\":[\"", &format!("\"agents\":[\"{NASTY}"))
+        body.replace("\"files\":[{\"path\":\"", &format!("\"files\":[{{\"path\":\"{NASTY}"))
+            .replace("\"agents\":[\"", &format!("\"agents\":[\"{NASTY}"))
     });
     let mut journal = std::fs::read_to_string(session.join("journal.jsonl")).unwrap();
     let n = NASTY;
     for keys in [
         format!(r#""type":"resumed","decklog_version":"{n}""#),
-        format!(r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#),
+        format!(
+            r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#
+        ),
         format!(r#""type":"message","turn":2,"text":"{n}\n{n}""#),
         format!(r#""type":"thought","turn":2,"text":"{n}""#),
         format!(r#""type":"plan","turn":2,"entries":[{{"content":"{n}","status":"{n}"}}]"#),
-        format!(r#""type":"tool_call","turn":2,"call_id":"{n}","name":"{n}","kind":"edit","title":"{n}","input":{{"{n}":"{n}"}},"status":"pending""#),
-        format!(r#""type":"tool_call","turn":2,"call_id":"2","name":"{n}","kind":"execute","input":{{"{n}":"{n}"}},"status":"pending""#),
+        format!(
+            r#""type":"tool_call","turn":2,"call_id":"{n}","name":"{n}","kind":"edit","title":"{n}","input":{{"{n}":"{n}"}},"status":"pending""#
+        ),
+        format!(
+            r#""type":"tool_call","turn":2,"call_id":"2","name":"{n}","kind":"execute","input":{{"{n}":"{n}"}},"status":"pending""#
+        ),
         format!(r#""type":"tool_result","turn":2,"call_id":"{n}","status":"failed","output":"{n}\n{n}""#),
-        format!(r#""type":"usage","turn":2,"tokens":{{"input":1,"cached_input":0,"output":1,"reasoning":0}},"model":"{n}""#),
+        format!(
+            r#""type":"usage","turn":2,"tokens":{{"input":1,"cached_input":0,"output":1,"reasoning":0}},"model":"{n}""#
+        ),
         format!(r#""type":"rate_limited","turn":2,"agent":"{n}","message":"{n}""#),
         format!(r#""type":"notice","turn":2,"code":"{n}","text":"{n}""#),
         format!(r#""type":"{n}","turn":2,"text":"{n}""#),
-        format!(r#""type":"turn_end","turn":2,"outcome":"failed","duration_secs":1.0,"error":"{n}\n{n}","model":"{n}","files_changed":2,"files":[{{"path":"{n}","old_path":"{n}","status":"renamed"}}],"withheld":[{{"path":"{n}","reason":"{n}"}}],"patch_artifact":{{"path":"turns/{n}","bytes":1}}"#),
-        format!(r#""type":"validation","turn":2,"command":"{n}","passed":false,"duration_secs":1.0,"output":"{n}\n{n}""#),
+        format!(
+            r#""type":"turn_end","turn":2,"outcome":"failed","duration_secs":1.0,"error":"{n}\n{n}","model":"{n}","files_changed":2,"files":[{{"path":"{n}","old_path":"{n}","status":"renamed"}}],"withheld":[{{"path":"{n}","reason":"{n}"}}],"patch_artifact":{{"path":"turns/{n}","bytes":1}}"#
+        ),
+        format!(
+            r#""type":"validation","turn":2,"command":"{n}","passed":false,"duration_secs":1.0,"output":"{n}\n{n}""#
+        ),
         format!(r#""type":"handoff","from":"{n}","to":"{n}","reason":"{n}""#),
         format!(r#""type":"checkpoint","reason":"{n}""#),
         format!(r#""type":"resumed","decklog_version":"{n}""#),
         format!(r#""type":"session_end","outcome":"failed","summary":"{n}","duration_secs":1.0,"exit_code":2"#),
     ] {
         let seq = journal.lines().count();
-        let previous = journal.lines().next_back().map(|line| line[line.len() - 18..line.len() - 2].to_owned()).unwrap();
+        let previous =
+            journal.lines().next_back().map(|line| line[line.len() - 18..line.len() - 2].to_owned()).unwrap();
         let body = format!(r#"{{"seq":{seq},"timestamp":"2026-05-01T13:50:00.000000Z",{keys}"#);
-        journal.push_str(&format!("{body},\"sum\":\"{}\"}}\n", decklog_journal::wire::chain(&previous, body.as_bytes())));
+        journal
+            .push_str(&format!("{body},\"sum\":\"{}\"}}\n", decklog_journal::wire::chain(&previous, body.as_bytes())));
     }
     // A line that is no event is told as well.
     journal.push_str("{\"\u{1b}[31m\u{202e}\": nonsense\n");
     std::fs::write(session.join("journal.jsonl"), journal).unwrap();
     let raw = "\u{1b}[31m\u{9b}2J\u{202e}\u{7}x\ry\n";
-    for name in ["turns/001-stream.jsonl", "turns/001.patch", "logs/x\u{1b}[31m\u{202e}.stderr", "turns/y\u{1b}]0;t\u{7}"] {
+    for name in
+        ["turns/001-stream.jsonl", "turns/001.patch", "logs/x\u{1b}[31m\u{202e}.stderr", "turns/y\u{1b}]0;t\u{7}"]
+    {
         let _ = std::fs::create_dir(session.join("logs"));
         std::fs::write(session.join(name), raw).unwrap();
     }
-    let verbs = ["ls", "ls --columns id,agent,project,model,dir,prompt", "show @", "show @ --events", "show @ --turn 2", "watch @", "diff @", "diff @ --stat", "diff @ --name-only", "diff @ --turn 1", "diff @ --turn 1 --stat",
-        "diff @ --turn 1 --name-only", "diff @ --turn 2", "diff @ --turn 2 --name-only", "logs @", "logs @ stream", "logs @ patch", "logs @ journal", "logs @ \u{1b}[31m\u{202e}", "show \u{1b}[31m\u{202e}", "verify @", "verify --all",
-        "clean --older-than 1s --dry-run", "discard @"];
+    let verbs = [
+        "ls",
+        "ls --columns id,agent,project,model,dir,prompt",
+        "show @",
+        "show @ --events",
+        "show @ --turn 2",
+        "watch @",
+        "diff @",
+        "diff @ --stat",
+        "diff @ --name-only",
+        "diff @ --turn 1",
+        "diff @ --turn 1 --stat",
+        "diff @ --turn 1 --name-only",
+        "diff @ --turn 2",
+        "diff @ --turn 2 --name-only",
+        "logs @",
+        "logs @ stream",
+        "logs @ patch",
+        "logs @ journal",
+        "logs @ \u{1b}[31m\u{202e}",
+        "show \u{1b}[31m\u{202e}",
+        "verify @",
+        "verify --all",
+        "clean --older-than 1s --dry-run",
+        "discard @",
+    ];
     for verb in verbs {
         let arguments: Vec<&str> = verb.split(' ').collect();
         let shown = on_a_terminal(&env, &arguments);
         assert!(!shown.is_empty(), "{verb:?}");
+        assert!(!String::from_utf8_lossy(&shown).contains("Killed"), "{verb:?} does not end");
         harmless(verb, &shown);
         // To a pipe data may go as it is, but never because of a colour; the story on stderr is for people.
         let coloured = env.decklog(&[&["--color", "always"], &arguments[..]].concat());
@@ -103,6 +161,9 @@ fn nothing_acts_on_the_terminal() {
             harmless(verb, coloured.stdout.as_bytes());
         }
     }
+    let asked = answered(&env, &["discard", "@"], "n\n");
+    assert!(String::from_utf8_lossy(&asked).contains("Discard this session?"));
+    harmless("discard asks", &asked);
     // Discarding tells what it keeps.
     let kept = env.decklog(&["discard", "-y", "@"]).expect(0);
     assert!(kept.stderr.contains("kept"));
@@ -115,7 +176,7 @@ fn nor_does_a_run_while_it_happens() {
     let print = "printf '\\033[31m\\033]0;t\\007\\302\\233x\\342\\200\\256\\ry\\n'";
     let script = format!("{print}; {print} >&2; touch \"$(printf 'a\\033[31m\\342\\200\\256')\"; exit 3");
     let shown = on_a_terminal(&env, &["run", "--check", &script, "--", "sh", "-c", &script]);
-    harmless("run", &shown.iter().copied().collect::<Vec<_>>());
+    harmless("run", &shown);
     assert!(String::from_utf8_lossy(&shown).contains("failed"));
     let mut command = env.decklog_command(&["run", "--", "\u{1b}[31m/nonexistent\u{202e}"]);
     command.arg("\u{1b}]0;t\u{7}");

@@ -9,7 +9,10 @@ use crate::env::{TestEnv, all_bytes};
 const TOKENS: [(&str, &str); 8] = [
     ("ghp_", "Zq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuI"),
     ("github_pat_", "11ABCDEFG0aZ3xVb8Lm2Kd_9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoQ"),
-    ("sk-ant-api03-", "Zq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoZq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoZq3xVb8Lm2Kd9Rw5Tf7YAA"),
+    (
+        "sk-ant-api03-",
+        "Zq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoZq3xVb8Lm2Kd9Rw5Tf7Yh1Jn4Pc6Xs0GaEuIoZq3xVb8Lm2Kd9Rw5Tf7YAA",
+    ),
     ("AKIA", "QYLPMN5HHHFPZAM2"),
     ("glpat-", "Zq3xVb8Lm2Kd9Rw5Tf7Y"),
     ("xoxb-", "263594206564-2343594206574-FGqddMF8t08v8N7Oq4i57vs1"),
@@ -87,7 +90,8 @@ fn in_prompts() {
     for (start, rest) in TOKENS {
         let secret = format!("{start}{rest}");
         for before in [0, 185, 190, 195, 199, 1000, 1020, 70_000] {
-            let prompt = format!("{} {secret} {}", "p".repeat(before), "q".repeat(if before == 1000 { 70_000 } else { 10 }));
+            let prompt =
+                format!("{} {secret} {}", "p".repeat(before), "q".repeat(if before == 1000 { 70_000 } else { 10 }));
             env.decklog_with_input(&["run", "cat", "-"], prompt.as_bytes()).expect(0);
             found_nowhere(&env, &[secret.clone(), secret[..secret.len() - 8].to_owned()]);
             env.decklog(&["discard", "-y", "@"]).expect(0);
@@ -107,13 +111,20 @@ fn split_between_writes_at_every_byte() {
         for at in 1..secret.len() {
             let (first, second) = secret.split_at(at);
             for stream in ["", " >&2"] {
-                script.push_str(&format!("printf %s '{first}'{stream}; sleep 0.002; printf '%s\\n' '{second}'{stream}\n"));
+                script.push_str(&format!(
+                    "printf %s '{first}'{stream}; sleep 0.002; printf '%s\\n' '{second}'{stream}\n"
+                ));
             }
         }
     }
     env.write("agent.sh", script);
     env.decklog(&["run", "--", "sh", "agent.sh"]).expect(0);
-    let pieces = |secret: &str| (4..secret.len() - 3).flat_map(|at| [secret[..at].to_owned(), secret[at..].to_owned()]).filter(|piece| piece.len() >= 12).collect::<Vec<_>>();
+    let pieces = |secret: &str| {
+        (4..secret.len() - 3)
+            .flat_map(|at| [secret[..at].to_owned(), secret[at..].to_owned()])
+            .filter(|piece| piece.len() >= 12)
+            .collect::<Vec<_>>()
+    };
     found_nowhere(&env, &[token.clone(), VALUE.to_owned()]);
     // Not even a good part of one.
     let stream = decklog_query::logs::find(&env.session(), "stream").unwrap();

@@ -1,0 +1,107 @@
+//! Power cuts: what had been synced when a milestone was passed is all that can be relied on.
+//!
+//! Which syncs there were is seen from outside, by `strace`: nothing in the program has to cooperate. A cut
+//! leaves the synced part of the journal and, behind it and in the head, anything.
+
+use std::path::Path;
+
+use decklog_journal::verify::verify;
+use decklog_journal::{remove, session, store};
+
+use super::disk::has;
+use crate::env::{TestEnv, finish};
+
+/// What was done with the journal, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// So many bytes were written; whether they are a milestone.
+    Write(u64, bool),
+    /// What had been written was synced.
+    Sync,
+    /// The name of the session was synced: its own directory, and the root.
+    Names(bool, bool),
+    /// The agent was started.
+    Agent,
+}
+
+/// Reads a trace of `strace -f -y`.
+fn steps(trace: &str, session: &Path) -> Vec<Step> {
+    let journal = format!("{}/journal.jsonl>", session.display());
+    let (dir, root) = (format!("<{}>", session.display()), format!("<{}>", session.parent().unwrap().display()));
+    let step = |line: &str| {
+        let call = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+        if call.starts_with("write(") && call.contains(&journal) {
+            // The last number before the end of the call: how much was to be written, which a write to a file is.
+            let end = call.rfind(") = ").or(call.rfind(" <unfinished"))?;
+            let bytes = call[..end].rsplit(", ").next()?.trim().parse().ok()?;
+            let milestone = ["turn_end", "checkpoint", "session_end"].iter().any(|kind| call.contains(&format!(r#"\"type\":\"{kind}\""#)));
+            return Some(Step::Write(bytes, milestone));
+        }
+        match call {
+            _ if call.starts_with("fdatasync(") && call.contains(&journal) => Some(Step::Sync),
+            _ if call.starts_with("fsync(") && call.contains(&dir) => Some(Step::Names(true, false)),
+            _ if call.starts_with("fsync(") && call.contains(&root) => Some(Step::Names(false, true)),
+            _ if call.starts_with("execve(") && call.contains(r#"["sh", "-c""#) => Some(Step::Agent),
+            _ => None,
+        }
+    };
+    trace.lines().filter_map(step).collect()
+}
+
+#[test]
+fn a_power_cut_takes_nothing_that_was_passed() {
+    if !has("strace") {
+        return;
+    }
+    let env = TestEnv::new();
+    let trace = env.home().join("trace");
+    let mut command = env.command("strace");
+    command.args(["-f", "-y", "-qq", "-s", "200", "-e", "trace=write,fdatasync,fsync,execve", "-o"]).arg(&trace);
+    command.arg(env!("CARGO_BIN_EXE_decklog")).args(["run", "--check", "echo checked", "--"]);
+    command.args(["sh", "-c", "echo first; sleep 0.5; echo second; echo more >> a.txt", "the agent"]);
+    finish(command).expect(0);
+    let dir = env.session().canonicalize().unwrap();
+    let steps = steps(&std::fs::read_to_string(&trace).unwrap(), &dir);
+    let started = steps.iter().position(|step| *step == Step::Agent).expect("the agent was started");
+    for name in [Step::Names(true, false), Step::Names(false, true)] {
+        assert!(steps[..started].contains(&name), "the session can be found before the agent works: {steps:?}");
+    }
+
+    let whole = std::fs::read(dir.join("journal.jsonl")).unwrap();
+    let (mut written, mut milestones) = (0, Vec::new());
+    let of_journal: Vec<Step> = steps.into_iter().filter(|step| matches!(step, Step::Write(..) | Step::Sync)).collect();
+    for (at, step) in of_journal.iter().enumerate() {
+        let Step::Write(bytes, milestone) = step else { continue };
+        written += usize::try_from(*bytes).unwrap();
+        if *milestone {
+            assert_eq!(of_journal.get(at + 1), Some(&Step::Sync), "a milestone is passed when it is synced: {of_journal:?}");
+            milestones.push(written);
+        }
+    }
+    assert_eq!((written, milestones.len()), (whole.len(), 2), "each event is one write");
+    assert_eq!(milestones.last(), Some(&whole.len()), "the end is a milestone");
+
+    let head = std::fs::read(dir.join("session.json")).unwrap();
+    for synced in milestones {
+        let events = whole[..synced].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let later = whole.len() - synced;
+        let tails = [Vec::new(), vec![0; later], vec![0; 4096], whole[synced..synced + later / 2].to_vec(), whole[synced..].iter().map(|byte| byte ^ 0x55).collect()];
+        for tail in tails {
+            for old_head in [None, Some(&b""[..]), Some(&[0; 700][..]), Some(&head[..head.len() / 2]), Some(&head[..])] {
+                std::fs::write(dir.join("journal.jsonl"), [&whole[..synced], &tail].concat()).unwrap();
+                let _ = std::fs::remove_file(dir.join("session.json"));
+                if let Some(old_head) = old_head {
+                    std::fs::write(dir.join("session.json"), old_head).unwrap();
+                }
+                let loaded = session::load(&dir).unwrap();
+                assert!(loaded.head.events >= events, "{} of {events} events are left", loaded.head.events);
+                assert!(loaded.turns[0].outcome.is_some(), "the turn had ended");
+                assert_eq!(store::current_head(&dir).unwrap(), loaded.head);
+                let faults = verify(&dir).faults;
+                let expected = |place: &str| place == "session.json" || place.starts_with("journal.jsonl line");
+                assert!(faults.iter().all(|fault| expected(&fault.place)), "{faults:?}");
+            }
+        }
+    }
+    assert!(remove::remove(&dir).unwrap().kept.is_empty());
+}
