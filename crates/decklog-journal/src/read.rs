@@ -27,6 +27,9 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
+/// A line longer than this is not read to its end: what holds it is no journal.
+const MAX_PASSED_OVER: u64 = 64 << 20;
+
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
@@ -165,6 +168,12 @@ impl<R: BufRead> JournalReader<R> {
             self.line.extend_from_slice(&available[..take.min(room)]);
             self.source.consume(take);
             total += take as u64;
+            if total > MAX_PASSED_OVER {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("byte {}: no line ends within {} MiB", self.chain.offset, MAX_PASSED_OVER >> 20),
+                ));
+            }
             if whole {
                 if self.line.last() == Some(&b'\n') {
                     self.line.pop();

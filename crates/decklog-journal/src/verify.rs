@@ -90,6 +90,13 @@ pub fn verify(dir: &Path) -> Report {
     fold.set_journal(reader.offset(), reader.last_sum().unwrap_or_default());
     match fold.into_head() {
         None => report.fault(JOURNAL_FILE, "holds no session"),
+        Some(whole) if !whole.format.is_readable() => {
+            let format = whole.format;
+            report.fault(
+                JOURNAL_FILE,
+                format!("is in format {format}, which this decklog cannot read: use a newer decklog"),
+            );
+        }
         Some(whole) => check_head(&mut report, stored, made.as_ref(), &whole, live),
     }
     for artifact in &artifacts {

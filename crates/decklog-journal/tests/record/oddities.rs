@@ -80,8 +80,7 @@ fn in_place_of_the_journal() {
         assert!(!verify(&dir).is_clean(), "{odd:?}");
         assert!(session::load(&dir).is_err(), "{odd:?}");
         assert!(SessionWriter::resume(&dir, options(), None, "0.1.0").is_err(), "{odd:?}");
-        // A gigabyte of zeros is one line: reading past it costs a second or two in a debug build.
-        assert!(look(&world, &dir) < Duration::from_secs(60), "{odd:?}");
+        assert!(look(&world, &dir) < Duration::from_secs(20), "{odd:?}");
         let kept = remove(&dir).unwrap().kept;
         match odd {
             Odd::Sparse => assert!(kept.is_empty() && !dir.exists()),

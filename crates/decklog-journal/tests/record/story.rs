@@ -87,8 +87,14 @@ fn first_turn(mut writer: SessionWriter) {
         }
         .into());
     }
-    add(Message { turn: 1, text: "Now it greets whoever is named.".into(), text_artifact: None, cut_artifact: None, continued: false }
-        .into());
+    add(Message {
+        turn: 1,
+        text: "Now it greets whoever is named.".into(),
+        text_artifact: None,
+        cut_artifact: None,
+        continued: false,
+    }
+    .into());
     add(Usage {
         turn: 1,
         tokens: Tokens { input: 1200, cached_input: 1000, output: 80, reasoning: 20 },

@@ -34,7 +34,9 @@ fn steps(trace: &str, session: &Path) -> Vec<Step> {
             // The last number before the end of the call: how much was to be written, which a write to a file is.
             let end = call.rfind(") = ").or(call.rfind(" <unfinished"))?;
             let bytes = call[..end].rsplit(", ").next()?.trim().parse().ok()?;
-            let milestone = ["turn_end", "checkpoint", "session_end"].iter().any(|kind| call.contains(&format!(r#"\"type\":\"{kind}\""#)));
+            let milestone = ["turn_end", "checkpoint", "session_end"]
+                .iter()
+                .any(|kind| call.contains(&format!(r#"\"type\":\"{kind}\""#)));
             return Some(Step::Write(bytes, milestone));
         }
         match call {
@@ -74,7 +76,11 @@ fn a_power_cut_takes_nothing_that_was_passed() {
         let Step::Write(bytes, milestone) = step else { continue };
         written += usize::try_from(*bytes).unwrap();
         if *milestone {
-            assert_eq!(of_journal.get(at + 1), Some(&Step::Sync), "a milestone is passed when it is synced: {of_journal:?}");
+            assert_eq!(
+                of_journal.get(at + 1),
+                Some(&Step::Sync),
+                "a milestone is passed when it is synced: {of_journal:?}"
+            );
             milestones.push(written);
         }
     }
@@ -85,9 +91,16 @@ fn a_power_cut_takes_nothing_that_was_passed() {
     for synced in milestones {
         let events = whole[..synced].iter().filter(|byte| **byte == b'\n').count() as u64;
         let later = whole.len() - synced;
-        let tails = [Vec::new(), vec![0; later], vec![0; 4096], whole[synced..synced + later / 2].to_vec(), whole[synced..].iter().map(|byte| byte ^ 0x55).collect()];
+        let tails = [
+            Vec::new(),
+            vec![0; later],
+            vec![0; 4096],
+            whole[synced..synced + later / 2].to_vec(),
+            whole[synced..].iter().map(|byte| byte ^ 0x55).collect(),
+        ];
         for tail in tails {
-            for old_head in [None, Some(&b""[..]), Some(&[0; 700][..]), Some(&head[..head.len() / 2]), Some(&head[..])] {
+            for old_head in [None, Some(&b""[..]), Some(&[0; 700][..]), Some(&head[..head.len() / 2]), Some(&head[..])]
+            {
                 std::fs::write(dir.join("journal.jsonl"), [&whole[..synced], &tail].concat()).unwrap();
                 let _ = std::fs::remove_file(dir.join("session.json"));
                 if let Some(old_head) = old_head {
