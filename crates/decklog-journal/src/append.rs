@@ -82,7 +82,7 @@ impl JournalWriter {
         self.sum = line.sum;
         let body = line.redacted.unwrap_or(body);
         let event = Event { seq: self.next_seq, timestamp: at, body };
-        self.next_seq += 1;
+        self.next_seq = self.next_seq.saturating_add(1);
         Ok(event)
     }
 

@@ -1,6 +1,6 @@
 //! Artifacts: files beside the journal, written through the redactor.
 //!
-//! Names are made here and nowhere else, and [`is_ours`] knows every one of them: what it does not know
+//! Names are made here and nowhere else, and `is_ours` knows every one of them: what it does not know
 //! is never removed.
 
 use std::fs::File;

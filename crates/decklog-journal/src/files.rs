@@ -14,10 +14,16 @@ use rustix::fs::OFlags;
 /// # Errors
 /// When it is something else, or cannot be opened.
 pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_sized(path).map(|(file, _)| file)
+}
+
+/// The same, with its length: a listing of thousands asks no file twice.
+pub(crate) fn open_sized(path: &Path) -> io::Result<(File, u64)> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = OpenOptions::new().read(true).custom_flags(flag_bits(flags)).open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        Ok((file, meta.len()))
     } else {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
     }
@@ -28,16 +34,17 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// # Errors
 /// When it is larger, no regular file, or cannot be read.
 pub fn read_limited(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let length = file.metadata()?.len();
+    let (file, length) = open_sized(path)?;
     if length > limit {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{length} bytes long, more than the {limit} that are read"),
         ));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    file.take(limit).read_to_end(&mut bytes)?;
+    // A file that says how long it is need not be asked for more; those of /proc do not say.
+    let length = if length == 0 { limit } else { length };
+    let mut bytes = Vec::with_capacity(usize::try_from(length.min(64 * 1024)).unwrap_or_default());
+    file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -202,7 +202,7 @@ impl HeadFold {
             self.head = Some(Head::begin(event, start));
         }
         let Some(head) = &mut self.head else { return };
-        head.events = event.seq + 1;
+        head.events = event.seq.saturating_add(1);
         head.last_event_at = event.timestamp;
         if let Some(status) = self.state.status() {
             head.status = status;
@@ -223,7 +223,8 @@ impl HeadFold {
             }
             EventBody::TurnEnd(end) => {
                 if end.snapshot.is_some() || end.files_changed > 0 {
-                    *head.files_changed.get_or_insert(0) += end.files_changed;
+                    let count = head.files_changed.get_or_insert(0);
+                    *count = count.saturating_add(end.files_changed);
                 }
                 if let Some(model) = &end.model {
                     push_new(&mut head.models, model);

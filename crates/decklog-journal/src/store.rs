@@ -271,7 +271,7 @@ impl SessionStore {
         std::thread::scope(|scope| {
             let other = scope.spawn(|| read(second));
             let mut all = read(first);
-            all.extend(other.join().unwrap_or_default());
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             all
         })
     }
@@ -456,8 +456,7 @@ pub fn current_head(dir: &Path) -> Result<Head, String> {
 /// can be right and the bytes zeros.
 fn sums_up(head: &Head, dir: &Path) -> bool {
     use std::os::unix::fs::FileExt;
-    let Ok(journal) = files::open_regular(&dir.join(JOURNAL_FILE)) else { return false };
-    let length = journal.metadata().map_or(0, |meta| meta.len());
+    let Ok((journal, length)) = files::open_sized(&dir.join(JOURNAL_FILE)) else { return false };
     let mut end = [0; wire::END];
     length == head.journal_bytes
         && length.checked_sub(wire::END as u64).is_some_and(|from| journal.read_exact_at(&mut end, from).is_ok())

@@ -1,7 +1,7 @@
 //! Checks: commands of the user's that validate a turn by their exit code.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use decklog_journal::event::Validation;
@@ -23,6 +23,15 @@ pub(crate) struct Checked {
     pub(crate) stopped_by: Option<Received>,
 }
 
+/// Where checks run: where the agent did.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CheckPlace<'a> {
+    pub(crate) working_dir: &'a Path,
+    pub(crate) env: &'a [(OsString, OsString)],
+    /// The program that can be a reaper: this one.
+    pub(crate) reaper: &'a Path,
+}
+
 /// Runs `command` in a shell as a check of turn `turn`.
 ///
 /// # Errors
@@ -30,9 +39,7 @@ pub(crate) struct Checked {
 pub(crate) fn run_check(
     command: &str,
     turn: u32,
-    working_dir: &Path,
-    env: &[(OsString, OsString)],
-    reaper: &Path,
+    place: CheckPlace<'_>,
     redactor: &Redactor,
     signals: &Signals,
     idle: &mut dyn FnMut(),
@@ -41,9 +48,9 @@ pub(crate) fn run_check(
     let spec = CommandSpec {
         program: "sh".into(),
         arguments: ["-c", command].map(OsString::from).to_vec(),
-        env: env.to_vec(),
-        working_dir: working_dir.to_owned(),
-        reaper: PathBuf::from(reaper),
+        env: place.env.to_vec(),
+        working_dir: place.working_dir.to_owned(),
+        reaper: place.reaper.to_owned(),
     };
     let mut output = Tail { kept: Vec::new(), left_out: 0, redact: [redactor.stream(), redactor.stream()], idle };
     let io = Io { close_stdin: true, ..Io::default() };

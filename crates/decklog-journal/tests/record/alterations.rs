@@ -65,6 +65,35 @@ fn lines_dropped_doubled_and_moved() {
 }
 
 #[test]
+fn numbers_that_do_not_follow() {
+    let world = World::new();
+    let (_, dir) = world.crashed(1, &["one", "two", "three"]);
+    let good = journal(&dir);
+    for wrong in [0, 2, 4, 5, u64::MAX] {
+        // Somebody counted wrongly, and made the sums right.
+        let (mut sum, mut bad) = (String::new(), String::new());
+        for (at, line) in lines(&good).into_iter().enumerate() {
+            let line = std::str::from_utf8(line).unwrap();
+            let mut body = line[..line.rfind(",\"sum\"").unwrap()].to_owned();
+            if at == 3 {
+                body = body.replace("{\"seq\":3,", &format!("{{\"seq\":{wrong},"));
+            }
+            sum = decklog_journal::wire::chain(&sum, body.as_bytes());
+            bad.push_str(&format!("{body},\"sum\":\"{sum}\"}}\n"));
+        }
+        set_journal(&dir, bad.as_bytes());
+        let faults = session::load(&dir).unwrap().faults;
+        let told = faults
+            .iter()
+            .any(|fault| fault.to_string().contains(&format!("out of sequence: seq is {wrong}, 3 was next")));
+        assert!(told, "{wrong}: {faults:?}");
+        assert!(!verify(&dir).is_clean());
+        // Nor does it keep the session from being gone on with.
+        drop(decklog_journal::SessionWriter::resume(&dir, crate::world::options(), None, "0.1.0").unwrap());
+    }
+}
+
+#[test]
 fn lines_of_another_session() {
     let world = World::new();
     let dir = crate::story::write(&world, 1);
@@ -108,4 +137,37 @@ fn artifacts_that_are_gone_cut_or_elsewhere() {
     std::fs::rename(dir.join("turns"), world.beside("turns")).unwrap();
     std::os::unix::fs::symlink(world.beside("turns"), dir.join("turns")).unwrap();
     assert_eq!(verify(&dir).faults.len(), 5);
+}
+
+#[test]
+fn numbers_as_large_as_they_get() {
+    let world = World::new();
+    let (_, dir) = world.crashed(1, &["one"]);
+    let mut bytes = journal(&dir);
+    let most = u64::MAX;
+    for _ in 0..2 {
+        crate::world::push_line(
+            &mut bytes,
+            "usage",
+            &format!(
+                r#""turn":1,"tokens":{{"input":{most},"cached_input":{most},"output":{most},"reasoning":{most}}},"cost_usd":1e308"#
+            ),
+        );
+        crate::world::push_line(
+            &mut bytes,
+            "turn_end",
+            &format!(r#""turn":1,"outcome":"success","duration_secs":1e308,"files_changed":{most}"#),
+        );
+        crate::world::push_line(&mut bytes, "turn_start", r#""turn":4294967295,"agent":"claude","role":"solo""#);
+        crate::world::push_line(
+            &mut bytes,
+            "iteration",
+            r#""iteration_number":4294967295,"actor_output":"","actor_stderr":"","actor_exit_code":-2147483648,"actor_duration_secs":-1e308,"git_diff":"","git_files_changed":0,"critic_decision":"DONE""#,
+        );
+    }
+    set_journal(&dir, &bytes);
+    let loaded = session::load(&dir).unwrap();
+    assert_eq!((loaded.head.files_changed, loaded.head.turns), (Some(most), u32::MAX));
+    assert!(loaded.faults.is_empty());
+    assert!(!verify(&dir).is_clean(), "the order is not one that a recorder makes");
 }

@@ -148,7 +148,7 @@ fn a_line_of_ten_megabytes_is_passed_over() {
     let report = verify(&dir);
     assert_eq!(report.faults.len(), 1, "{report:?}");
     // Backwards it is not: the reader says why it stops.
-    let backwards: Vec<_> = ReverseReader::open(&dir.join("journal.jsonl")).unwrap().collect();
+    let backwards: Vec<_> = ReverseReader::open(&dir.join("journal.jsonl")).unwrap().take(10).collect();
     assert!(backwards.len() >= 3 && backwards[..3].iter().all(|item| matches!(item, Ok(Ok(_)))));
     assert!(matches!(&backwards[3], Err(error) if error.to_string().contains("too long")), "{:?}", backwards[3]);
     assert_eq!(backwards.len(), 4, "and it ends there");

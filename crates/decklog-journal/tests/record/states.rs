@@ -133,13 +133,13 @@ fn every_state_with_every_event() {
         ("before the start", State::default(), 1, vec!["session_start"]),
         (
             "no turn yet",
-            state(&[start.clone()]),
+            state(std::slice::from_ref(&start)),
             1,
             vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
         ),
         (
             "no turn yet, of the turn after next",
-            state(&[start.clone()]),
+            state(std::slice::from_ref(&start)),
             2,
             vec!["iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
         ),

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agents::{AgentDefinition, TurnRequest};
-use crate::check::run_check;
+use crate::check::{CheckPlace, run_check};
 use crate::finish::{compress_stream, write_state};
 use crate::observe::Observer;
 use crate::record::clip_safely;
@@ -311,10 +311,8 @@ fn check_all(
             return Ok((results, Some(signal)));
         }
         observer.checking(command);
-        let checked =
-            run_check(command, 1, &plan.working_dir, &plan.env, &plan.reaper, writer.redactor(), signals, &mut || {
-                observer.idle()
-            })?;
+        let place = CheckPlace { working_dir: &plan.working_dir, env: &plan.env, reaper: &plan.reaper };
+        let checked = run_check(command, 1, place, writer.redactor(), signals, &mut || observer.idle())?;
         let validation = checked.validation;
         results.push(CheckResult {
             command: command.clone(),

@@ -83,8 +83,8 @@ fn stat(files: &[decklog_journal::event::FileChange], context: &Context) -> Resu
     for file in files {
         let counts = match (file.added, file.removed) {
             (Some(plus), Some(minus)) => {
-                added += plus;
-                removed += minus;
+                added = u64::saturating_add(added, plus);
+                removed = u64::saturating_add(removed, minus);
                 format!("{} {}", paint.good(&format!("+{plus}")), paint.bad(&format!("-{minus}")))
             }
             _ => "binary".to_owned(),

@@ -85,7 +85,7 @@ fn cell(column: usize, listed: &Listed, now: Timestamp, zone: &TimeZone) -> Stri
         "EXIT" => head.exit_code.map(|code| code.to_string()).unwrap_or_default(),
         "MODEL" => head.models.as_deref().unwrap_or_default().join(","),
         "TURNS" => head.turns.to_string(),
-        "TOKENS" => head.tokens.map(|tokens| thousands(tokens.input + tokens.output)).unwrap_or_default(),
+        "TOKENS" => head.tokens.map(|tokens| thousands(tokens.input.saturating_add(tokens.output))).unwrap_or_default(),
         "COST" => head.cost_usd.map(cost).unwrap_or_default(),
         "FILES" => head.files_changed.map(|count| count.to_string()).unwrap_or_default(),
         "DIR" => head.working_dir.clone(),

@@ -93,7 +93,7 @@ fn one_kill(env: &TestEnv, seed: u64) {
     assert!(env.sessions().is_empty());
 }
 
-fn check(env: &TestEnv, dir: &PathBuf, seen: &Seen, by_the_program: bool) {
+fn check(env: &TestEnv, dir: &std::path::Path, seen: &Seen, by_the_program: bool) {
     let store = SessionStore::open(env.root());
     let listing = store.list(&SessionFilter::default()).unwrap();
     if let Some(unreadable) = listing.unreadable.first() {
