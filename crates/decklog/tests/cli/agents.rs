@@ -8,7 +8,7 @@ use std::time::Duration;
 use decklog_testkit::{ModelServer, Step, agents};
 use serde_json::Value;
 
-use crate::env::{Ran, TestEnv, all_bytes, is_alive, kill};
+use crate::env::{Ran, TestEnv, all_bytes, eventually, is_alive, kill};
 
 /// An agent of decklog's, and the program that must be set up for it.
 const AGENTS: [(&str, &str); 8] = [
@@ -213,6 +213,30 @@ fn ctrl_c_in_the_middle_of_a_turn() {
             assert_eq!(shown["session"]["outcome"], "interrupted", "{agent}");
             assert_eq!(shown["turns"][0]["outcome"], "interrupted", "{agent}");
             assert_eq!(with_environment(&marker), Vec::<u32>::new(), "{agent} left processes behind");
+        },
+    );
+}
+
+#[test]
+fn a_recorder_killed_in_the_middle_of_a_turn() {
+    each(
+        |_| vec![write("before the kill\n"), Step::Stall],
+        |agent, env, server| {
+            let mut decklog = env.start(&["run", agent, "write hello"]);
+            assert!(server.wait_for_main_requests(2, Duration::from_secs(60)), "{agent} never asked");
+            kill(decklog.id(), "KILL");
+            decklog.wait().unwrap();
+            let marker = format!("HOME={}", env.home().display());
+            eventually("the end of the agent", || with_environment(&marker).is_empty().then_some(()));
+            assert_eq!(env.decklog(&["ls", "--json"]).json()[0]["status"], "crashed", "{agent}");
+            let shown = env.decklog(&["show", "@", "--json"]).expect(0).json();
+            let calls = tools(&shown["turns"][0]);
+            // opencode tells of a call only when its step is over, and over ACP some tell late.
+            if agent == "claude" || agent == "gemini" {
+                assert!(calls.iter().any(|call| call["kind"] == "edit"), "{agent}: {shown:#}");
+            }
+            env.decklog(&["discard", "-y", "@"]).expect(0);
+            assert!(env.sessions().is_empty(), "{agent}");
         },
     );
 }
