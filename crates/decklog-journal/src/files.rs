@@ -17,10 +17,15 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     open_sized(path).map(|(file, _)| file)
 }
 
+/// Opens whatever stands at `path`; never follows a link there, never blocks on a fifo.
+pub(crate) fn open_any(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    OpenOptions::new().read(true).custom_flags(flag_bits(flags)).open(path)
+}
+
 /// The same, with its length: a listing of thousands asks no file twice.
 pub(crate) fn open_sized(path: &Path) -> io::Result<(File, u64)> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flag_bits(flags)).open(path)?;
+    let file = open_any(path)?;
     let meta = file.metadata()?;
     if meta.is_file() {
         Ok((file, meta.len()))

@@ -427,7 +427,8 @@ pub fn listed(head: Head, entry: PathBuf) -> Listed {
         Status::Checkpointed => ShownStatus::Checkpointed,
         Status::Completed => ShownStatus::Completed,
     };
-    let linked_to = std::fs::read_link(&entry).ok();
+    // A session that stands where it was made needs no second look.
+    let linked_to = if entry.as_os_str() == head.session_dir.as_str() { None } else { std::fs::read_link(&entry).ok() };
     Listed { head, status, entry, linked_to }
 }
 
@@ -456,11 +457,13 @@ pub fn current_head(dir: &Path) -> Result<Head, String> {
 /// can be right and the bytes zeros.
 fn sums_up(head: &Head, dir: &Path) -> bool {
     use std::os::unix::fs::FileExt;
-    let Ok((journal, length)) = files::open_sized(&dir.join(JOURNAL_FILE)) else { return false };
-    let mut end = [0; wire::END];
-    length == head.journal_bytes
-        && length.checked_sub(wire::END as u64).is_some_and(|from| journal.read_exact_at(&mut end, from).is_ok())
-        && end.strip_suffix(b"\n").and_then(wire::split_sum).is_some_and(|(_, sum)| sum == head.sum)
+    let Some(from) = head.journal_bytes.checked_sub(wire::END as u64) else { return false };
+    let Ok(journal) = files::open_any(&dir.join(JOURNAL_FILE)) else { return false };
+    // One byte more than there may be: it must not come. What is no regular file cannot be read at a place.
+    let mut end = [0; wire::END + 1];
+    let read = journal.read_at(&mut end, from).unwrap_or_default();
+    read == wire::END
+        && end[..read].strip_suffix(b"\n").and_then(wire::split_sum).is_some_and(|(_, sum)| sum == head.sum)
 }
 
 fn prepare_dir(dir: &Path) -> Result<PathBuf, StoreError> {
