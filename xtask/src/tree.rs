@@ -18,7 +18,6 @@ const EXEMPT: &[&str] = &[
 /// What marks a line, and what it is. A name in a home directory is one of a person who is not made up.
 const MARKS: &[(&str, &str)] = &[
     ("/root/", "a path of one machine"),
-    ("/tmp/bash_jobs", "a path of one machine"),
     ("://registry.", "the host of a package registry"),
     ("://index.", "the host of a package registry"),
     ("://deb.", "the host of a package registry"),
