@@ -44,38 +44,50 @@ pub(crate) fn record(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// Lines as agents print them: JSON objects with ids, prose, code and tool output, each one different.
+/// What agents print: lines that real ones printed, and results of tools that read this project's sources, in an order
+/// that never repeats.
 fn write_output(path: &Path, size: usize) -> Result<()> {
-    let words: Vec<&str> = WORDS.split_whitespace().collect();
+    let (said, sources) = (files_below("crates/decklog-run/tests/streams", ".out.jsonl")?, files_below("crates", ".rs")?);
+    let said: Vec<&str> = said.iter().flat_map(|text| text.lines()).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = move || {
+    let mut below = move |limit: usize| -> Result<usize> {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        random
+        Ok(usize::try_from(random % u64::try_from(limit.max(1))?)?)
     };
     let mut out = BufWriter::with_capacity(MIB, File::create(path)?);
-    let (mut written, mut line) = (0, String::new());
+    let mut written = 0;
     while written < size {
-        line.clear();
-        let (id, length) = (next(), 8 + next() % 150);
-        let kind = ["assistant", "tool_use", "tool_result"][usize::try_from(id % 3)?];
-        line.push_str(&format!("{{\"type\":\"{kind}\",\"uuid\":\"{id:016x}-{:08x}\",\"text\":\"", next() >> 32));
-        for _ in 0..length {
-            let pick = next();
-            line.push_str(words[usize::try_from(pick % words.len() as u64)?]);
-            line.push_str(if pick >> 60 == 0 { "\\n" } else { " " });
+        let source = &sources[below(sources.len())?];
+        let lines: Vec<&str> = source.lines().collect();
+        let first = below(lines.len())?;
+        let excerpt = lines[first..lines.len().min(first + 1 + below(100)?)].join("\n");
+        let result = serde_json::json!({ "type": "tool_result", "tool_use_id": written.to_string(), "content": excerpt });
+        for line in [&result.to_string(), said[below(said.len())?], said[below(said.len())?]] {
+            out.write_all(line.as_bytes())?;
+            out.write_all(b"\n")?;
+            written += line.len() + 1;
         }
-        line.push_str(&format!("\",\"usage\":{{\"input_tokens\":{},\"output_tokens\":{length}}}}}\n", id % 100_000));
-        out.write_all(line.as_bytes())?;
-        written += line.len();
     }
     out.flush()?;
     Ok(())
 }
 
-const WORDS: &str = "the of a to in is it that for on with this file test function error returns value let mut fn \
-    pub struct impl match Some None Ok Err self.path &str String Vec<u8> src/main.rs crates/core/src/lib.rs:142:9 \
-    assert_eq!(left, right); cargo test --workspace git diff HEAD~1 --stat token tokens session_id \\\"command\\\" \
-    \\\"file_path\\\" password secret_key authorization: API_KEY=$KEY sha256:9f86d081884c7d65 0x7ffd 2026-05-01T13:44:12Z \
-    warning: unused variable `count` running 14 tests passed; failed; the the and we then read edit write search";
+/// The texts of the files below a directory of this project whose names end so.
+fn files_below(dir: &str, ending: &str) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    let mut dirs = vec![crate::root().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                texts.push(std::fs::read_to_string(path)?);
+            }
+        }
+    }
+    texts.sort();
+    Ok(texts)
+}
