@@ -47,7 +47,8 @@ pub(crate) fn record(bench: &Bench) -> Result<Vec<Row>> {
 /// What agents print: lines that real ones printed, and results of tools that read this project's sources, in an order
 /// that never repeats.
 fn write_output(path: &Path, size: usize) -> Result<()> {
-    let (said, sources) = (files_below("crates/decklog-run/tests/streams", ".out.jsonl")?, files_below("crates", ".rs")?);
+    let (said, sources) =
+        (files_below("crates/decklog-run/tests/streams", ".out.jsonl")?, files_below("crates", ".rs")?);
     let said: Vec<&str> = said.iter().flat_map(|text| text.lines()).collect();
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut below = move |limit: usize| -> Result<usize> {
@@ -63,7 +64,8 @@ fn write_output(path: &Path, size: usize) -> Result<()> {
         let lines: Vec<&str> = source.lines().collect();
         let first = below(lines.len())?;
         let excerpt = lines[first..lines.len().min(first + 1 + below(100)?)].join("\n");
-        let result = serde_json::json!({ "type": "tool_result", "tool_use_id": written.to_string(), "content": excerpt });
+        let result =
+            serde_json::json!({ "type": "tool_result", "tool_use_id": written.to_string(), "content": excerpt });
         for line in [&result.to_string(), said[below(said.len())?], said[below(said.len())?]] {
             out.write_all(line.as_bytes())?;
             out.write_all(b"\n")?;
