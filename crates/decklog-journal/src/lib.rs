@@ -46,6 +46,7 @@ mod append;
 pub mod artifacts;
 pub mod event;
 pub mod files;
+pub mod filter;
 pub mod format;
 pub mod head;
 pub mod id;
@@ -65,8 +66,9 @@ pub mod writer;
 
 pub use append::Durability;
 pub use event::{Event, EventBody};
+pub use filter::SessionFilter;
 pub use head::Head;
 pub use id::{Selector, SessionId};
 pub use session::Session;
-pub use store::{Listed, Listing, SessionFilter, SessionStore};
+pub use store::{Listed, Listing, SessionStore};
 pub use writer::{SessionWriter, WriteError, WriterOptions};

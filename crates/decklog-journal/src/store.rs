@@ -9,17 +9,17 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::event::SessionStart;
 use crate::files;
+use crate::filter::SessionFilter;
 use crate::head::{HEAD_FILE, Head, HeadError};
 use crate::id::{SelectError, Selector, SessionId};
 use crate::lock::{self, Held, LockError, SessionLock};
 use crate::session::{self, JOURNAL_FILE, LoadError, Session};
 use crate::wire;
-use crate::words::{SessionKind, ShownStatus, Status};
+use crate::words::{ShownOutcome, ShownStatus, Status};
 use crate::writer::{SessionWriter, WriteError, WriterOptions};
 
 /// How many heads are read before they are handed on.
@@ -79,19 +79,6 @@ pub enum StoreError {
         /// Why.
         error: LoadError,
     },
-}
-
-/// Which sessions to list.
-#[derive(Debug, Clone, Default)]
-pub struct SessionFilter {
-    /// Only the newest so many.
-    pub limit: Option<usize>,
-    /// Only those shown with one of these.
-    pub statuses: Option<Vec<ShownStatus>>,
-    /// Only those of one of these kinds.
-    pub kinds: Option<Vec<SessionKind>>,
-    /// Only those that ended (or, crashed, were last heard of) before.
-    pub ended_before: Option<Timestamp>,
 }
 
 /// A session in a listing.
@@ -240,8 +227,7 @@ impl SessionStore {
     ) -> Result<usize, StoreError> {
         let ids = self.ids()?;
         let entries = ids.len();
-        let unfiltered = filter.statuses.is_none() && filter.kinds.is_none() && filter.ended_before.is_none();
-        let ids = self.newest(ids, filter.limit.filter(|_| unfiltered).unwrap_or(usize::MAX));
+        let ids = self.newest(ids, filter.limit.filter(|_| filter.takes_all()).unwrap_or(usize::MAX));
         let wanted = filter.limit.unwrap_or(usize::MAX);
         let (mut rest, mut taken) = (ids.as_slice(), 0);
         while !rest.is_empty() && taken < wanted {
@@ -409,12 +395,14 @@ impl SessionStore {
     }
 }
 
-impl SessionFilter {
-    fn takes(&self, listed: &Listed) -> bool {
-        let last = listed.head.ended_at.unwrap_or(listed.head.last_event_at);
-        self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&listed.status))
-            && self.kinds.as_ref().is_none_or(|wanted| wanted.contains(&listed.head.kind))
-            && self.ended_before.is_none_or(|before| last < before)
+impl Listed {
+    /// How it came out, as it is shown: a crashed session came out so.
+    #[must_use]
+    pub fn outcome(&self) -> Option<ShownOutcome> {
+        match self.status {
+            ShownStatus::Crashed => Some(ShownOutcome::Crashed),
+            _ => self.head.outcome.map(ShownOutcome::from),
+        }
     }
 }
 

@@ -105,6 +105,33 @@ words! {
 }
 
 words! {
+    /// How a session came out, as a reader shows it.
+    ShownOutcome {
+        /// What was asked for was done, as far as was checked.
+        Success = "success",
+        /// It was not.
+        Failed = "failed",
+        /// The user, or a signal, stopped it.
+        Interrupted = "interrupted",
+        /// A loop ran out of iterations.
+        MaxIterationsReached = "max_iterations_reached",
+        /// Its recorder died. Derived on reading, never written.
+        Crashed = "crashed",
+    }
+}
+
+impl From<Outcome> for ShownOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failed => Self::Failed,
+            Outcome::Interrupted => Self::Interrupted,
+            Outcome::MaxIterationsReached => Self::MaxIterationsReached,
+        }
+    }
+}
+
+words! {
     /// How a turn came out.
     TurnOutcome {
         /// The agent finished.

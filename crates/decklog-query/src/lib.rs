@@ -6,3 +6,4 @@
 pub mod diff;
 pub mod follow;
 pub mod logs;
+pub mod stats;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, clean, completions, config, demo, diff, discard, logs, ls, run, show, trust, verify, watch,
+    agents, clean, completions, config, demo, diff, discard, logs, ls, run, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Run(run::Args),
     /// List sessions, newest first
     Ls(ls::Args),
+    /// Count sessions: rates, averages, sums, over time and by group
+    Stats(stats::Args),
     /// Show a session: prompt, turns, tool calls, checks, changes, outcome
     Show(show::Args),
     /// List a session's logs and artifacts, or print one
@@ -113,6 +115,7 @@ impl Verb {
         match self {
             Self::Run(args) => args.json.json,
             Self::Ls(args) => args.json.json,
+            Self::Stats(args) => args.json.json,
             Self::Show(args) => args.json.json,
             Self::Logs(args) => args.json.json,
             Self::Diff(args) => args.json.json,
@@ -129,6 +132,7 @@ impl Verb {
         match self {
             Self::Run(args) => run::run(args, context),
             Self::Ls(args) => ls::run(args, context),
+            Self::Stats(args) => stats::run(args, context),
             Self::Show(args) => show::run(args, context),
             Self::Logs(args) => logs::run(args, context),
             Self::Diff(args) => diff::run(args, context),

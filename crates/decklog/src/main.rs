@@ -6,6 +6,7 @@ mod config;
 mod context;
 mod demo_agent;
 mod error;
+mod filters;
 mod render;
 mod story;
 

@@ -1,7 +1,7 @@
 //! `clean`: removes old sessions, by a plan that is shown first.
 
+use decklog_journal::SessionId;
 use decklog_journal::retention::{self, Candidate, Policy};
-use decklog_journal::{SessionFilter, SessionId};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::discard::remove_all;
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
+use crate::filters::FilterArgs;
 use crate::render::table::{Column, table};
 use crate::render::time;
 
@@ -28,12 +29,14 @@ pub(crate) struct Args {
     #[arg(short = 'y', long)]
     yes: bool,
     #[command(flatten)]
+    filters: FilterArgs,
+    #[command(flatten)]
     pub(crate) json: Json,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let store = context.store()?;
-    let listing = store.list(&SessionFilter::default())?;
+    let listing = store.list(&args.filters.resolve(context, &store)?)?;
     let candidates: Vec<Candidate> =
         listing.sessions.iter().map(|listed| Candidate::new(&listed.head, listed.status)).collect();
     let default = if args.crashed { SignedDuration::ZERO } else { SignedDuration::from_hours(30 * 24) };

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
+use crate::filters::FilterArgs;
 use crate::render::{session, visible};
 
 /// How many are listed unless told otherwise.
@@ -27,6 +28,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAMES")]
     columns: Option<String>,
     #[command(flatten)]
+    filters: FilterArgs,
+    #[command(flatten)]
     pub(crate) json: Json,
 }
 
@@ -34,14 +37,17 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let columns = args.columns.as_deref().unwrap_or(session::DEFAULT_COLUMNS);
     let columns = session::parse_columns(columns).map_err(CliError::new)?;
     let store = context.store()?;
-    let filter = SessionFilter { limit: (!args.all).then_some(args.limit), ..SessionFilter::default() };
+    let filter = SessionFilter { limit: (!args.all).then_some(args.limit), ..args.filters.resolve(context, &store)? };
     let now = context.clock.now();
     let (mut rows, mut shown, mut unreadable) = (Vec::new(), 0, Vec::new());
     let entries = if context.json {
         let mut list = context.json_list();
         let mut written = Ok(());
         let entries = store.each(&filter, |read| match read {
-            Ok(listed) if written.is_ok() => written = shown_head(&listed).and_then(|head| list.push(&head)),
+            Ok(listed) if written.is_ok() => {
+                shown += 1;
+                written = shown_head(&listed).and_then(|head| list.push(&head));
+            }
             Ok(_) => {}
             Err(error) => unreadable.push(error),
         })?;
@@ -59,13 +65,18 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.print(session::list(rows, &columns, context.width(), context.out_paint))?;
         entries
     };
+    if entries > 0 && shown == 0 && !filter.takes_all() {
+        context.say("no session meets the filters");
+    }
     if !context.json {
-        let left = entries - shown - unreadable.len();
+        let left = if filter.takes_all() { entries - shown - unreadable.len() } else { 0 };
         if entries == 0 {
             let root = store.root().to_string_lossy().into_owned();
             context.say(format!("no sessions under {} yet: start one with `decklog run`", visible(&root)));
         } else if left > 0 && context.err_is_terminal {
             context.say(format!("{left} more: `decklog ls --all`"));
+        } else if shown == args.limit && !args.all && !filter.takes_all() && context.err_is_terminal {
+            context.say("there may be more: `--all` lists every one");
         }
     }
     for unreadable in &unreadable {

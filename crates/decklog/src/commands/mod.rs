@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod stats;
 pub(crate) mod trust;
 pub(crate) mod verify;
 pub(crate) mod watch;

@@ -5,6 +5,7 @@
 
 pub(crate) mod patch;
 pub(crate) mod session;
+pub(crate) mod stats;
 pub(crate) mod table;
 pub(crate) mod transcript;
 

@@ -5,6 +5,7 @@
 mod agents;
 mod env;
 mod faults;
+mod filters;
 mod reading;
 mod recipes;
 mod recording;
