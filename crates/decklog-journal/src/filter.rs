@@ -184,11 +184,12 @@ pub fn fold(text: &str) -> String {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
-/// Names files by path: a path in the repository, a directory above them, a name at any depth when it has no `/`, or a
-/// glob of these (`src/**/*.rs`).
+/// Names files by path: a path in the repository, a directory above them, a name at any depth when nothing but its end is a
+/// `/` (`./name` is one at the top), or a glob of these (`src/**/*.rs`).
 #[derive(Debug, Clone)]
 pub struct Touched {
     literal: String,
+    at_any_depth: bool,
     globs: GlobSet,
 }
 
@@ -199,6 +200,7 @@ impl Touched {
     /// What is wrong with it.
     pub fn new(pattern: &str) -> Result<Self, String> {
         let literal = pattern.trim_start_matches("./").trim_end_matches('/').to_owned();
+        let at_any_depth = !pattern.starts_with("./") && !literal.contains('/');
         if literal.is_empty() {
             return Err(format!("{pattern:?} names no file: give a path within the repository, or a glob"));
         }
@@ -207,20 +209,19 @@ impl Touched {
             globs.add(GlobBuilder::new(glob).literal_separator(true).build()?);
             Ok(())
         };
-        let anywhere = if literal.contains('/') { "" } else { "**/" };
+        let anywhere = if at_any_depth { "**/" } else { "" };
         let added = add(&format!("{anywhere}{literal}")).and_then(|()| add(&format!("{anywhere}{literal}/**")));
         let globs = added.and_then(|()| globs.build());
         let globs = globs.map_err(|error| format!("{pattern:?} is no glob: {}", error.kind()))?;
-        Ok(Self { literal, globs })
+        Ok(Self { literal, at_any_depth, globs })
     }
 
     /// Whether it names the file at `path`.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         // Names such as `[id].tsx` are globs too, and mean themselves first.
-        let at_any_depth = !self.literal.contains('/');
         let is_literal = path.strip_prefix(&self.literal).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            || (at_any_depth && path.split('/').any(|part| part == self.literal));
+            || (self.at_any_depth && path.split('/').any(|part| part == self.literal));
         is_literal || self.globs.is_match(path)
     }
 }

@@ -208,7 +208,7 @@ impl Context {
         let spawned = Command::new("sh")
             .arg("-c")
             .arg(OsStr::from_bytes(pager.as_bytes()))
-            .env("LESS", var("LESS").unwrap_or_else(|| "FRX".into()))
+            .env("LESS", less_options(var("LESS")))
             .stdin(Stdio::piped())
             .spawn();
         let Ok(mut child) = spawned else { return self.print(text) };
@@ -291,6 +291,17 @@ impl JsonList<'_> {
     }
 }
 
+/// Options for `less`: the user's own, and colours let through as what they are.
+fn less_options(own: Option<OsString>) -> OsString {
+    match own {
+        Some(mut options) => {
+            options.push(" -R");
+            options
+        }
+        None => "FRX".into(),
+    }
+}
+
 /// Finds `program` as a shell would.
 pub(crate) fn find_program(program: &OsStr, env: &[(OsString, OsString)]) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
@@ -300,4 +311,16 @@ pub(crate) fn find_program(program: &OsStr, env: &[(OsString, OsString)]) -> Opt
     }
     let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone())?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| runs(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_lets_colours_through_whatever_it_is_told() {
+        for (own, options) in [(None, "FRX"), (Some("FX"), "FX -R"), (Some("-i -M"), "-i -M -R")] {
+            assert_eq!(less_options(own.map(OsString::from)), options);
+        }
+    }
 }
