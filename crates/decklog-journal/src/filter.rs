@@ -11,11 +11,10 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
 use crate::event::EventBody;
-use crate::head::Head;
 use crate::read::{Item, JournalReader};
+use crate::row::Row;
 use crate::session::JOURNAL_FILE;
 use crate::store::Listed;
-use crate::time::seconds_between;
 use crate::words::{SessionKind, ShownOutcome, ShownStatus};
 
 /// Bytes of a prompt's artifact that are looked through.
@@ -47,7 +46,7 @@ pub struct SessionFilter {
     pub prompt: Option<String>,
     /// A turn changed a file that one of these names.
     pub touched: Vec<Touched>,
-    /// The prompt has this hash; see [`Head::prompt_hash`].
+    /// The prompt has this hash; see [`crate::Head::prompt_hash`].
     pub prompt_hash: Option<String>,
     /// Cost at least so many US dollars, as far as agents told.
     pub min_cost: Option<f64>,
@@ -83,26 +82,25 @@ impl SessionFilter {
     /// Whether a session meets every criterion; reads its journal only when its head does not rule it out.
     #[must_use]
     pub fn takes(&self, listed: &Listed) -> bool {
-        self.takes_head(listed) && (self.needs_only_heads() || self.takes_journal(&listed.entry))
+        self.takes_row(&listed.row()) && (self.needs_only_heads() || self.takes_journal(&listed.entry))
     }
 
     /// Whether a session meets the criteria that its head decides.
     #[must_use]
-    pub fn takes_head(&self, listed: &Listed) -> bool {
-        let head = &listed.head;
+    pub fn takes_row(&self, row: &Row<'_>) -> bool {
         let within = |wanted: &[String], is: &dyn Fn(&str) -> bool| wanted.is_empty() || wanted.iter().any(|w| is(w));
-        let any = |names: &Option<Vec<String>>, is: &dyn Fn(&str) -> bool| names.iter().flatten().any(|name| is(name));
-        (self.statuses.is_empty() || self.statuses.contains(&listed.status))
-            && (self.outcomes.is_empty() || listed.outcome().is_some_and(|outcome| self.outcomes.contains(&outcome)))
-            && (self.kinds.is_empty() || self.kinds.contains(&head.kind))
-            && within(&self.agents, &|wanted| any(&head.agents, &|name| same(name, wanted)))
-            && within(&self.models, &|wanted| any(&head.models, &|name| fold(name).contains(&fold(wanted))))
-            && within(&self.projects, &|wanted| is_project(wanted, &head.project, &head.working_dir))
-            && self.after.is_none_or(|after| head.started_at >= after)
-            && self.before.is_none_or(|before| head.started_at < before)
-            && self.prompt_hash.as_ref().is_none_or(|hash| *hash == head.prompt_hash)
-            && self.min_cost.is_none_or(|least| head.cost_usd.is_some_and(|cost| cost >= least))
-            && self.longer_than.is_none_or(|limit| elapsed(head) > limit)
+        let any = |names: &[String], is: &dyn Fn(&str) -> bool| names.iter().any(|name| is(name));
+        (self.statuses.is_empty() || self.statuses.contains(&row.status))
+            && (self.outcomes.is_empty() || row.shown_outcome().is_some_and(|outcome| self.outcomes.contains(&outcome)))
+            && (self.kinds.is_empty() || self.kinds.contains(&row.kind))
+            && within(&self.agents, &|wanted| any(row.agents, &|name| same(name, wanted)))
+            && within(&self.models, &|wanted| any(row.models, &|name| fold(name).contains(&fold(wanted))))
+            && within(&self.projects, &|wanted| is_project(wanted, row.project, row.working_dir))
+            && self.after.is_none_or(|after| row.started_at >= after)
+            && self.before.is_none_or(|before| row.started_at < before)
+            && self.prompt_hash.as_ref().is_none_or(|hash| hash == row.prompt_hash)
+            && self.min_cost.is_none_or(|least| row.cost_usd.is_some_and(|cost| cost >= least))
+            && self.longer_than.is_none_or(|limit| row.elapsed() > limit)
     }
 
     /// Whether the session in `dir` meets the criteria that take its journal. One that cannot be read does not.
@@ -150,12 +148,6 @@ pub fn full_prompt(dir: &Path, start: crate::event::SessionStart) -> String {
         Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(_) => start.prompt,
     }
-}
-
-/// Seconds from a session's start to its end, or to its last event while it has none.
-#[must_use]
-pub fn elapsed(head: &Head) -> f64 {
-    head.duration_secs.unwrap_or_else(|| seconds_between(head.started_at, head.last_event_at))
 }
 
 /// Whether `wanted` names the project of a session; see [`SessionFilter::projects`].

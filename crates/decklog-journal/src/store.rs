@@ -19,7 +19,7 @@ use crate::id::{SelectError, Selector, SessionId};
 use crate::lock::{self, Held, LockError, SessionLock};
 use crate::session::{self, JOURNAL_FILE, LoadError, Session};
 use crate::wire;
-use crate::words::{ShownOutcome, ShownStatus, Status};
+use crate::words::{ShownStatus, Status};
 use crate::writer::{SessionWriter, WriteError, WriterOptions};
 
 /// How many heads are read before they are handed on.
@@ -392,17 +392,6 @@ impl SessionStore {
         }
         let error = io::Error::new(io::ErrorKind::AlreadyExists, "all 65,536 ids of this second are taken");
         Err(StoreError::Io { path: self.root.clone(), error })
-    }
-}
-
-impl Listed {
-    /// How it came out, as it is shown: a crashed session came out so.
-    #[must_use]
-    pub fn outcome(&self) -> Option<ShownOutcome> {
-        match self.status {
-            ShownStatus::Crashed => Some(ShownOutcome::Crashed),
-            _ => self.head.outcome.map(ShownOutcome::from),
-        }
     }
 }
 

@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use decklog_journal::Listed;
+use decklog_journal::Row;
 use decklog_journal::event::Tokens;
-use decklog_journal::filter::elapsed;
 use decklog_journal::words::{ShownOutcome, ShownStatus};
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -71,16 +70,26 @@ impl By {
         }
     }
 
-    fn keys(self, listed: &Listed, day: Date) -> Vec<String> {
-        let head = &listed.head;
+    fn keys(self, row: &Row<'_>, day: Date) -> Vec<String> {
         match self {
-            Self::Project => vec![head.project.clone()],
-            Self::Agent => head.agents.clone().unwrap_or_default(),
-            Self::Model => head.models.clone().unwrap_or_default(),
-            Self::Outcome => vec![listed.outcome().map_or(listed.status.as_str(), ShownOutcome::as_str).to_owned()],
-            Self::Kind => vec![head.kind.to_string()],
+            Self::Project => vec![row.project.to_owned()],
+            Self::Agent => row.agents.to_vec(),
+            Self::Model => row.models.to_vec(),
+            Self::Outcome => vec![row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str).to_owned()],
+            Self::Kind => vec![row.kind.to_string()],
             Self::Day | Self::Week | Self::Month => vec![self.period(day)],
         }
+    }
+}
+
+impl std::str::FromStr for By {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|by| by.as_str() == text).ok_or_else(|| {
+            let allowed = Self::ALL.map(Self::as_str);
+            format!("{text:?} is none of: {}", allowed.join(", "))
+        })
     }
 }
 
@@ -179,14 +188,14 @@ impl StatsFold {
     }
 
     /// Takes in a session.
-    pub fn add(&mut self, listed: &Listed) {
-        let day = listed.head.started_at.to_zoned(self.zone.clone()).date();
+    pub fn add(&mut self, row: &Row<'_>) {
+        let day = row.started_at.to_zoned(self.zone.clone()).date();
         let (first, last) = self.days.unwrap_or((day, day));
         self.days = Some((first.min(day), last.max(day)));
-        self.all.add(listed);
+        self.all.add(row);
         for (by, groups) in &mut self.by {
-            for key in by.keys(listed, day) {
-                groups.entry(key).or_default().add(listed);
+            for key in by.keys(row, day) {
+                groups.entry(key).or_default().add(row);
             }
         }
     }
@@ -214,20 +223,19 @@ impl StatsFold {
 }
 
 impl Counts {
-    fn add(&mut self, listed: &Listed) {
-        let head = &listed.head;
-        self.statuses[listed.status as usize] += 1;
-        let tokens = head.tokens.unwrap_or_default();
+    fn add(&mut self, row: &Row<'_>) {
+        self.statuses[row.status as usize] += 1;
+        let tokens = row.tokens.unwrap_or_default();
         self.tokens_total += tokens;
-        self.cost_total += head.cost_usd.unwrap_or_default();
-        let (ShownStatus::Completed, Some(outcome)) = (listed.status, head.outcome) else { return };
+        self.cost_total += row.cost_usd.unwrap_or_default();
+        let (ShownStatus::Completed, Some(outcome)) = (row.status, row.outcome) else { return };
         self.outcomes[outcome as usize] += 1;
-        self.turns.push(f64::from(head.turns));
-        self.iterations.extend(head.iterations.map(f64::from));
-        self.durations.push(elapsed(head));
+        self.turns.push(f64::from(row.turns));
+        self.iterations.extend(row.iterations.map(f64::from));
+        self.durations.push(row.elapsed());
         #[expect(clippy::cast_precision_loss, reason = "an average")]
-        self.tokens.extend(head.tokens.map(|tokens| tokens.input.saturating_add(tokens.output) as f64));
-        self.costs.extend(head.cost_usd);
+        self.tokens.extend(row.tokens.map(|tokens| tokens.input.saturating_add(tokens.output) as f64));
+        self.costs.extend(row.cost_usd);
     }
 
     fn finish(self, key: String) -> Group {

@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         let entries = store.each(&filter, |read| match read {
             Ok(listed) => {
                 shown += 1;
-                rows.push(session::list_row(&listed, &columns, now, &context.zone));
+                rows.push(session::list_row(&listed.row(), &columns, now, &context.zone));
             }
             Err(error) => unreadable.push(error),
         })?;

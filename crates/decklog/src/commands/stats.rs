@@ -1,6 +1,5 @@
 //! `stats`: what many sessions add up to.
 
-use clap::ValueEnum;
 use decklog_query::stats::{By, StatsFold};
 
 use crate::cli::Json;
@@ -19,9 +18,9 @@ Examples:
   decklog stats --by model --agent claude        model by model
   decklog stats --by week --csv >weeks.csv       for a spreadsheet")]
 pub(crate) struct Args {
-    /// Group by this
+    /// Group by this: project, agent, model, outcome, kind, day, week or month
     #[arg(long, value_name = "WHAT")]
-    by: Option<Grouping>,
+    by: Option<By>,
     /// Print the groups as CSV, the first line naming the columns; without --by one line for all sessions
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -31,40 +30,13 @@ pub(crate) struct Args {
     pub(crate) json: Json,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Grouping {
-    Project,
-    Agent,
-    Model,
-    Outcome,
-    Kind,
-    Day,
-    Week,
-    Month,
-}
-
-impl Grouping {
-    fn by(self) -> By {
-        match self {
-            Self::Project => By::Project,
-            Self::Agent => By::Agent,
-            Self::Model => By::Model,
-            Self::Outcome => By::Outcome,
-            Self::Kind => By::Kind,
-            Self::Day => By::Day,
-            Self::Week => By::Week,
-            Self::Month => By::Month,
-        }
-    }
-}
-
 /// What is shown when nothing is asked for.
 const OVERVIEW: [By; 6] = [By::Agent, By::Model, By::Project, By::Day, By::Week, By::Month];
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let store = context.store()?;
     let filter = args.filters.resolve(context, &store)?;
-    let by = args.by.map(Grouping::by);
+    let by = args.by;
     let wanted: &[By] = match &by {
         Some(by) => std::slice::from_ref(by),
         None if context.json => &By::ALL,
@@ -73,7 +45,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let mut fold = StatsFold::new(wanted, context.zone.clone());
     let mut unreadable = 0;
     store.each(&filter, |read| match read {
-        Ok(listed) => fold.add(&listed),
+        Ok(listed) => fold.add(&listed.row()),
         Err(_) => unreadable += 1,
     })?;
     let days = fold.days();

@@ -1,8 +1,7 @@
 //! A session's head as text: rows of `ls`, the top and bottom of `show`.
 
-use decklog_journal::Head;
-use decklog_journal::store::Listed;
 use decklog_journal::words::{Outcome, ShownStatus};
+use decklog_journal::{Head, Row};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -46,8 +45,8 @@ pub(crate) fn parse_columns(text: &str) -> Result<Vec<usize>, String> {
 }
 
 /// What a session is shown as: its outcome once it has one, else its status.
-pub(crate) fn outcome(head: &Head, status: ShownStatus) -> &'static str {
-    match (status, head.outcome) {
+pub(crate) fn outcome(status: ShownStatus, outcome: Option<Outcome>) -> &'static str {
+    match (status, outcome) {
         (ShownStatus::Completed, Some(outcome)) => outcome.as_str(),
         (ShownStatus::Active, _) => "running",
         (status, _) => status.as_str(),
@@ -64,34 +63,30 @@ fn paint_outcome(word: &str, cell: String, paint: Paint) -> String {
     }
 }
 
-fn took(head: &Head, status: ShownStatus, now: Timestamp) -> String {
-    let until = match status {
-        ShownStatus::Active => now,
-        _ => head.ended_at.unwrap_or(head.last_event_at),
-    };
-    duration(decklog_journal::time::seconds_between(head.started_at, until))
+fn took(start: Timestamp, end: Timestamp, status: ShownStatus, now: Timestamp) -> String {
+    let until = if status == ShownStatus::Active { now } else { end };
+    duration(decklog_journal::time::seconds_between(start, until))
 }
 
-fn cell(column: usize, listed: &Listed, now: Timestamp, zone: &TimeZone) -> String {
-    let head = &listed.head;
+fn cell(column: usize, row: &Row<'_>, now: Timestamp, zone: &TimeZone) -> String {
     match COLUMNS[column].title {
-        "ID" => head.id.to_string(),
-        "STARTED" => time(head.started_at, zone),
-        "DURATION" => took(head, listed.status, now),
-        "KIND" => head.kind.to_string(),
-        "AGENT" => head.agents.as_deref().unwrap_or_default().join(","),
-        "PROJECT" => head.project.clone(),
-        "OUTCOME" => outcome(head, listed.status).to_owned(),
-        "EXIT" => head.exit_code.map(|code| code.to_string()).unwrap_or_default(),
-        "MODEL" => head.models.as_deref().unwrap_or_default().join(","),
-        "TURNS" => head.turns.to_string(),
-        "TOKENS" => head.tokens.map(|tokens| thousands(tokens.input.saturating_add(tokens.output))).unwrap_or_default(),
-        "COST" => head.cost_usd.map(cost).unwrap_or_default(),
-        "FILES" => head.files_changed.map(|count| count.to_string()).unwrap_or_default(),
-        "DIR" => head.working_dir.clone(),
+        "ID" => row.id.to_string(),
+        "STARTED" => time(row.started_at, zone),
+        "DURATION" => took(row.started_at, row.ended_at.unwrap_or(row.last_event_at), row.status, now),
+        "KIND" => row.kind.to_string(),
+        "AGENT" => row.agents.join(","),
+        "PROJECT" => row.project.to_owned(),
+        "OUTCOME" => outcome(row.status, row.outcome).to_owned(),
+        "EXIT" => row.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+        "MODEL" => row.models.join(","),
+        "TURNS" => row.turns.to_string(),
+        "TOKENS" => row.tokens.map(|tokens| thousands(tokens.input.saturating_add(tokens.output))).unwrap_or_default(),
+        "COST" => row.cost_usd.map(cost).unwrap_or_default(),
+        "FILES" => row.files_changed.map(|count| count.to_string()).unwrap_or_default(),
+        "DIR" => row.working_dir.to_owned(),
         _ => {
-            let prompt = head.prompt.split_whitespace().collect::<Vec<_>>().join(" ");
-            match &listed.linked_to {
+            let prompt = row.prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+            match row.linked_to {
                 Some(target) => format!("{prompt} -> {}", target.display()),
                 None => prompt,
             }
@@ -100,8 +95,8 @@ fn cell(column: usize, listed: &Listed, now: Timestamp, zone: &TimeZone) -> Stri
 }
 
 /// The cells of one session in `ls`.
-pub(crate) fn list_row(listed: &Listed, columns: &[usize], now: Timestamp, zone: &TimeZone) -> Vec<String> {
-    columns.iter().map(|column| cell(*column, listed, now, zone)).collect()
+pub(crate) fn list_row(row: &Row<'_>, columns: &[usize], now: Timestamp, zone: &TimeZone) -> Vec<String> {
+    columns.iter().map(|column| cell(*column, row, now, zone)).collect()
 }
 
 /// The table of `ls`, of rows that [`list_row`] made.
@@ -126,7 +121,7 @@ pub(crate) fn header(
     zone: &TimeZone,
     paint: Paint,
 ) -> String {
-    let word = outcome(head, status);
+    let word = outcome(status, head.outcome);
     let exit = head.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
     let mut text = row(
         "session",
@@ -146,7 +141,11 @@ pub(crate) fn header(
     let age = if status == ShownStatus::Active { "running for" } else { "took" };
     text.push_str(&row(
         "started",
-        &format!("{}, {age} {}", time(head.started_at, zone), took(head, status, now)),
+        &format!(
+            "{}, {age} {}",
+            time(head.started_at, zone),
+            took(head.started_at, head.ended_at.unwrap_or(head.last_event_at), status, now)
+        ),
         paint,
     ));
     let git = head.git.as_ref().map(|git| {
@@ -197,7 +196,7 @@ pub(crate) fn totals(head: &Head, paint: Paint) -> String {
 
 /// One line on how a session ended.
 pub(crate) fn ending(head: &Head, status: ShownStatus, paint: Paint) -> String {
-    let word = outcome(head, status);
+    let word = outcome(status, head.outcome);
     let summary = match (&head.summary, head.outcome) {
         (Some(summary), Some(Outcome::Failed)) => format!(": {}", visible(summary)),
         _ => String::new(),
