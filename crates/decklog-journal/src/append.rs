@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 
 use crate::event::{Event, EventBody};
 use crate::files;
-use crate::read::Chain;
+use crate::read::Position;
 use crate::redact::Redactor;
 use crate::wire::{self, Encoded};
 
@@ -49,7 +49,12 @@ impl JournalWriter {
     }
 
     /// Goes on where `chain` says the last whole line ended; nothing may stand behind it any more.
-    pub(crate) fn resume(path: &Path, chain: &Chain, durability: Durability, redactor: Redactor) -> io::Result<Self> {
+    pub(crate) fn resume(
+        path: &Path,
+        chain: &Position,
+        durability: Durability,
+        redactor: Redactor,
+    ) -> io::Result<Self> {
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = OpenOptions::new().write(true).custom_flags(files::flag_bits(flags)).open(path)?;
         let sum = chain.sum.clone().unwrap_or_default();

@@ -11,6 +11,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
 use crate::event::EventBody;
+use crate::head::PREVIEW;
 use crate::read::{Item, JournalReader};
 use crate::row::Row;
 use crate::session::JOURNAL_FILE;
@@ -82,7 +83,8 @@ impl SessionFilter {
     /// Whether a session meets every criterion; reads its journal only when its head does not rule it out.
     #[must_use]
     pub fn takes(&self, listed: &Listed) -> bool {
-        self.takes_row(&listed.row()) && (self.needs_only_heads() || self.takes_journal(&listed.entry))
+        let row = listed.row();
+        self.takes_row(&row) && self.takes_rest(&row, &listed.entry)
     }
 
     /// Whether a session meets the criteria that its head decides.
@@ -103,17 +105,30 @@ impl SessionFilter {
             && self.longer_than.is_none_or(|limit| row.elapsed() > limit)
     }
 
-    /// Whether the session in `dir` meets the criteria that take its journal. One that cannot be read does not.
-    fn takes_journal(&self, dir: &Path) -> bool {
+    /// Whether the session in `dir`, whose row is `row`, meets the criteria that [`Self::takes_row`] cannot decide. Its
+    /// journal is read when it must be; one that cannot be read does not meet them.
+    #[must_use]
+    pub fn takes_rest(&self, row: &Row<'_>, dir: &Path) -> bool {
+        let mut prompt = match &self.prompt {
+            None => true,
+            // A row has the beginning of the prompt; a short one is whole.
+            Some(wanted) if fold(row.prompt).contains(&fold(wanted)) => true,
+            Some(_) if row.prompt.chars().nth(PREVIEW - 1).is_none() => return false,
+            Some(_) => false,
+        };
+        if prompt && self.touched.is_empty() {
+            return true;
+        }
         let Ok(reader) = JournalReader::open(&dir.join(JOURNAL_FILE)) else { return false };
-        let mut prompt = self.prompt.is_none();
         let mut touched = self.touched.is_empty();
         for item in reader {
             let Ok(item) = item else { break };
             match item {
                 Item::Event(event) => match event.body {
                     EventBody::SessionStart(start) => {
-                        if let Some(wanted) = &self.prompt {
+                        if let Some(wanted) = &self.prompt
+                            && !prompt
+                        {
                             prompt = fold(&full_prompt(dir, start)).contains(&fold(wanted));
                         }
                     }

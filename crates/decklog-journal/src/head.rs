@@ -25,7 +25,7 @@ pub const HEAD_FILE: &str = "session.json";
 const MAX_HEAD: u64 = 1024 * 1024;
 
 /// Characters of the prompt that a head keeps.
-const PREVIEW: usize = 200;
+pub(crate) const PREVIEW: usize = 200;
 
 /// A session's summary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

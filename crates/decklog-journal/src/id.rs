@@ -40,6 +40,22 @@ impl SessionId {
         &self.0
     }
 
+    /// The id as a number: the digits of its time, then its suffix. Numbers are in the order of the ids.
+    #[must_use]
+    pub fn to_number(&self) -> i64 {
+        let digit = |number: i64, byte: u8| number * 10 + i64::from(byte - b'0');
+        let time = self.0.as_bytes()[..15].iter().filter(|byte| **byte != b'T').fold(0, |n, byte| digit(n, *byte));
+        time << 16 | i64::from_str_radix(&self.0[16..], 16).unwrap_or_default()
+    }
+
+    /// The id that a number stands for; `None` when no id does.
+    #[must_use]
+    pub fn from_number(number: i64) -> Option<Self> {
+        let time = format!("{:014}", number >> 16);
+        let (date, clock) = time.split_at_checked(8)?;
+        Self::try_from(format!("{date}T{clock}-{:04x}", number & 0xffff)).ok()
+    }
+
     /// Whether `text` has the shape of an id. Only digits, `T`, `-` and lower-case hex can pass, so an
     /// id can never name anything but one entry of a directory.
     #[must_use]
@@ -171,6 +187,16 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_numbers_too() {
+        for id in ["20260501T134412-3f2a", "00000000T000000-0000", "99999999T999999-ffff"] {
+            let id: SessionId = id.parse().expect("an id");
+            assert_eq!(SessionId::from_number(id.to_number()), Some(id));
+        }
+        assert_eq!(SessionId::from_number(-1), None);
+        assert_eq!(SessionId::from_number(i64::MAX), None);
+    }
 
     fn id(text: &str) -> SessionId {
         text.parse().expect("a valid id")

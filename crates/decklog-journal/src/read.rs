@@ -89,7 +89,7 @@ pub enum Item {
 /// Reads a journal from the front. Memory is bounded by the longest line allowed.
 pub struct JournalReader<R> {
     source: R,
-    chain: Chain,
+    chain: Position,
     line: Vec<u8>,
     queued: Option<Item>,
     torn_is_final: bool,
@@ -97,13 +97,16 @@ pub struct JournalReader<R> {
 
 /// Where reading stands: all that is needed to go on or to append.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Chain {
-    pub(crate) lines: u64,
+pub struct Position {
+    /// Lines before it.
+    pub lines: u64,
     /// Bytes up to the end of the last whole line.
-    pub(crate) offset: u64,
-    pub(crate) next_seq: u64,
-    /// Sum of the last line; `None` when that line could not tell it.
-    pub(crate) sum: Option<String>,
+    pub offset: u64,
+    /// The `seq` that comes next.
+    pub next_seq: u64,
+    /// Sum of the last line, nothing before the first; `None` when that line could not tell it, and whatever the next
+    /// one claims is believed.
+    pub sum: Option<String>,
 }
 
 impl JournalReader<BufReader<File>> {
@@ -114,12 +117,22 @@ impl JournalReader<BufReader<File>> {
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self::new(BufReader::with_capacity(256 * 1024, files::open_regular(path)?)))
     }
+
+    /// Goes on in the journal at `path` where another reader stood.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn resume(path: &Path, position: Position) -> io::Result<Self> {
+        let mut file = files::open_regular(path)?;
+        file.seek(SeekFrom::Start(position.offset))?;
+        Ok(Self { chain: position, ..Self::new(BufReader::with_capacity(64 * 1024, file)) })
+    }
 }
 
 impl<R: BufRead> JournalReader<R> {
     /// Reads from any source.
     pub fn new(source: R) -> Self {
-        let chain = Chain { sum: Some(String::new()), ..Chain::default() };
+        let chain = Position { sum: Some(String::new()), ..Position::default() };
         Self { source, chain, line: Vec::new(), queued: None, torn_is_final: true }
     }
 
@@ -141,7 +154,9 @@ impl<R: BufRead> JournalReader<R> {
         self.chain.offset
     }
 
-    pub(crate) fn position(&self) -> &Chain {
+    /// Where it stands.
+    #[must_use]
+    pub fn position(&self) -> &Position {
         &self.chain
     }
 

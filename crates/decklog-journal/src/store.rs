@@ -152,7 +152,9 @@ impl SessionStore {
     /// Ids, newest first, as many as asked for. Within one second the heads tell which is newer.
     fn newest(&self, mut ids: Vec<SessionId>, limit: usize) -> Vec<SessionId> {
         ids.reverse();
-        let second = |id: &SessionId| id.as_str()[..15].to_owned();
+        fn second(id: &SessionId) -> &str {
+            &id.as_str()[..15]
+        }
         let mut from = 0;
         while from < ids.len().min(limit) {
             let length = ids[from..].iter().take_while(|id| second(id) == second(&ids[from])).count();
@@ -227,13 +229,13 @@ impl SessionStore {
     ) -> Result<usize, StoreError> {
         let ids = self.ids()?;
         let entries = ids.len();
-        let ids = self.newest(ids, filter.limit.filter(|_| filter.takes_all()).unwrap_or(usize::MAX));
+        let ids = self.newest(ids, usize::MAX);
         let wanted = filter.limit.unwrap_or(usize::MAX);
         let (mut rest, mut taken) = (ids.as_slice(), 0);
         while !rest.is_empty() && taken < wanted {
             let (batch, later) = rest.split_at(rest.len().min(wanted - taken).min(BATCH));
             rest = later;
-            for read in self.read_heads(batch) {
+            for read in on_two_threads(batch, |id| self.look(id)) {
                 match read {
                     Ok(Some(listed)) if filter.takes(&listed) => {
                         taken += 1;
@@ -245,21 +247,6 @@ impl SessionStore {
             }
         }
         Ok(entries)
-    }
-
-    /// Reads heads in order, on two threads when there are many.
-    fn read_heads(&self, ids: &[SessionId]) -> Vec<Result<Option<Listed>, Unreadable>> {
-        let read = |ids: &[SessionId]| ids.iter().map(|id| self.look(id)).collect::<Vec<_>>();
-        if ids.len() < 256 {
-            return read(ids);
-        }
-        let (first, second) = ids.split_at(ids.len() / 2);
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| read(second));
-            let mut all = read(first);
-            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            all
-        })
     }
 
     /// Looks at one session; `None` while its recorder is still making it.
@@ -312,6 +299,26 @@ impl SessionStore {
         if options.durability != crate::append::Durability::Os {
             files::sync_dir(&self.root).map_err(|error| io(&self.root, error))?;
         }
+        Ok(writer)
+    }
+
+    /// Goes on with a session whose recorder is gone; see [`SessionWriter::resume`]. The root is touched, so that whoever
+    /// remembers the session as completed sees that something changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Write`].
+    pub fn resume(
+        &self,
+        id: &SessionId,
+        options: WriterOptions,
+        pid: Option<u32>,
+        version: &str,
+    ) -> Result<SessionWriter, StoreError> {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+        let writer = SessionWriter::resume(&self.entry(id), options, pid, version)?;
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        utimensat(CWD, &self.root, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty())
+            .map_err(|error| StoreError::Io { path: self.root.clone(), error: error.into() })?;
         Ok(writer)
     }
 
@@ -393,6 +400,21 @@ impl SessionStore {
         let error = io::Error::new(io::ErrorKind::AlreadyExists, "all 65,536 ids of this second are taken");
         Err(StoreError::Io { path: self.root.clone(), error })
     }
+}
+
+/// Does `work` on each of `items`, in order: on two threads when there are many.
+pub fn on_two_threads<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let each = |items: &[T]| items.iter().map(&work).collect::<Vec<_>>();
+    if items.len() < 256 {
+        return each(items);
+    }
+    let (first, second) = items.split_at(items.len() / 2);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| each(second));
+        let mut all = each(first);
+        all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        all
+    })
 }
 
 /// What `head`, read at `entry`, is to be shown as: active on disk with no recorder holding the lock is crashed.

@@ -5,5 +5,6 @@
 
 pub mod diff;
 pub mod follow;
+pub mod index;
 pub mod logs;
 pub mod stats;

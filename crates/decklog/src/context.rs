@@ -91,6 +91,11 @@ impl Context {
             })
     }
 
+    /// Where what can be made anew is kept. Without a home it is kept nowhere, which whoever uses it will say.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.base("XDG_CACHE_HOME", ".cache").unwrap_or_else(|_| PathBuf::from("/nonexistent"))
+    }
+
     /// Where configuration is looked for.
     pub(crate) fn places(&self) -> Result<Places, CliError> {
         // The top of the repository, by its `.git`: no git is run to read a configuration.

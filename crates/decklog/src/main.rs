@@ -7,6 +7,7 @@ mod context;
 mod demo_agent;
 mod error;
 mod filters;
+mod listing;
 mod render;
 mod story;
 

@@ -10,6 +10,7 @@ use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
+use crate::listing::{self, Found};
 use crate::render::{session, visible};
 
 /// How many are listed unless told otherwise.
@@ -39,31 +40,25 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let store = context.store()?;
     let filter = SessionFilter { limit: (!args.all).then_some(args.limit), ..args.filters.resolve(context, &store)? };
     let now = context.clock.now();
-    let (mut rows, mut shown, mut unreadable) = (Vec::new(), 0, Vec::new());
-    let entries = if context.json {
+    let Found { entries, shown, unreadable } = if context.json {
         let mut list = context.json_list();
         let mut written = Ok(());
-        let entries = store.each(&filter, |read| match read {
-            Ok(listed) if written.is_ok() => {
-                shown += 1;
+        let found = listing::rows(context, &store, &filter, |row| {
+            // What is gone or spoiled since it was found is left out.
+            if let (Ok(()), Ok(Some(listed))) = (&written, store.look(&row.id)) {
                 written = shown_head(&listed).and_then(|head| list.push(&head));
             }
-            Ok(_) => {}
-            Err(error) => unreadable.push(error),
         })?;
         written?;
         list.finish()?;
-        entries
+        found
     } else {
-        let entries = store.each(&filter, |read| match read {
-            Ok(listed) => {
-                shown += 1;
-                rows.push(session::list_row(&listed.row(), &columns, now, &context.zone));
-            }
-            Err(error) => unreadable.push(error),
+        let mut rows = Vec::new();
+        let found = listing::rows(context, &store, &filter, |row| {
+            rows.push(session::list_row(row, &columns, now, &context.zone));
         })?;
         context.print(session::list(rows, &columns, context.width(), context.out_paint))?;
-        entries
+        found
     };
     if entries > 0 && shown == 0 && !filter.takes_all() {
         context.say("no session meets the filters");

@@ -6,6 +6,7 @@ use crate::cli::Json;
 use crate::context::Context;
 use crate::error::CliResult;
 use crate::filters::FilterArgs;
+use crate::listing;
 use crate::render::stats;
 
 #[derive(Debug, clap::Args)]
@@ -43,11 +44,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         None => &OVERVIEW,
     };
     let mut fold = StatsFold::new(wanted, context.zone.clone());
-    let mut unreadable = 0;
-    store.each(&filter, |read| match read {
-        Ok(listed) => fold.add(&listed.row()),
-        Err(_) => unreadable += 1,
-    })?;
+    let unreadable = listing::rows(context, &store, &filter, |row| fold.add(row))?.unreadable.len();
     let days = fold.days();
     let counted = fold.finish();
     if context.json {

@@ -1,0 +1,320 @@
+//! Bringing rows up to date: which sessions are new, changed or gone.
+//!
+//! A root whose own change time is the same holds the same entries, and none of its completed sessions was resumed. Else
+//! its entries are listed and each looked at from outside. What may change without the root's doing so (a session that is
+//! not completed, or stands elsewhere, or cannot be read) is looked at every time.
+//!
+//! Must not know: what rows are for.
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use decklog_journal::SessionId;
+use decklog_journal::lock::{self, Held};
+use decklog_journal::session::JOURNAL_FILE;
+use decklog_journal::store::{Listed, Unreadable, on_two_threads};
+use decklog_journal::words::ShownStatus;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{OptionalExtension, params};
+
+use super::rows::RowIndex;
+use super::{IndexError, Progress, Refreshed, db};
+
+/// Sessions read between two commits.
+const BATCH: usize = 2048;
+
+/// How far back a change time must lie before it can be told from a later one: of file systems that count well, and of
+/// those that count whole seconds.
+const FINE: SignedDuration = SignedDuration::from_millis(100);
+const COARSE: SignedDuration = SignedDuration::from_millis(2100);
+
+/// What an entry looks like from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outside {
+    inode: i64,
+    modified: i64,
+}
+
+/// What is remembered of an entry.
+struct Known {
+    outside: Outside,
+    settled: bool,
+    active: bool,
+    journal: Option<Journal>,
+    reason: Option<String>,
+}
+
+/// Length and time of a journal.
+type Journal = (i64, i64);
+
+/// What a look at an entry gave.
+enum Look {
+    /// It is as it was kept.
+    Same,
+    /// Its recorder is still making it.
+    Starting,
+    Session(Box<Listed>, Option<Journal>),
+    Unreadable(Unreadable),
+    Gone,
+}
+
+/// How often it is tried again when another process kept something of the same sessions meanwhile.
+const TRIES: u32 = 5;
+
+pub(super) fn refresh(
+    index: &RowIndex,
+    now: Timestamp,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Refreshed, IndexError> {
+    for _ in 1..TRIES {
+        if let Some(refreshed) = try_refresh(index, now, progress)? {
+            return Ok(refreshed);
+        }
+    }
+    Ok(try_refresh(index, now, progress)?.unwrap_or_default())
+}
+
+/// `None` when another process was at the same sessions: which of the two looked later cannot be told.
+fn try_refresh(
+    index: &RowIndex,
+    now: Timestamp,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<Refreshed>, IndexError> {
+    let begun = change(index)?;
+    let root = stamp(index.store.root(), now);
+    let remembered: Option<String> =
+        index.db.query_row("SELECT value FROM meta WHERE key = 'root'", [], |row| row.get(0)).optional()?;
+    let same_root = root.is_some() && root == remembered;
+    // What is remembered is read before the root is: an entry that is made in between is then not taken for gone.
+    let known = known(index, same_root)?;
+    let (mut work, mut gone) = (Vec::new(), Vec::new());
+    let entries = if same_root {
+        work.extend(known.keys().map(|number| (*number, None)));
+        index
+            .db
+            .query_row("SELECT value FROM meta WHERE key = 'entries'", [], |row| row.get::<_, u32>(0))
+            .optional()?
+            .unwrap_or(0) as usize
+    } else {
+        let ids = index.store.ids()?;
+        let outsides = look_outside(index, &ids);
+        let there: HashMap<i64, Option<Outside>> = ids.iter().map(SessionId::to_number).zip(outsides).collect();
+        gone.extend(known.keys().filter(|number| !there.contains_key(number)));
+        work.extend(there.into_iter().filter(|(number, outside)| {
+            known.get(number).is_none_or(|known| !known.settled || Some(known.outside) != *outside)
+        }));
+        ids.len()
+    };
+    work.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+    let all = work.len();
+    let (mut done, mut starting, mut alone) = (0, false, true);
+    for batch in work.chunks(BATCH) {
+        let looks = look_at_all(index, batch, &known);
+        starting |= looks.iter().any(|(_, look)| matches!(look, Look::Starting));
+        alone &= write(index, batch, looks, begun)?;
+        done += batch.len();
+        if all > BATCH {
+            progress(Progress { done, all });
+        }
+    }
+    if !alone {
+        return Ok(None);
+    }
+    if !same_root {
+        // One that is being made is looked for the next time, whether the root changes or not.
+        leave(index, &gone, root.as_deref().filter(|_| !starting), entries)?;
+    }
+    Ok(Some(Refreshed { entries, unreadable: unreadable(index)? }))
+}
+
+/// What tells this state of the root from any other; `None` when it is too fresh to be told, or there is no root.
+fn stamp(root: &Path, now: Timestamp) -> Option<String> {
+    let meta = std::fs::metadata(root).ok()?;
+    let changed = Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).ok()?).ok()?;
+    let least = if meta.ctime_nsec() == 0 { COARSE } else { FINE };
+    let is_told = now.duration_since(changed) > least;
+    is_told.then(|| format!("{}-{}-{}.{}", meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()))
+}
+
+/// What is remembered of the entries that must be looked at: of all when the root changed.
+fn known(index: &RowIndex, only_unsettled: bool) -> Result<HashMap<i64, Known>, IndexError> {
+    let which = if only_unsettled { "WHERE NOT settled" } else { "" };
+    let sql = format!("SELECT n, inode, modified, settled, active, bytes, written, reason FROM entries {which}");
+    let mut select = index.db.prepare_cached(&sql)?;
+    let known = select.query_map([], |row| {
+        let outside = Outside { inode: row.get(1)?, modified: row.get(2)? };
+        let journal = row.get::<_, Option<i64>>(5)?.zip(row.get(6)?);
+        let (settled, active, reason) = (row.get(3)?, row.get(4)?, row.get(7)?);
+        Ok((row.get(0)?, Known { outside, settled, active, journal, reason }))
+    })?;
+    Ok(known.collect::<Result<_, _>>()?)
+}
+
+/// What `entry` looks like, and whether it is a link: what that leads to may change unseen.
+fn outside(entry: &Path) -> Option<(Outside, bool)> {
+    let meta = entry.symlink_metadata().ok()?;
+    let modified = meta.mtime().checked_mul(1_000_000_000)?.checked_add(meta.mtime_nsec())?;
+    Some((Outside { inode: meta.ino().cast_signed(), modified }, meta.is_symlink()))
+}
+
+fn look_outside(index: &RowIndex, ids: &[SessionId]) -> Vec<Option<Outside>> {
+    let store = &index.store;
+    on_two_threads(ids, |id| outside(&store.entry(id)).map(|(outside, _)| outside))
+}
+
+type Work = (i64, Option<Outside>);
+
+/// What a batch looked like, before it was looked into, and what that gave.
+type Looks = Vec<(Option<(Outside, bool)>, Look)>;
+
+fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) -> Looks {
+    let store = &index.store;
+    on_two_threads(batch, |(number, _)| {
+        let Some(id) = SessionId::from_number(*number) else { return (None, Look::Gone) };
+        let entry = store.entry(&id);
+        // From outside first: what changes while it is read looks different the next time.
+        let seen = outside(&entry);
+        let journal = journal(&entry);
+        let known = known.get(number);
+        if let (Some(known), Some((seen, _))) = (known, seen)
+            && !known.active
+            && known.outside == seen
+            && journal.is_some()
+            && known.journal == journal
+            && lock::held(&entry) == Held::No
+        {
+            return (None, Look::Same);
+        }
+        let look = match store.look(&id) {
+            Ok(Some(listed)) => Look::Session(Box::new(listed), journal),
+            Ok(None) => Look::Starting,
+            Err(_) if entry.symlink_metadata().is_err() => Look::Gone,
+            Err(it) if known.is_some_and(|known| known.reason.as_ref() == Some(&it.reason)) => Look::Same,
+            Err(unreadable) => Look::Unreadable(unreadable),
+        };
+        (seen, look)
+    })
+}
+
+/// Length and time of a journal.
+fn journal(entry: &Path) -> Option<Journal> {
+    let meta = entry.join(JOURNAL_FILE).metadata().ok()?;
+    let written = meta.mtime().checked_mul(1_000_000_000)?.checked_add(meta.mtime_nsec())?;
+    Some((i64::try_from(meta.len()).ok()?, written))
+}
+
+/// Keeps what was seen of a batch, but for sessions of which somebody else kept something since `begun`. Whether there
+/// were none of these.
+fn write(index: &RowIndex, batch: &[Work], looks: Looks, begun: i64) -> Result<bool, IndexError> {
+    if looks.iter().all(|(_, look)| matches!(look, Look::Same | Look::Starting)) {
+        return Ok(true);
+    }
+    db::transaction(&index.db, || write_all(index, batch, looks, begun))
+}
+
+fn write_all(index: &RowIndex, batch: &[Work], looks: Looks, begun: i64) -> Result<bool, IndexError> {
+    let mut alone = true;
+    let change = next_change(index)?;
+    for ((number, _), (outside, look)) in batch.iter().zip(looks) {
+        let (outside, is_link) = outside.unwrap_or((Outside { inode: 0, modified: 0 }, true));
+        let (settled, active, journal, reason) = match &look {
+            Look::Same | Look::Starting => continue,
+            Look::Gone => {
+                depart(index, *number, change)?;
+                continue;
+            }
+            Look::Session(listed, journal) => {
+                let settled = listed.status == ShownStatus::Completed && !is_link;
+                (settled, listed.status == ShownStatus::Active, *journal, None)
+            }
+            Look::Unreadable(unreadable) => (false, false, None, Some(unreadable.reason.as_str())),
+        };
+        let (bytes, written) = journal.unzip();
+        let kept = index
+            .db
+            .prepare_cached(
+                "INSERT INTO entries (n, inode, modified, settled, active, bytes, written, reason, change)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 ON CONFLICT DO UPDATE SET inode = excluded.inode, modified = excluded.modified,
+                    settled = excluded.settled, active = excluded.active,
+                    bytes = excluded.bytes, written = excluded.written, reason = excluded.reason,
+                    change = excluded.change
+                 WHERE change <= ?",
+            )?
+            .execute(params![
+                number,
+                outside.inode,
+                outside.modified,
+                settled,
+                active,
+                bytes,
+                written,
+                reason,
+                change,
+                begun
+            ])?;
+        if kept == 0 {
+            alone = false;
+            continue;
+        }
+        index.db.prepare_cached("DELETE FROM gone WHERE n = ?")?.execute([number])?;
+        match &look {
+            Look::Session(listed, _) => index.keep(listed)?,
+            _ => index.forget(*number)?,
+        }
+    }
+    Ok(alone)
+}
+
+/// The number of the last change.
+fn change(index: &RowIndex) -> Result<i64, IndexError> {
+    let change = index.db.query_row("SELECT value FROM meta WHERE key = 'change'", [], |row| row.get(0));
+    Ok(change.optional()?.unwrap_or(0))
+}
+
+fn next_change(index: &RowIndex) -> Result<i64, IndexError> {
+    let sql = "INSERT INTO meta VALUES ('change', 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value";
+    Ok(index.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+fn depart(index: &RowIndex, number: i64, change: i64) -> Result<(), IndexError> {
+    index.forget(number)?;
+    index.db.prepare_cached("DELETE FROM entries WHERE n = ?")?.execute([number])?;
+    index.db.prepare_cached("INSERT OR REPLACE INTO gone VALUES (?, ?)")?.execute([number, change])?;
+    Ok(())
+}
+
+/// Forgets what is gone, and remembers the root's state.
+fn leave(index: &RowIndex, gone: &[i64], root: Option<&str>, entries: usize) -> Result<(), IndexError> {
+    if gone.is_empty() && root.is_none() {
+        return Ok(());
+    }
+    db::transaction(&index.db, || {
+        let change = next_change(index)?;
+        for number in gone {
+            depart(index, *number, change)?;
+        }
+        if let Some(root) = root {
+            let mut set = index.db.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?, ?)")?;
+            set.execute(params!["root", root])?;
+            set.execute(params!["entries", i64::try_from(entries).unwrap_or(i64::MAX)])?;
+        }
+        Ok(())
+    })
+}
+
+fn unreadable(index: &RowIndex) -> Result<Vec<Unreadable>, IndexError> {
+    let mut select = index
+        .db
+        .prepare_cached("SELECT n, reason FROM entries WHERE NOT settled AND reason IS NOT NULL ORDER BY n DESC")?;
+    let rows = select.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let mut all = Vec::new();
+    for row in rows {
+        let (number, reason) = row?;
+        if let Some((id, path)) = index.entry(number) {
+            all.push(Unreadable { id, path, reason });
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,74 @@
+//! The index: what lists, statistics and searches would otherwise have to read from every session, kept in the cache
+//! directory. It is derived: whatever it says, the sessions said, and it is brought up to date before it is asked.
+//!
+//! Two files per session root: one of rows, brought up to date by every list, and one of texts, brought up to date by
+//! searches. Both can be deleted at any time.
+//!
+//! Must not know: the terminal, where the cache directory is. Nothing here writes into a session.
+
+mod db;
+mod freshness;
+mod packed;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use decklog_journal::SessionStore;
+use decklog_journal::store::Unreadable;
+
+pub use rows::RowIndex;
+
+/// Version of what is kept: a part of the files' names, so that an older or newer decklog uses its own.
+const VERSION: u32 = 1;
+
+/// Why an index could not be used. The sessions can always be read without one.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The cache directory cannot be used.
+    #[error("{}: {error}", .path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The database refused.
+    #[error("the index cannot be used: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The sessions cannot be listed.
+    #[error(transparent)]
+    Store(#[from] decklog_journal::store::StoreError),
+}
+
+/// How far bringing up to date has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Sessions read.
+    pub done: usize,
+    /// Sessions to read.
+    pub all: usize,
+}
+
+/// What bringing up to date found.
+#[derive(Debug, Clone, Default)]
+pub struct Refreshed {
+    /// Entries with the shape of an id.
+    pub entries: usize,
+    /// Those that cannot be read, newest first.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// The file for the sessions under `store`'s root of which `kind` is kept, its directory made.
+fn file(cache: &Path, store: &SessionStore, kind: &str) -> Result<PathBuf, IndexError> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::DirBuilderExt;
+    let dir = cache.join("index");
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&dir)
+        .map_err(|error| IndexError::Io { path: dir.clone(), error })?;
+    let root = store.root().canonicalize().unwrap_or_else(|_| store.root().to_owned());
+    let hash = decklog_journal::wire::sha256_hex(root.as_os_str().as_bytes());
+    Ok(dir.join(format!("{}-{kind}-{VERSION}.sqlite", &hash[..16])))
+}

@@ -1,0 +1,161 @@
+//! Rows of sessions: what lists and statistics ask.
+//!
+//! Must not know: how it is found out what changed.
+
+use std::path::{Path, PathBuf};
+
+use decklog_journal::store::Listed;
+use decklog_journal::{Row, SessionFilter, SessionId, SessionStore};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::packed::{Names, Numbers, Packed};
+use super::{IndexError, Progress, Refreshed, db, file, freshness};
+
+/// `entries`: what was seen of each entry under the root, and when; `settled` ones change only when the root does.
+/// `sessions`: a row each, in the order of lists. `gone` and `change`: what changed since when, for other indexes.
+const SCHEMA: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE names (id INTEGER PRIMARY KEY, list TEXT NOT NULL UNIQUE);
+    CREATE TABLE entries (
+        n INTEGER PRIMARY KEY,
+        inode INTEGER NOT NULL, modified INTEGER NOT NULL, settled INTEGER NOT NULL, active INTEGER NOT NULL,
+        bytes INTEGER, written INTEGER, reason TEXT, change INTEGER NOT NULL
+    );
+    CREATE INDEX unsettled ON entries (n) WHERE NOT settled;
+    CREATE INDEX changes ON entries (change);
+    CREATE TABLE gone (n INTEGER PRIMARY KEY, change INTEGER NOT NULL);
+    CREATE INDEX departures ON gone (change);
+    CREATE TABLE sessions (
+        second INTEGER NOT NULL, started INTEGER NOT NULL, n INTEGER NOT NULL, packed BLOB NOT NULL,
+        PRIMARY KEY (second DESC, started DESC, n DESC)
+    ) WITHOUT ROWID;
+";
+
+/// The rows of the sessions under one root.
+pub struct RowIndex {
+    pub(super) store: SessionStore,
+    path: PathBuf,
+    pub(super) db: Connection,
+    pub(super) names: Names,
+}
+
+impl std::fmt::Debug for RowIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RowIndex").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl RowIndex {
+    /// Opens the index of `store` in the directory `cache`, which is made if need be.
+    ///
+    /// # Errors
+    /// [`IndexError`]: then read the store itself.
+    pub fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
+        let path = file(cache, store, "rows")?;
+        let db = db::open(&path, SCHEMA)?;
+        Ok(Self { store: store.clone(), path, db, names: Names::default() })
+    }
+
+    /// Brings it up to date, telling `progress` how far that is. When it is damaged, it is made anew. `now` is the time on
+    /// the system's clock: what changed a moment before it is looked at again the next time.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn refresh(&mut self, now: Timestamp, progress: &mut dyn FnMut(Progress)) -> Result<Refreshed, IndexError> {
+        match freshness::refresh(self, now, progress) {
+            Err(IndexError::Database(error)) if db::is_damage(&error) => {
+                self.renew()?;
+                freshness::refresh(self, now, progress)
+            }
+            refreshed => refreshed,
+        }
+    }
+
+    fn renew(&mut self) -> Result<(), IndexError> {
+        db::remove(&self.path);
+        self.db = db::open(&self.path, SCHEMA)?;
+        self.names = Names::default();
+        Ok(())
+    }
+
+    /// Hands on the rows that `filter` takes, newest first, as they were when it was last brought up to date. What `also`
+    /// says must hold besides; it is asked last.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn each(
+        &mut self,
+        filter: &SessionFilter,
+        mut also: impl FnMut(&Row<'_>) -> bool,
+        mut take: impl FnMut(&Row<'_>),
+    ) -> Result<(), IndexError> {
+        let Self { db, names, .. } = self;
+        let mut names_of = db.prepare_cached("SELECT list FROM names WHERE id = ?")?;
+        let mut select = db.prepare_cached("SELECT n, started, packed FROM sessions")?;
+        let mut rows = select.query([])?;
+        let mut left = filter.limit.unwrap_or(usize::MAX);
+        while left > 0
+            && let Some(found) = rows.next()?
+        {
+            let packed = found.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+            let damaged = || rusqlite::Error::InvalidColumnType(2, "packed".into(), rusqlite::types::Type::Blob);
+            let packed = Packed::read(packed).ok_or_else(damaged)?;
+            for number in packed.names() {
+                if !names.has(number) {
+                    names.learn(number, &names_of.query_row([number], |row| row.get::<_, String>(0))?);
+                }
+            }
+            let row = packed.row(found.get(0)?, found.get(1)?, names).ok_or_else(damaged)?;
+            if filter.takes_row(&row) && also(&row) {
+                left -= 1;
+                take(&row);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of a list of names, given one if it has none.
+    fn number(&self, list: &[impl serde::Serialize]) -> Result<i64, IndexError> {
+        let list = serde_json::to_string(list).unwrap_or_default();
+        let known = self.db.prepare_cached("SELECT id FROM names WHERE list = ?")?.query_row([&list], |row| row.get(0));
+        if let Some(number) = known.optional()? {
+            return Ok(number);
+        }
+        self.db.prepare_cached("INSERT INTO names (list) VALUES (?)")?.execute([&list])?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// Keeps the row of a session instead of what was kept of it.
+    pub(super) fn keep(&self, listed: &Listed) -> Result<(), IndexError> {
+        let row = listed.row();
+        let numbers = Numbers {
+            agents: self.number(row.agents)?,
+            models: self.number(row.models)?,
+            project: self.number(&[row.project])?,
+            working_dir: self.number(&[row.working_dir])?,
+        };
+        let number = row.id.to_number();
+        let packed = Packed::pack(&row, &numbers);
+        self.forget(number)?;
+        self.db
+            .prepare_cached("INSERT INTO sessions (second, started, n, packed) VALUES (?, ?, ?, ?)")?
+            .execute(params![number >> 16, row.started_at.as_microsecond(), number, packed])?;
+        Ok(())
+    }
+
+    /// Forgets the row of a session.
+    pub(super) fn forget(&self, number: i64) -> Result<(), IndexError> {
+        self.db
+            .prepare_cached("DELETE FROM sessions WHERE second = ? AND n = ?")?
+            .execute(params![number >> 16, number])?;
+        Ok(())
+    }
+
+    /// The entry of a session under the root.
+    pub(super) fn entry(&self, number: i64) -> Option<(SessionId, PathBuf)> {
+        let id = SessionId::from_number(number)?;
+        let entry = self.store.entry(&id);
+        Some((id, entry))
+    }
+}

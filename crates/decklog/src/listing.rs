@@ -1,0 +1,108 @@
+//! Rows of sessions for the verbs over many: from the index, or, where that cannot be used, from the sessions themselves.
+//!
+//! Must not know: which verb asks.
+
+use std::io::Write;
+
+use decklog_journal::store::Unreadable;
+use decklog_journal::{Row, SessionFilter, SessionId, SessionStore};
+use decklog_query::index::{IndexError, Progress, RowIndex};
+
+use crate::context::Context;
+use crate::error::CliError;
+use crate::render::thousands;
+
+/// What a listing left to say.
+pub(crate) struct Found {
+    /// Entries with the shape of an id.
+    pub(crate) entries: usize,
+    /// How many rows were handed on.
+    pub(crate) shown: usize,
+    /// Entries that cannot be read: of those that a limit left out, nothing is said.
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+/// Hands on the rows that `filter` takes, newest first.
+pub(crate) fn rows(
+    context: &Context,
+    store: &SessionStore,
+    filter: &SessionFilter,
+    mut take: impl FnMut(&Row<'_>),
+) -> Result<Found, CliError> {
+    let mut shown = 0;
+    match from_index(context, store, filter, &mut shown, &mut take) {
+        Ok(found) => Ok(found),
+        Err(IndexError::Store(error)) => Err(error.into()),
+        // Rows that were handed on cannot be taken back.
+        Err(error) if shown > 0 => Err(CliError::new(error).hint("it is made anew the next time")),
+        Err(error) => {
+            context.warn(&format!("{error}; every session is read instead"));
+            let mut unreadable = Vec::new();
+            let entries = store.each(filter, |read| match read {
+                Ok(listed) => {
+                    shown += 1;
+                    take(&listed.row());
+                }
+                Err(error) => unreadable.push(error),
+            })?;
+            Ok(Found { entries, shown, unreadable })
+        }
+    }
+}
+
+fn from_index(
+    context: &Context,
+    store: &SessionStore,
+    filter: &SessionFilter,
+    shown: &mut usize,
+    take: &mut impl FnMut(&Row<'_>),
+) -> Result<Found, IndexError> {
+    let mut index = RowIndex::open(&context.cache(), store)?;
+    let mut bar = Bar::new(context, "reading sessions");
+    let mut refreshed = index.refresh(context.clock.now(), &mut |progress| bar.show(progress))?;
+    bar.clear();
+    let mut last: Option<SessionId> = None;
+    index.each(
+        filter,
+        |row| filter.takes_rest(row, &store.entry(&row.id)),
+        |row| {
+            *shown += 1;
+            if filter.limit == Some(*shown) {
+                last = Some(row.id.clone());
+            }
+            take(row);
+        },
+    )?;
+    if let Some(last) = last {
+        refreshed.unreadable.retain(|unreadable| unreadable.id > last);
+    }
+    Ok(Found { entries: refreshed.entries, shown: *shown, unreadable: refreshed.unreadable })
+}
+
+/// A line on the terminal that says how far something is.
+pub(crate) struct Bar {
+    shows: bool,
+    drawn: bool,
+    what: &'static str,
+}
+
+impl Bar {
+    pub(crate) fn new(context: &Context, what: &'static str) -> Self {
+        Self { shows: context.err_is_terminal, drawn: false, what }
+    }
+
+    pub(crate) fn show(&mut self, progress: Progress) {
+        if self.shows {
+            self.drawn = true;
+            let count = |count: usize| thousands(count as u64);
+            let (done, all) = (count(progress.done), count(progress.all));
+            let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K{} … {done} of {all}", self.what);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K");
+        }
+    }
+}
