@@ -4,7 +4,13 @@
 //! Must not know: `decklog-run`, the terminal. Nothing here prints, and nothing writes into a session.
 
 pub mod diff;
+pub mod excerpt;
 pub mod follow;
 pub mod index;
 pub mod logs;
+pub mod query;
+pub mod scan;
+pub mod search;
 pub mod stats;
+pub mod text;
+pub mod words;

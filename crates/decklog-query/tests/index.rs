@@ -1,16 +1,26 @@
 //! The law of the index: whatever happened to the sessions, and to the index itself, it says what reading every session
-//! says.
+//! says; and a search finds what reading every text finds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use decklog_journal::event::{FileChange, SessionEnd, SessionStart, Tokens, TurnEnd, TurnStart, Usage};
+use decklog_journal::event::{
+    FileChange, Message, SessionEnd, SessionStart, Thought, Tokens, ToolCall, TurnEnd, TurnStart, Usage,
+};
+use decklog_journal::filter::Touched;
 use decklog_journal::format::FormatVersion;
+use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::redact::Redactor;
 use decklog_journal::store::Place;
 use decklog_journal::time::Clock;
-use decklog_journal::words::{Outcome, Role, SessionKind, ShownOutcome, ShownStatus, TurnOutcome};
+use decklog_journal::words::{
+    Outcome, Role, SessionKind, ShownOutcome, ShownStatus, ToolKind, ToolStatus, TurnOutcome,
+};
 use decklog_journal::{Durability, SessionFilter, SessionId, SessionStore, SessionWriter, WriterOptions};
-use decklog_query::index::RowIndex;
+use decklog_query::index::{RowIndex, TextIndex};
+use decklog_query::query::Query;
+use decklog_query::search::search;
+use decklog_query::text::Passages;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -19,8 +29,10 @@ use proptest::prelude::*;
 enum Step {
     /// A session begins in this second.
     Begin { second: u8, linked: bool },
-    /// The recorder of one of the sessions begins a turn.
-    Turn(u8),
+    /// The recorder of one of the sessions records a turn, or only its beginning.
+    Turn(u8, bool),
+    /// It records more of the turn that is open.
+    Say(u8),
     /// It ends the session.
     End(u8, Outcome),
     /// It dies.
@@ -47,7 +59,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let outcome = prop::sample::select(Outcome::ALL);
     let step = prop_oneof![
         4 => (0..4u8, prop::bool::weighted(0.2)).prop_map(|(second, linked)| Step::Begin { second, linked }),
-        3 => any::<u8>().prop_map(Step::Turn),
+        3 => any::<(u8, bool)>().prop_map(|(which, whole)| Step::Turn(which, whole)),
+        2 => any::<u8>().prop_map(Step::Say),
         4 => (any::<u8>(), outcome).prop_map(|(which, outcome)| Step::End(which, outcome)),
         1 => any::<u8>().prop_map(Step::Die),
         2 => any::<u8>().prop_map(Step::Resume),
@@ -100,9 +113,18 @@ impl World {
     fn apply(&mut self, step: &Step, number: usize) {
         match step {
             Step::Begin { second, linked } => self.begin(*second, *linked, number),
-            Step::Turn(which) => {
+            Step::Turn(which, whole) => {
                 if let Some(writer) = self.writer(*which) {
-                    turn(writer, number);
+                    begin_turn(writer, number);
+                    say(writer, number);
+                    if *whole {
+                        end_turn(writer, number);
+                    }
+                }
+            }
+            Step::Say(which) => {
+                if let Some(writer) = self.writer(*which) {
+                    say(writer, number);
                 }
             }
             Step::End(which, outcome) => {
@@ -143,7 +165,8 @@ impl World {
                     && !self.writers.iter().any(|writer| *writer.id() == id)
                 {
                     let entry = self.store.entry(&id);
-                    let _ = std::fs::write(entry.join("journal.jsonl"), "");
+                    let _ = std::fs::write(entry.join("empty"), "");
+                    let _ = std::fs::rename(entry.join("empty"), entry.join("journal.jsonl"));
                     let _ = std::fs::remove_file(entry.join("session.json"));
                     self.touch();
                 }
@@ -224,27 +247,71 @@ impl World {
     }
 }
 
-fn turn(writer: &mut SessionWriter, number: usize) {
-    let turn = writer.head().map_or(0, |head| head.turns) + 1;
-    let (agent, model) = (["claude", "codex"][number % 2].to_owned(), Some(format!("Model-{}", number % 3)));
-    let (role, permissions) = (Role::Solo, None);
+/// Words in texts, few enough that searches find something.
+const VOCABULARY: [&str; 12] = [
+    "alpha",
+    "Beta",
+    "parse_config",
+    "parseConfig",
+    "数据库",
+    "Straße",
+    "e\u{301}te\u{301}",
+    "config",
+    "src/a.rs",
+    "x-1",
+    "HTTPServer",
+    "été",
+];
+
+/// Some words, others each time.
+fn text(number: usize) -> String {
+    (0..1 + number % 5).map(|at| VOCABULARY[(number * 7 + at * 5) % VOCABULARY.len()]).collect::<Vec<_>>().join(" ")
+}
+
+fn open_turn(writer: &SessionWriter) -> u32 {
+    writer.head().map_or(0, |head| head.turns)
+}
+
+fn begin_turn(writer: &mut SessionWriter, number: usize) {
+    let turn = open_turn(writer) + 1;
+    let agent = ["claude", "codex"][number % 2].to_owned();
+    let (role, permissions, model, prompt_artifact) = (Role::Solo, None, None, None);
+    let (command, withheld, snapshot) = (Vec::new(), Vec::new(), None);
     let _ = writer.append(TurnStart {
         turn,
         agent,
         role,
-        model: None,
+        model,
         permissions,
-        command: Vec::new(),
-        prompt_artifact: None,
-        snapshot: None,
-        withheld: Vec::new(),
+        command,
+        prompt_artifact,
+        snapshot,
+        withheld,
     });
-    let tokens = Tokens { input: number as u64 * 10, cached_input: 3, output: 5, reasoning: 0 };
+}
+
+fn say(writer: &mut SessionWriter, number: usize) {
+    let turn = open_turn(writer);
+    // Now and then so long that it stands in a file of its own.
+    let long = if number % 6 == 5 { "filler ".repeat(12_000) } else { String::new() };
+    let (text_artifact, cut_artifact, continued) = (None, None, number % 3 == 0);
+    let message = Message { turn, text: format!("{}{long}", text(number)), text_artifact, cut_artifact, continued };
+    let _ = writer.append(message);
+    let _ = writer.append(Thought { turn, text: text(number + 1), text_artifact: None, continued: false });
+    let input = serde_json::json!({ "file_path": format!("src/{}.rs", number % 4), "command": text(number + 2) });
+    let (call_id, title, input_artifact) = (number.to_string(), None, None);
+    let (name, kind, status) = ("Bash".into(), ToolKind::Execute, ToolStatus::Pending);
+    let _ = writer.append(ToolCall { turn, call_id, name, kind, title, input, input_artifact, status });
+    let (tokens, model) =
+        (Tokens { input: number as u64 * 10, ..Tokens::default() }, Some(format!("Model-{}", number % 3)));
     let _ = writer.append(Usage { turn, tokens, cost_usd: Some(number as f64 / 10.0), model });
+}
+
+fn end_turn(writer: &mut SessionWriter, number: usize) {
     let path = format!("src/{}.rs", number % 4);
     let file = FileChange { path, old_path: None, status: "added".into(), added: Some(1), removed: None };
     let _ = writer.append(TurnEnd {
-        turn,
+        turn: open_turn(writer),
         outcome: TurnOutcome::Success,
         exit_code: Some(0),
         signal: None,
@@ -314,6 +381,46 @@ fn check(index: &mut RowIndex, world: &World, later: bool) {
     }
 }
 
+/// What a search finds and what reading every text finds must be one.
+fn check_search(rows: &mut RowIndex, texts: &mut TextIndex, world: &World) {
+    let now = Timestamp::now();
+    rows.refresh(now, &mut |_| {}).expect("up to date");
+    let touched =
+        SessionFilter { touched: vec![Touched::new("src/1.rs").expect("a path")], ..SessionFilter::default() };
+    let completed = SessionFilter { statuses: vec![ShownStatus::Completed], ..SessionFilter::default() };
+    for (query, filter) in [
+        ("alpha", SessionFilter::default()),
+        ("config -beta", SessionFilter::default()),
+        ("parse_config strasse", SessionFilter::default()),
+        ("\"beta src\"", SessionFilter::default()),
+        ("数据 ÉTÉ", completed),
+        ("server file:src/2.rs", SessionFilter::default()),
+        ("tool:bash -\"x-1\"", touched),
+        ("prüfe", SessionFilter::default()),
+    ] {
+        let query = Query::parse(query).expect("a query");
+        let found = search(&world.store, (rows, texts), &query, &filter, now, &mut |_| {}).expect("found");
+        let found: BTreeSet<_> = found.hits.into_iter().map(|hit| (hit.id, hit.turn)).collect();
+        assert_eq!(found, read_all(&world.store, &query, &filter), "{query:?}");
+    }
+}
+
+fn read_all(store: &SessionStore, query: &Query, filter: &SessionFilter) -> BTreeSet<(SessionId, u32)> {
+    let mut found = BTreeSet::new();
+    for listed in store.list(filter).expect("a list").sessions {
+        let mut passages = Passages::new(&listed.entry);
+        let mut all = Vec::new();
+        for item in JournalReader::open(&listed.entry.join("journal.jsonl")).expect("a journal") {
+            if let Item::Event(event) = item.expect("a line") {
+                all.extend(passages.event(&event, 0, 0));
+            }
+        }
+        all.extend(passages.finish());
+        found.extend(all.iter().filter(|it| query.takes(it)).map(|it| (listed.head.id.clone(), it.turn)));
+    }
+    found
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
@@ -331,6 +438,27 @@ proptest! {
                 indexes[asks] = RowIndex::open(&world.cache(), &world.store).expect("an index");
             }
             check(&mut indexes[asks], &world, later);
+        }
+    }
+
+    #[test]
+    fn a_search_finds_what_reading_finds(steps in steps()) {
+        let mut world = World::new();
+        let open = |world: &World| {
+            let rows = RowIndex::open(&world.cache(), &world.store).expect("an index");
+            (rows, TextIndex::open(&world.cache(), &world.store).expect("an index"))
+        };
+        let mut indexes = [open(&world), open(&world)];
+        for (number, step) in steps.iter().enumerate() {
+            if matches!(step, Step::DamageIndex(_)) {
+                continue;
+            }
+            world.apply(step, number);
+            if matches!(step, Step::DeleteIndex) {
+                indexes[number % 2] = open(&world);
+            }
+            let (rows, texts) = &mut indexes[number % 2];
+            check_search(rows, texts, &world);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, clean, completions, config, demo, diff, discard, logs, ls, run, show, stats, trust, verify, watch,
+    agents, clean, completions, config, demo, diff, discard, logs, ls, run, search, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -32,6 +32,7 @@ Examples:
   decklog ls                                  what ran, newest first
   decklog show @                              the newest session, turn by turn
   decklog diff @                              what it changed
+  decklog search auth middleware              where that came up, ever
 
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
 Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check or verification failed,
@@ -78,6 +79,8 @@ pub(crate) enum Verb {
     Run(run::Args),
     /// List sessions, newest first
     Ls(ls::Args),
+    /// Find the turns that hold a text
+    Search(search::Args),
     /// Count sessions: rates, averages, sums, over time and by group
     Stats(stats::Args),
     /// Show a session: prompt, turns, tool calls, checks, changes, outcome
@@ -115,6 +118,7 @@ impl Verb {
         match self {
             Self::Run(args) => args.json.json,
             Self::Ls(args) => args.json.json,
+            Self::Search(args) => args.json.json,
             Self::Stats(args) => args.json.json,
             Self::Show(args) => args.json.json,
             Self::Logs(args) => args.json.json,
@@ -132,6 +136,7 @@ impl Verb {
         match self {
             Self::Run(args) => run::run(args, context),
             Self::Ls(args) => ls::run(args, context),
+            Self::Search(args) => search::run(args, context),
             Self::Stats(args) => stats::run(args, context),
             Self::Show(args) => show::run(args, context),
             Self::Logs(args) => logs::run(args, context),

@@ -81,7 +81,7 @@ fn try_refresh(
     now: Timestamp,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Option<Refreshed>, IndexError> {
-    let begun = change(index)?;
+    let begun = index.change()?;
     let root = stamp(index.store.root(), now);
     let remembered: Option<String> =
         index.db.query_row("SELECT value FROM meta WHERE key = 'root'", [], |row| row.get(0)).optional()?;
@@ -265,12 +265,6 @@ fn write_all(index: &RowIndex, batch: &[Work], looks: Looks, begun: i64) -> Resu
         }
     }
     Ok(alone)
-}
-
-/// The number of the last change.
-fn change(index: &RowIndex) -> Result<i64, IndexError> {
-    let change = index.db.query_row("SELECT value FROM meta WHERE key = 'change'", [], |row| row.get(0));
-    Ok(change.optional()?.unwrap_or(0))
 }
 
 fn next_change(index: &RowIndex) -> Result<i64, IndexError> {

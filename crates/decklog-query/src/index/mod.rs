@@ -10,6 +10,7 @@ mod db;
 mod freshness;
 mod packed;
 mod rows;
+mod texts;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ use decklog_journal::SessionStore;
 use decklog_journal::store::Unreadable;
 
 pub use rows::RowIndex;
+pub(crate) use texts::Found;
+pub use texts::TextIndex;
 
 /// Version of what is kept: a part of the files' names, so that an older or newer decklog uses its own.
 const VERSION: u32 = 1;

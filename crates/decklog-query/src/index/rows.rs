@@ -16,6 +16,7 @@ use super::{IndexError, Progress, Refreshed, db, file, freshness};
 /// `sessions`: a row each, in the order of lists. `gone` and `change`: what changed since when, for other indexes.
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('epoch', hex(randomblob(16)));
     CREATE TABLE names (id INTEGER PRIMARY KEY, list TEXT NOT NULL UNIQUE);
     CREATE TABLE entries (
         n INTEGER PRIMARY KEY,
@@ -31,6 +32,9 @@ const SCHEMA: &str = "
         PRIMARY KEY (second DESC, started DESC, n DESC)
     ) WITHOUT ROWID;
 ";
+
+/// A session's number, with length and time of its journal if it can be read.
+pub(super) type Changed = (i64, Option<(i64, i64)>);
 
 /// The rows of the sessions under one root.
 pub struct RowIndex {
@@ -113,6 +117,31 @@ impl RowIndex {
             }
         }
         Ok(())
+    }
+
+    /// The number of the last change.
+    pub(super) fn change(&self) -> Result<i64, IndexError> {
+        let change = self.db.query_row("SELECT value FROM meta WHERE key = 'change'", [], |row| row.get(0));
+        Ok(change.optional()?.unwrap_or(0))
+    }
+
+    /// What tells this index from one made anew.
+    pub(super) fn epoch(&self) -> Result<String, IndexError> {
+        Ok(self.db.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?)
+    }
+
+    /// Sessions that came or changed after a change (all without one), newest first, with length and time of their journals
+    /// unless they cannot be read; and those that went.
+    pub(super) fn changed(&self, since: Option<i64>) -> Result<(Vec<Changed>, Vec<i64>), IndexError> {
+        let since = since.unwrap_or(-1);
+        let mut select = self.db.prepare_cached(
+            "SELECT n, CASE WHEN reason IS NULL THEN bytes END, written FROM entries WHERE change > ? ORDER BY n DESC",
+        )?;
+        let here =
+            select.query_map([since], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.zip(row.get(2)?))))?;
+        let mut select = self.db.prepare_cached("SELECT n FROM gone WHERE change > ?")?;
+        let gone = select.query_map([since], |row| row.get(0))?;
+        Ok((here.collect::<Result<_, _>>()?, gone.collect::<Result<_, _>>()?))
     }
 
     /// The number of a list of names, given one if it has none.

@@ -10,6 +10,7 @@ pub(crate) mod discard;
 pub(crate) mod logs;
 pub(crate) mod ls;
 pub(crate) mod run;
+pub(crate) mod search;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod trust;

@@ -4,6 +4,7 @@
 //! Must not know: files, arguments.
 
 pub(crate) mod patch;
+pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod stats;
 pub(crate) mod table;
@@ -41,6 +42,10 @@ impl Paint {
 
     pub(crate) fn warn(self, text: &str) -> String {
         self.wrap("33", text)
+    }
+
+    pub(crate) fn found(self, text: &str) -> String {
+        self.wrap("1;31", text)
     }
 
     pub(crate) fn accent(self, text: &str) -> String {

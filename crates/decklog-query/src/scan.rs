@@ -1,0 +1,120 @@
+//! Search by reading: a text as it stands, signs and all, or a regular expression, in the texts of every session.
+//!
+//! Sessions are read in parallel, newest first, until there are enough hits. A line of a journal that cannot hold what is
+//! searched for is not parsed. Must not know: the terminal, the index of words.
+
+use std::path::Path;
+
+use decklog_journal::read::{Item, JournalReader};
+use decklog_journal::session::JOURNAL_FILE;
+use decklog_journal::store::on_two_threads;
+use decklog_journal::{SessionId, SessionStore};
+use memchr::memmem::Finder;
+use regex::Regex;
+
+use crate::excerpt;
+use crate::search::Hit;
+use crate::text::{Passage, Passages};
+
+/// Sessions read before it is asked whether there are enough hits.
+const BATCH: usize = 512;
+
+/// A journal that is longer is not held in memory to be looked through.
+const MAX_HELD: u64 = 64 << 20;
+
+/// What is searched for.
+#[derive(Debug)]
+pub struct Pattern {
+    regex: Regex,
+    /// What a line must hold for the pattern to be in it, as it stands in JSON.
+    needle: Option<Finder<'static>>,
+}
+
+impl Pattern {
+    /// A text as it stands.
+    ///
+    /// # Errors
+    /// When it is empty, or too long to be searched for.
+    pub fn exact(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("there is nothing to search for".into());
+        }
+        let json = serde_json::to_string(text).map_err(|error| error.to_string())?;
+        let needle = Finder::new(&json.as_bytes()[1..json.len() - 1]).into_owned();
+        let regex = Regex::new(&regex::escape(text)).map_err(|error| error.to_string())?;
+        Ok(Self { regex, needle: Some(needle) })
+    }
+
+    /// A regular expression in the syntax of the `regex` crate.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn regex(text: &str) -> Result<Self, String> {
+        let regex = Regex::new(text).map_err(|error| error.to_string())?;
+        if regex.is_match("") {
+            Err("it matches nothing at all: every text would".into())
+        } else {
+            Ok(Self { regex, needle: None })
+        }
+    }
+}
+
+/// Turns of `sessions` that hold `pattern`, in the order of the sessions, until there are `limit`.
+#[must_use]
+pub fn scan(store: &SessionStore, sessions: &[SessionId], pattern: &Pattern, limit: usize) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    for batch in sessions.chunks(BATCH) {
+        for found in on_two_threads(batch, |id| in_session(&store.entry(id), id, pattern)) {
+            hits.extend(found);
+        }
+        if hits.len() >= limit {
+            hits.truncate(limit);
+            break;
+        }
+    }
+    hits
+}
+
+fn in_session(dir: &Path, id: &SessionId, pattern: &Pattern) -> Vec<Hit> {
+    let path = dir.join(JOURNAL_FILE);
+    let held = decklog_journal::files::read_limited(&path, MAX_HELD).ok();
+    match (&pattern.needle, &held) {
+        (Some(needle), Some(journal)) if !may_hold(journal, needle) => return Vec::new(),
+        _ => {}
+    }
+    let mut found = Vec::new();
+    let mut passages = Passages::new(dir);
+    let mut look = |passages: Vec<Passage>| {
+        for passage in passages {
+            let excerpt = excerpt::best(&passage, |_, text| {
+                pattern
+                    .regex
+                    .find_iter(text)
+                    .filter(|found| !found.is_empty())
+                    .map(|found| (0, found.range()))
+                    .collect()
+            });
+            if excerpt.field.is_some() {
+                found.push(Hit { id: id.clone(), turn: passage.turn, at: passage.at, excerpt });
+            }
+        }
+    };
+    let Ok(reader) = JournalReader::open(&path) else { return Vec::new() };
+    for item in reader {
+        match item {
+            Ok(Item::Event(event)) => look(passages.event(&event, 0, 0)),
+            Ok(Item::Fault(_)) => {}
+            Err(_) => break,
+        }
+    }
+    look(passages.finish());
+    found.dedup_by_key(|hit| hit.turn);
+    found
+}
+
+/// Whether what is searched for may stand in a journal or in a file it names, or begin in one message and end in the next.
+fn may_hold(journal: &[u8], needle: &Finder<'_>) -> bool {
+    needle.find(journal).is_some()
+        || memchr::memmem::find(journal, br#"_artifact":{"#).is_some()
+        || memchr::memmem::find(journal, br#""continued":true"#).is_some()
+}

@@ -1,0 +1,156 @@
+//! Full-text search: which turns hold what is asked for, the best and newest first.
+//!
+//! The index says which; excerpts are read from the journals. Must not know: the terminal, the present time.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use decklog_journal::read::{Item, JournalReader, Position};
+use decklog_journal::session::JOURNAL_FILE;
+use decklog_journal::{SessionFilter, SessionId, SessionStore};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::excerpt::{self, Excerpt};
+use crate::index::{Found, IndexError, Progress, RowIndex, TextIndex};
+use crate::query::Query;
+use crate::text::{Passage, Passages};
+
+/// So many of the newest passages that match are ranked; older ones are not looked at.
+pub const RANKED: usize = 2000;
+
+/// A turn that holds what was searched for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Hit {
+    /// The session.
+    pub id: SessionId,
+    /// The turn; 0 for a session without turns.
+    pub turn: u32,
+    /// When it began.
+    pub at: Timestamp,
+    /// The best piece of it.
+    pub excerpt: Excerpt,
+}
+
+/// What a search gave.
+#[derive(Debug, Clone, Default)]
+pub struct Hits {
+    /// The best ones, best first.
+    pub hits: Vec<Hit>,
+    /// Passages that match, up to [`RANKED`].
+    pub matching: usize,
+}
+
+/// Searches the sessions that `filter` takes; its limit is the limit of hits. Brings `texts` up to date with `rows`, which
+/// must be so.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn search(
+    store: &SessionStore,
+    (rows, texts): (&mut RowIndex, &mut TextIndex),
+    query: &Query,
+    filter: &SessionFilter,
+    now: Timestamp,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Hits, IndexError> {
+    texts.refresh(rows, progress)?;
+    let allowed = allowed(store, rows, texts, filter)?;
+    let expression = query.expression();
+    let mut candidates: Vec<Found> = Vec::new();
+    texts.find(&expression, |found| {
+        if allowed.as_ref().is_none_or(|allowed| allowed.contains(&found.number)) {
+            candidates.push(found);
+        }
+        candidates.len() < RANKED
+    })?;
+    let matching = candidates.len();
+    let oldest = candidates.last().map_or(i64::MAX, |found| found.document);
+    let scores: HashMap<i64, f64> = texts.scores(&expression, oldest)?.into_iter().collect();
+    let score = |found: &Found| {
+        let words = scores.get(&found.document).copied().unwrap_or_default();
+        (FLOOR + words) * (1.0 - AGING + AGING * freshness(found.began(), now))
+    };
+    let mut ranked: Vec<(f64, Found)> = candidates.into_iter().map(|found| (score(&found), found)).collect();
+    ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let mut hits = Vec::new();
+    let mut seen = HashSet::new();
+    for (_, found) in ranked {
+        if hits.len() >= filter.limit.unwrap_or(usize::MAX) {
+            break;
+        }
+        if seen.insert((found.number, found.turn)) {
+            hits.extend(hit(store, query, &found));
+        }
+    }
+    Ok(Hits { hits, matching })
+}
+
+/// Weight of being there at all, beside how well the words fit: among common words the newest wins.
+const FLOOR: f64 = 0.5;
+
+/// How much of a score age can take.
+const AGING: f64 = 0.8;
+
+/// Days after which half of that is gone.
+const HALF_LIFE: f64 = 60.0;
+
+fn freshness(began: i64, now: Timestamp) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a weight")]
+    let days = now.as_second().saturating_sub(began).max(0) as f64 / 86_400.0;
+    1.0 / (1.0 + days / HALF_LIFE)
+}
+
+/// Numbers of the sessions that the filter takes; `None` for all.
+fn allowed(
+    store: &SessionStore,
+    rows: &mut RowIndex,
+    texts: &TextIndex,
+    filter: &SessionFilter,
+) -> Result<Option<HashSet<i64>>, IndexError> {
+    if filter.takes_all() {
+        return Ok(None);
+    }
+    let touched = if filter.touched.is_empty() { None } else { Some(texts.touched(&filter.touched)?) };
+    let rest = SessionFilter { touched: Vec::new(), limit: None, ..filter.clone() };
+    let mut allowed = HashSet::new();
+    rows.each(
+        &rest,
+        |row| {
+            touched.as_ref().is_none_or(|touched| touched.contains(&row.id.to_number()))
+                && rest.takes_rest(row, &store.entry(&row.id))
+        },
+        |row| {
+            allowed.insert(row.id.to_number());
+        },
+    )?;
+    Ok(Some(allowed))
+}
+
+/// What is shown of a passage that was found; `None` when its session went meanwhile.
+fn hit(store: &SessionStore, query: &Query, found: &Found) -> Option<Hit> {
+    let id = SessionId::from_number(found.number)?;
+    let passage = read(&store.entry(&id), found)?;
+    let excerpt = excerpt::best(&passage, |field, text| query.places(field, text));
+    Some(Hit { id, turn: found.turn, at: passage.at, excerpt })
+}
+
+/// The passage that stands where `found` says.
+fn read(dir: &Path, found: &Found) -> Option<Passage> {
+    let start = Position { offset: found.from, ..Position::default() };
+    let mut reader = JournalReader::resume(&dir.join(JOURNAL_FILE), start).ok()?;
+    let mut passages = Passages::new(dir);
+    let mut before = found.from;
+    while before < found.to
+        && let Some(Ok(item)) = reader.next()
+    {
+        let after = reader.offset();
+        if let Item::Event(event) = item
+            && (event.body.turn().is_none_or(|turn| turn == found.turn))
+        {
+            passages.event(&event, before, after);
+        }
+        before = after;
+    }
+    passages.finish().into_iter().find(|passage| passage.turn == found.turn)
+}
