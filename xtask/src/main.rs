@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         ["bench", rest @ ..] => bench::build_and_run(rest),
         [bench::MEASURE, rest @ ..] => bench::run(rest),
         [bench::PEAK, report, program, rest @ ..] => bench::measure::report_peak(report, program, rest),
+        [bench::SQL, rest @ ..] => bench::query::sql(rest),
         [bench::SNAPSHOT, tree, objects, report] => bench::snapshot::report_times(tree, objects, report),
         [] | ["-h" | "--help" | "help"] => {
             println!("{USAGE}");

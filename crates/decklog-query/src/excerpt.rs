@@ -26,18 +26,18 @@ pub struct Excerpt {
 /// The best piece of a passage: of the field, and there of the place, where most of what is wanted stands together.
 /// `places` gives where in a field's text that is, in order, each place with the number of what stands there.
 pub(crate) fn best(passage: &Passage, places: impl Fn(Field, &str) -> Vec<(usize, Range<usize>)>) -> Excerpt {
-    let mut best: Option<(usize, Field, Range<usize>, Vec<Range<usize>>)> = None;
+    let (mut best, mut most) = (Excerpt::default(), 0);
     for field in Field::ALL {
         let text = passage.text(field);
         let places = places(field, text);
-        let Some((count, window)) = densest(&places) else { continue };
-        if best.as_ref().is_none_or(|(most, ..)| count > *most) {
-            let places = places.into_iter().map(|(_, range)| range).collect();
-            best = Some((count, field, window, places));
+        if let Some((count, window)) = densest(&places)
+            && count > most
+        {
+            let places: Vec<_> = places.into_iter().map(|(_, range)| range).collect();
+            (best, most) = (cut(field, text, &window, &places), count);
         }
     }
-    let Some((_, field, window, places)) = best else { return Excerpt::default() };
-    cut(field, passage.text(field), &window, &places)
+    best
 }
 
 /// The stretch of about [`WIDTH`] bytes that holds most different things, and how many.

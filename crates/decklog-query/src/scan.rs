@@ -10,11 +10,12 @@ use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::store::on_two_threads;
 use decklog_journal::{SessionId, SessionStore};
 use memchr::memmem::Finder;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use crate::excerpt;
 use crate::search::Hit;
 use crate::text::{Passage, Passages};
+use crate::words::BREAK;
 
 /// Sessions read before it is asked whether there are enough hits.
 const BATCH: usize = 512;
@@ -45,12 +46,12 @@ impl Pattern {
         Ok(Self { regex, needle: Some(needle) })
     }
 
-    /// A regular expression in the syntax of the `regex` crate.
+    /// A regular expression in the syntax of the `regex` crate; `^` and `$` are the ends of lines.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn regex(text: &str) -> Result<Self, String> {
-        let regex = Regex::new(text).map_err(|error| error.to_string())?;
+        let regex = RegexBuilder::new(text).multi_line(true).build().map_err(|error| error.to_string())?;
         if regex.is_match("") {
             Err("it matches nothing at all: every text would".into())
         } else {
@@ -85,7 +86,10 @@ fn in_session(dir: &Path, id: &SessionId, pattern: &Pattern) -> Vec<Hit> {
     let mut found = Vec::new();
     let mut passages = Passages::new(dir);
     let mut look = |passages: Vec<Passage>| {
-        for passage in passages {
+        for mut passage in passages {
+            for text in passage.texts.iter_mut().filter(|text| text.contains(BREAK)) {
+                *text = text.replace(BREAK, "\n");
+            }
             let excerpt = excerpt::best(&passage, |_, text| {
                 pattern
                     .regex

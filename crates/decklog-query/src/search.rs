@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::excerpt::{self, Excerpt};
-use crate::index::{Found, IndexError, Progress, RowIndex, TextIndex};
+use crate::index::{Found, IndexError, RowIndex, TextIndex, each_row};
 use crate::query::Query;
 use crate::text::{Passage, Passages};
 
@@ -41,21 +41,18 @@ pub struct Hits {
     pub matching: usize,
 }
 
-/// Searches the sessions that `filter` takes; its limit is the limit of hits. Brings `texts` up to date with `rows`, which
-/// must be so.
+/// Searches the sessions that `filter` takes, in indexes that are up to date; its limit is the limit of hits.
 ///
 /// # Errors
 /// [`IndexError`].
 pub fn search(
     store: &SessionStore,
-    (rows, texts): (&mut RowIndex, &mut TextIndex),
+    (rows, texts): (&mut RowIndex, &TextIndex),
     query: &Query,
     filter: &SessionFilter,
     now: Timestamp,
-    progress: &mut dyn FnMut(Progress),
 ) -> Result<Hits, IndexError> {
-    texts.refresh(rows, progress)?;
-    let allowed = allowed(store, rows, texts, filter)?;
+    let allowed = allowed(rows, texts, filter)?;
     let expression = query.expression();
     let mut candidates: Vec<Found> = Vec::new();
     texts.find(&expression, |found| {
@@ -102,28 +99,15 @@ fn freshness(began: i64, now: Timestamp) -> f64 {
 }
 
 /// Numbers of the sessions that the filter takes; `None` for all.
-fn allowed(
-    store: &SessionStore,
-    rows: &mut RowIndex,
-    texts: &TextIndex,
-    filter: &SessionFilter,
-) -> Result<Option<HashSet<i64>>, IndexError> {
+fn allowed(rows: &mut RowIndex, texts: &TextIndex, filter: &SessionFilter) -> Result<Option<HashSet<i64>>, IndexError> {
     if filter.takes_all() {
         return Ok(None);
     }
-    let touched = if filter.touched.is_empty() { None } else { Some(texts.touched(&filter.touched)?) };
-    let rest = SessionFilter { touched: Vec::new(), limit: None, ..filter.clone() };
+    let all = SessionFilter { limit: None, ..filter.clone() };
     let mut allowed = HashSet::new();
-    rows.each(
-        &rest,
-        |row| {
-            touched.as_ref().is_none_or(|touched| touched.contains(&row.id.to_number()))
-                && rest.takes_rest(row, &store.entry(&row.id))
-        },
-        |row| {
-            allowed.insert(row.id.to_number());
-        },
-    )?;
+    each_row(rows, Some(texts), &all, |row| {
+        allowed.insert(row.id.to_number());
+    })?;
     Ok(Some(allowed))
 }
 

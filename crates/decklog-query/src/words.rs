@@ -136,8 +136,8 @@ pub fn parts<'a>(word: &'a str, mut each: impl FnMut(&'a str)) {
         }
     };
     let mut from = 0;
-    for at in 0..bytes.len() {
-        if bytes[at] == b'_' {
+    for (at, byte) in bytes.iter().enumerate() {
+        if *byte == b'_' {
             give(from, at);
             from = at + 1;
         } else if at > from && joins(at) {

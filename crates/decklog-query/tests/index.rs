@@ -17,7 +17,7 @@ use decklog_journal::words::{
     Outcome, Role, SessionKind, ShownOutcome, ShownStatus, ToolKind, ToolStatus, TurnOutcome,
 };
 use decklog_journal::{Durability, SessionFilter, SessionId, SessionStore, SessionWriter, WriterOptions};
-use decklog_query::index::{RowIndex, TextIndex};
+use decklog_query::index::{RowIndex, TextIndex, each_row};
 use decklog_query::query::Query;
 use decklog_query::search::search;
 use decklog_query::text::Passages;
@@ -294,7 +294,7 @@ fn say(writer: &mut SessionWriter, number: usize) {
     let turn = open_turn(writer);
     // Now and then so long that it stands in a file of its own.
     let long = if number % 6 == 5 { "filler ".repeat(12_000) } else { String::new() };
-    let (text_artifact, cut_artifact, continued) = (None, None, number % 3 == 0);
+    let (text_artifact, cut_artifact, continued) = (None, None, number.is_multiple_of(3));
     let message = Message { turn, text: format!("{}{long}", text(number)), text_artifact, cut_artifact, continued };
     let _ = writer.append(message);
     let _ = writer.append(Thought { turn, text: text(number + 1), text_artifact: None, continued: false });
@@ -372,7 +372,7 @@ fn check(index: &mut RowIndex, world: &World, later: bool) {
             Err(error) => unreadable.push(error),
         });
         let mut indexed = Vec::new();
-        index.each(&filter, |_| true, |row| indexed.push(format!("{row:?}"))).expect("rows");
+        each_row(index, None, &filter, |row| indexed.push(format!("{row:?}"))).expect("rows");
         assert_eq!(indexed, scanned, "{filter:?}");
         assert_eq!(refreshed.entries, entries.expect("entries"));
         if filter.limit.is_none() {
@@ -385,6 +385,7 @@ fn check(index: &mut RowIndex, world: &World, later: bool) {
 fn check_search(rows: &mut RowIndex, texts: &mut TextIndex, world: &World) {
     let now = Timestamp::now();
     rows.refresh(now, &mut |_| {}).expect("up to date");
+    texts.refresh(rows, &mut |_| {}).expect("up to date");
     let touched =
         SessionFilter { touched: vec![Touched::new("src/1.rs").expect("a path")], ..SessionFilter::default() };
     let completed = SessionFilter { statuses: vec![ShownStatus::Completed], ..SessionFilter::default() };
@@ -399,7 +400,7 @@ fn check_search(rows: &mut RowIndex, texts: &mut TextIndex, world: &World) {
         ("prüfe", SessionFilter::default()),
     ] {
         let query = Query::parse(query).expect("a query");
-        let found = search(&world.store, (rows, texts), &query, &filter, now, &mut |_| {}).expect("found");
+        let found = search(&world.store, (rows, texts), &query, &filter, now).expect("found");
         let found: BTreeSet<_> = found.hits.into_iter().map(|hit| (hit.id, hit.turn)).collect();
         assert_eq!(found, read_all(&world.store, &query, &filter), "{query:?}");
     }

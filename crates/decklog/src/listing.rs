@@ -6,7 +6,7 @@ use std::io::Write;
 
 use decklog_journal::store::Unreadable;
 use decklog_journal::{Row, SessionFilter, SessionId, SessionStore};
-use decklog_query::index::{IndexError, Progress, RowIndex};
+use decklog_query::index::{IndexError, Progress, Refreshed, RowIndex, TextIndex, each_row};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -57,41 +57,53 @@ fn from_index(
     shown: &mut usize,
     take: &mut impl FnMut(&Row<'_>),
 ) -> Result<Found, IndexError> {
-    let mut index = RowIndex::open(&context.cache(), store)?;
-    let mut bar = Bar::new(context, "reading sessions");
-    let mut refreshed = index.refresh(context.clock.now(), &mut |progress| bar.show(progress))?;
-    bar.clear();
+    let (mut index, mut refreshed) = index(context, store)?;
+    let texts = if filter.touched.is_empty() { None } else { Some(texts(context, store, &index)?) };
     let mut last: Option<SessionId> = None;
-    index.each(
-        filter,
-        |row| filter.takes_rest(row, &store.entry(&row.id)),
-        |row| {
-            *shown += 1;
-            if filter.limit == Some(*shown) {
-                last = Some(row.id.clone());
-            }
-            take(row);
-        },
-    )?;
+    each_row(&mut index, texts.as_ref(), filter, |row| {
+        *shown += 1;
+        if filter.limit == Some(*shown) {
+            last = Some(row.id.clone());
+        }
+        take(row);
+    })?;
     if let Some(last) = last {
         refreshed.unreadable.retain(|unreadable| unreadable.id > last);
     }
     Ok(Found { entries: refreshed.entries, shown: *shown, unreadable: refreshed.unreadable })
 }
 
+/// The index of rows, up to date.
+pub(crate) fn index(context: &Context, store: &SessionStore) -> Result<(RowIndex, Refreshed), IndexError> {
+    let mut index = RowIndex::open(&context.cache(), store)?;
+    let mut bar = Bar::new(context, "reading sessions");
+    let refreshed = index.refresh(context.clock.now(), &mut |progress| bar.show(progress))?;
+    bar.clear();
+    Ok((index, refreshed))
+}
+
+/// The index of words, up to date with `rows`, which must be so.
+pub(crate) fn texts(context: &Context, store: &SessionStore, rows: &RowIndex) -> Result<TextIndex, IndexError> {
+    let mut texts = TextIndex::open(&context.cache(), store)?;
+    let mut bar = Bar::new(context, "indexing texts (may be interrupted, and goes on the next time)");
+    texts.refresh(rows, &mut |progress| bar.show(progress))?;
+    bar.clear();
+    Ok(texts)
+}
+
 /// A line on the terminal that says how far something is.
-pub(crate) struct Bar {
+struct Bar {
     shows: bool,
     drawn: bool,
     what: &'static str,
 }
 
 impl Bar {
-    pub(crate) fn new(context: &Context, what: &'static str) -> Self {
+    fn new(context: &Context, what: &'static str) -> Self {
         Self { shows: context.err_is_terminal, drawn: false, what }
     }
 
-    pub(crate) fn show(&mut self, progress: Progress) {
+    fn show(&mut self, progress: Progress) {
         if self.shows {
             self.drawn = true;
             let count = |count: usize| thousands(count as u64);
@@ -100,7 +112,7 @@ impl Bar {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
             let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K");
         }

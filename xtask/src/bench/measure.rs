@@ -104,6 +104,7 @@ impl Bench {
         let report = self.path("peak");
         let mut wrapped = self.this();
         wrapped.arg(PEAK).arg(&report).arg(command.get_program()).args(command.get_args());
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         wrapped.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
         time(&mut wrapped)?;
         Ok(std::fs::read_to_string(report)?.trim().parse()?)

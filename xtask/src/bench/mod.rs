@@ -4,8 +4,10 @@
 //! With `--quick` everything is small and unoptimised: that only shows that the measuring works.
 
 mod commands;
+mod corpus;
 mod follow;
 pub(crate) mod measure;
+pub(crate) mod query;
 mod record;
 mod report;
 mod sessions;
@@ -21,6 +23,7 @@ use report::Row;
 pub(crate) const MEASURE: &str = "__measure";
 pub(crate) const PEAK: &str = "__peak";
 pub(crate) const SNAPSHOT: &str = "__snapshot";
+pub(crate) const SQL: &str = "__sql";
 
 type Measure = fn(&Bench) -> Result<Vec<Row>>;
 
@@ -30,6 +33,8 @@ const MEASURES: &[(&str, Measure)] = &[
     ("run", commands::run_true),
     ("snapshot", snapshot::unchanged),
     ("ls", sessions::ls),
+    ("lists", query::lists),
+    ("search", query::search),
     ("clean", sessions::clean),
     ("follow", follow::latency),
     ("version", commands::version),

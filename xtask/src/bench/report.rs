@@ -77,6 +77,46 @@ impl Row {
         }
     }
 
+    /// So many bytes in our time must be at least `least` megabytes a second.
+    pub(crate) fn rate(
+        what: impl Into<String>,
+        bytes: u64,
+        ours: Duration,
+        yardstick: (&str, Duration),
+        least: f64,
+    ) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = bytes as f64 / 1e6 / ours.as_secs_f64();
+        Self {
+            what: what.into(),
+            ours: format!("{} ({} MB)", duration(ours), bytes / 1_000_000),
+            yardstick: format!("{}: {}", yardstick.0, duration(yardstick.1)),
+            ratio: format!("{rate:.1} MB/s"),
+            goal: format!("≥ {least} MB/s"),
+            met: rate >= least,
+        }
+    }
+
+    /// Our bytes must be at most the part `most` of `whole`.
+    pub(crate) fn share(what: impl Into<String>, bytes: u64, whole: u64, most: f64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a share")]
+        let share = bytes as f64 / whole as f64;
+        Self {
+            what: what.into(),
+            ours: format!("{} MB", bytes / 1_000_000),
+            yardstick: format!("the journals: {} MB", whole / 1_000_000),
+            ratio: format!("{share:.2} ×"),
+            goal: format!("≤ {most} ×"),
+            met: share <= most,
+        }
+    }
+
+    /// A time without a goal, worth knowing.
+    pub(crate) fn told(what: impl Into<String>, ours: Duration) -> Self {
+        let none = || "–".to_owned();
+        Self { what: what.into(), ours: duration(ours), yardstick: none(), ratio: none(), goal: none(), met: true }
+    }
+
     fn cells(&self) -> [&str; 6] {
         let met = if self.met { "yes" } else { "**no**" };
         [&self.what, &self.ours, &self.yardstick, &self.ratio, &self.goal, met]

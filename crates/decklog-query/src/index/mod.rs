@@ -14,8 +14,8 @@ mod texts;
 
 use std::path::{Path, PathBuf};
 
-use decklog_journal::SessionStore;
 use decklog_journal::store::Unreadable;
+use decklog_journal::{Row, SessionFilter, SessionStore};
 
 pub use rows::RowIndex;
 pub(crate) use texts::Found;
@@ -59,6 +59,27 @@ pub struct Refreshed {
     pub entries: usize,
     /// Those that cannot be read, newest first.
     pub unreadable: Vec<Unreadable>,
+}
+
+/// Hands on the rows that `filter` takes, newest first: of indexes that are up to date. `texts` decides about files touched;
+/// without it the journals do.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn each_row(
+    rows: &mut RowIndex,
+    texts: Option<&TextIndex>,
+    filter: &SessionFilter,
+    take: impl FnMut(&Row<'_>),
+) -> Result<(), IndexError> {
+    let store = rows.store.clone();
+    let Some(texts) = texts.filter(|_| !filter.touched.is_empty()) else {
+        return rows.each(filter, |row| filter.takes_rest(row, &store.entry(&row.id)), take);
+    };
+    let touched = texts.touched(&filter.touched)?;
+    let rest = SessionFilter { touched: Vec::new(), ..filter.clone() };
+    let also = |row: &Row<'_>| touched.contains(&row.id.to_number()) && rest.takes_rest(row, &store.entry(&row.id));
+    rows.each(&rest, also, take)
 }
 
 /// The file for the sessions under `store`'s root of which `kind` is kept, its directory made.

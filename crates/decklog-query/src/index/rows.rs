@@ -88,7 +88,7 @@ impl RowIndex {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn each(
+    pub(crate) fn each(
         &mut self,
         filter: &SessionFilter,
         mut also: impl FnMut(&Row<'_>) -> bool,

@@ -1,7 +1,6 @@
 //! `search`: which turns hold a text.
 
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
-use decklog_query::index::{RowIndex, TextIndex};
 use decklog_query::query::Query;
 use decklog_query::scan::{self, Pattern};
 use decklog_query::search::{self, Hit, RANKED};
@@ -11,7 +10,7 @@ use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
-use crate::listing::{self, Bar};
+use crate::listing;
 use crate::render::search as render;
 
 /// How many hits are shown unless told otherwise.
@@ -41,7 +40,7 @@ pub(crate) struct Args {
     /// Search for the text as it stands, letter case and signs included, inside words too
     #[arg(long, conflicts_with = "regex")]
     exact: bool,
-    /// Search for a regular expression
+    /// Search for a regular expression, line by line
     #[arg(long)]
     regex: bool,
     /// Show only the best N (with --exact and --regex: the newest)
@@ -108,16 +107,9 @@ fn in_index(
 ) -> Result<search::Hits, CliError> {
     let hint = "the index is kept in the cache directory: see that it can be written, or search with --exact, which needs none";
     let failed = |error: decklog_query::index::IndexError| CliError::new(error).hint(hint);
-    let now = context.clock.now();
-    let mut rows = RowIndex::open(&context.cache(), store).map_err(failed)?;
-    let mut bar = Bar::new(context, "reading sessions");
-    rows.refresh(now, &mut |progress| bar.show(progress)).map_err(failed)?;
-    bar.clear();
-    let mut texts = TextIndex::open(&context.cache(), store).map_err(failed)?;
-    let mut bar = Bar::new(context, "indexing texts (may be interrupted, and goes on the next time)");
-    let found = search::search(store, (&mut rows, &mut texts), query, filter, now, &mut |progress| bar.show(progress));
-    bar.clear();
-    found.map_err(failed)
+    let (mut rows, _) = listing::index(context, store).map_err(failed)?;
+    let texts = listing::texts(context, store, &rows).map_err(failed)?;
+    search::search(store, (&mut rows, &texts), query, filter, context.clock.now()).map_err(failed)
 }
 
 fn read(

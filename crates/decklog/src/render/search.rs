@@ -79,8 +79,9 @@ mod tests {
         let text = "…the parser took an empty line for the end, and stopped 漢字漢字漢字漢字漢字漢字 there…";
         let lines = wrap(text, 24);
         let found = text.find("empty line for").expect("it is there");
-        let marks = [found..found + "empty line for".len()];
-        let shown: Vec<_> = lines.into_iter().map(|line| marked(text, line, &marks, Paint(true))).collect();
+        let mark = found..found + "empty line for".len();
+        let marks = std::slice::from_ref(&mark);
+        let shown: Vec<_> = lines.into_iter().map(|line| marked(text, line, marks, Paint(true))).collect();
         insta::assert_snapshot!(shown.join("\n").replace('\u{1b}', "␛"), @r"
         …the parser took an
         ␛[1;31mempty line for␛[0m the end,

@@ -10,3 +10,4 @@ mod reading;
 mod recipes;
 mod recording;
 mod removing;
+mod search;
