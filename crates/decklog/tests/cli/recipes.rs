@@ -227,6 +227,7 @@ fn every_key_stands_in_the_document() {
     for arguments in [
         &["ls", "--json"][..],
         &["stats", "--json"],
+        &["search", "--json", "echo"],
         &["agents", "--json"],
         &["run", "--json", "--check", "false", "--", "false"],
         &["clean", "--dry-run", "--older-than", "1s", "--json"],
