@@ -8,6 +8,7 @@ use std::path::Path;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::store::on_two_threads;
+use decklog_journal::verify::find_artifact;
 use decklog_journal::{SessionId, SessionStore};
 use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
@@ -27,8 +28,14 @@ const MAX_HELD: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Pattern {
     regex: Regex,
-    /// What a line must hold for the pattern to be in it, as it stands in JSON.
-    needle: Option<Finder<'static>>,
+    needle: Option<Needle>,
+}
+
+/// What must stand somewhere for a text to be found: as it is, and as it is in JSON.
+#[derive(Debug)]
+struct Needle {
+    plain: Finder<'static>,
+    json: Finder<'static>,
 }
 
 impl Pattern {
@@ -41,7 +48,10 @@ impl Pattern {
             return Err("there is nothing to search for".into());
         }
         let json = serde_json::to_string(text).map_err(|error| error.to_string())?;
-        let needle = Finder::new(&json.as_bytes()[1..json.len() - 1]).into_owned();
+        let needle = Needle {
+            plain: Finder::new(text).into_owned(),
+            json: Finder::new(&json.as_bytes()[1..json.len() - 1]).into_owned(),
+        };
         let regex = Regex::new(&regex::escape(text)).map_err(|error| error.to_string())?;
         Ok(Self { regex, needle: Some(needle) })
     }
@@ -80,7 +90,7 @@ fn in_session(dir: &Path, id: &SessionId, pattern: &Pattern) -> Vec<Hit> {
     let path = dir.join(JOURNAL_FILE);
     let held = decklog_journal::files::read_limited(&path, MAX_HELD).ok();
     match (&pattern.needle, &held) {
-        (Some(needle), Some(journal)) if !may_hold(journal, needle) => return Vec::new(),
+        (Some(needle), Some(journal)) if !needle.may_be_in(dir, journal) => return Vec::new(),
         _ => {}
     }
     let mut found = Vec::new();
@@ -116,9 +126,33 @@ fn in_session(dir: &Path, id: &SessionId, pattern: &Pattern) -> Vec<Hit> {
     found
 }
 
-/// Whether what is searched for may stand in a journal or in a file it names, or begin in one message and end in the next.
-fn may_hold(journal: &[u8], needle: &Finder<'_>) -> bool {
-    needle.find(journal).is_some()
-        || memchr::memmem::find(journal, br#"_artifact":{"#).is_some()
-        || memchr::memmem::find(journal, br#""continued":true"#).is_some()
+impl Needle {
+    /// Whether it may stand in a session's texts: in its journal or in a file that this names, or begin in one message and
+    /// end in the next.
+    fn may_be_in(&self, dir: &Path, journal: &[u8]) -> bool {
+        const NAMES: &[u8] = br#"_artifact":{"path":""#;
+        if self.json.find(journal).is_some() || memchr::memmem::find(journal, br#""continued":true"#).is_some() {
+            return true;
+        }
+        memchr::memmem::find_iter(journal, NAMES).any(|at| {
+            let path = &journal[at + NAMES.len()..];
+            let path = std::str::from_utf8(&path[..memchr::memchr(b'"', path).unwrap_or(0)]).unwrap_or_default();
+            let is_text = !RAW.iter().any(|end| path.ends_with(end));
+            is_text && self.may_be_in_file(dir, path)
+        })
+    }
+
+    fn may_be_in_file(&self, dir: &Path, path: &str) -> bool {
+        use std::io::Read;
+        let Ok(found) = find_artifact(dir, path) else { return false };
+        let mut bytes = Vec::new();
+        found.compressed
+            || found.file.take(MAX_HELD).read_to_end(&mut bytes).is_err()
+            || bytes.len() as u64 == MAX_HELD
+            || self.plain.find(&bytes).is_some()
+            || self.json.find(&bytes).is_some()
+    }
 }
+
+/// Ends of the names of artifacts that are no text of a passage.
+const RAW: [&str; 4] = ["-stream.jsonl", "-stderr.log", "-output.md", "-state.json"];

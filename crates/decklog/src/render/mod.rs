@@ -62,7 +62,8 @@ fn acts(c: char) -> bool {
 /// `text` with everything that acts on a terminal made visible. Newlines and tabs stay if `lines` is true.
 fn shown(text: &str, lines: bool) -> Cow<'_, str> {
     let passes = |c: char| !acts(c) || (lines && matches!(c, '\n' | '\t'));
-    if text.chars().all(passes) {
+    // Most texts are plain, and lists are long.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(passes) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
@@ -137,7 +138,17 @@ pub(crate) fn cost(dollars: f64) -> String {
 
 /// Local date and time, to the second.
 pub(crate) fn time(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    let at = zone.to_datetime(at);
+    let mut text = String::with_capacity(19);
+    let two = |number: i8| [b'0' + number.unsigned_abs() / 10 % 10, b'0' + number.unsigned_abs() % 10].map(char::from);
+    text.push_str(&format!("{:04}", at.year()));
+    for (before, number) in
+        [('-', at.month()), ('-', at.day()), (' ', at.hour()), (':', at.minute()), (':', at.second())]
+    {
+        text.push(before);
+        text.extend(two(number));
+    }
+    text
 }
 
 /// `1 file`, `2 files`.

@@ -1,5 +1,7 @@
 //! Tables that fit: columns go by priority, the last one is cut.
 
+use std::borrow::Cow;
+
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::{Paint, visible};
@@ -21,14 +23,14 @@ pub(crate) fn table(
     style: impl Fn(usize, &str, String) -> String,
 ) -> String {
     for cell in rows.iter_mut().flatten() {
-        if let std::borrow::Cow::Owned(safe) = visible(cell) {
+        if let Cow::Owned(safe) = visible(cell) {
             *cell = safe;
         }
     }
     let mut widths: Vec<usize> = columns.iter().map(|column| column.title.width()).collect();
     for row in &rows {
         for (at, cell) in row.iter().enumerate() {
-            widths[at] = widths[at].max(cell.width());
+            widths[at] = widths[at].max(columns_of(cell));
         }
     }
     let last_minimum = 20;
@@ -56,10 +58,13 @@ pub(crate) fn table(
     for (row_number, row) in std::iter::once(&titles).chain(&rows).enumerate() {
         for (place, &at) in shown.iter().enumerate() {
             let is_last = place + 1 == shown.len();
-            let cut = cut(&row[at], widths[at]);
-            let padding = if is_last { 0 } else { widths[at] - cut.width() + 2 };
-            let styled = if row_number == 0 { paint.dim(&cut) } else { style(at, &row[at], cut) };
-            text.push_str(&styled);
+            let cut = fit(&row[at], widths[at]);
+            let padding = if is_last { 0 } else { widths[at] - columns_of(&cut) + 2 };
+            match row_number {
+                0 => text.push_str(&paint.dim(&cut)),
+                _ if paint.0 => text.push_str(&style(at, &row[at], cut.into_owned())),
+                _ => text.push_str(&cut),
+            }
             text.extend(std::iter::repeat_n(' ', padding));
         }
         text.truncate(text.trim_end_matches(' ').len());
@@ -68,10 +73,19 @@ pub(crate) fn table(
     text
 }
 
+/// Columns that a text takes.
+fn columns_of(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
 /// `text` in at most `width` columns, ending in `…` if something is missing.
 pub(crate) fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
+    fit(text, width).into_owned()
+}
+
+fn fit(text: &str, width: usize) -> Cow<'_, str> {
+    if columns_of(text) <= width {
+        return Cow::Borrowed(text);
     }
     let mut kept = String::new();
     let mut used = 0;
@@ -84,7 +98,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
         kept.push(c);
     }
     kept.push('…');
-    kept
+    Cow::Owned(kept)
 }
 
 #[cfg(test)]
