@@ -48,12 +48,17 @@ impl SessionId {
         time << 16 | i64::from_str_radix(&self.0[16..], 16).unwrap_or_default()
     }
 
+    /// Whether a number stands for an id.
+    #[must_use]
+    pub fn is_number(number: i64) -> bool {
+        (0..100_000_000_000_000).contains(&(number >> 16))
+    }
+
     /// The id that a number stands for; `None` when no id does.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
-        let time = format!("{:014}", number >> 16);
-        let (date, clock) = time.split_at_checked(8)?;
-        Self::try_from(format!("{date}T{clock}-{:04x}", number & 0xffff)).ok()
+        let (date, clock) = ((number >> 16) / 1_000_000, (number >> 16) % 1_000_000);
+        Self::is_number(number).then(|| Self(format!("{date:08}T{clock:06}-{:04x}", number & 0xffff)))
     }
 
     /// Whether `text` has the shape of an id. Only digits, `T`, `-` and lower-case hex can pass, so an

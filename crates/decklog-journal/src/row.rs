@@ -17,7 +17,8 @@ use crate::words::{Outcome, SessionKind, ShownOutcome, ShownStatus};
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "they are a head's")]
 pub struct Row<'a> {
-    pub id: SessionId,
+    /// The id, as [`SessionId::to_number`] gives it: most who ask do not show it.
+    pub number: i64,
     pub kind: SessionKind,
     /// What to show as its status.
     pub status: ShownStatus,
@@ -43,6 +44,15 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Its id.
+    ///
+    /// # Panics
+    /// Never: rows are made of ids.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        SessionId::from_number(self.number).expect("a row's number is an id's")
+    }
+
     /// How it came out, as it is shown: a crashed session came out so.
     #[must_use]
     pub fn shown_outcome(&self) -> Option<ShownOutcome> {
@@ -65,7 +75,7 @@ impl Listed {
     pub fn row(&self) -> Row<'_> {
         let head = &self.head;
         Row {
-            id: head.id.clone(),
+            number: head.id.to_number(),
             kind: head.kind,
             status: self.status,
             outcome: head.outcome,

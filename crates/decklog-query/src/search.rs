@@ -106,7 +106,7 @@ fn allowed(rows: &mut RowIndex, texts: &TextIndex, filter: &SessionFilter) -> Re
     let all = SessionFilter { limit: None, ..filter.clone() };
     let mut allowed = HashSet::new();
     each_row(rows, Some(texts), &all, |row| {
-        allowed.insert(row.id.to_number());
+        allowed.insert(row.number);
     })?;
     Ok(Some(allowed))
 }

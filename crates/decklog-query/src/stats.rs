@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use decklog_journal::Row;
 use decklog_journal::event::Tokens;
 use decklog_journal::words::{ShownOutcome, ShownStatus};
-use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 
 /// What sessions are grouped by. One with several agents or models counts in the group of each.
@@ -67,17 +67,6 @@ impl By {
             }
             Self::Month => format!("{:04}-{:02}", day.year(), day.month()),
             _ => day.to_string(),
-        }
-    }
-
-    fn keys(self, row: &Row<'_>, day: Date) -> Vec<String> {
-        match self {
-            Self::Project => vec![row.project.to_owned()],
-            Self::Agent => row.agents.to_vec(),
-            Self::Model => row.models.to_vec(),
-            Self::Outcome => vec![row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str).to_owned()],
-            Self::Kind => vec![row.kind.to_string()],
-            Self::Day | Self::Week | Self::Month => vec![self.period(day)],
         }
     }
 }
@@ -163,8 +152,20 @@ pub struct Stats {
 pub struct StatsFold {
     zone: TimeZone,
     all: Counts,
-    by: Vec<(By, HashMap<String, Counts>)>,
+    by: Vec<Groups>,
     days: Option<(Date, Date)>,
+    /// The day of the session before, and when it begins and ends: neighbours mostly share it.
+    day: Option<(Date, Timestamp, Timestamp)>,
+}
+
+/// Sessions grouped by one thing.
+#[derive(Debug)]
+struct Groups {
+    by: By,
+    places: HashMap<String, usize>,
+    counts: Vec<Counts>,
+    /// The group of the present day.
+    today: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -184,20 +185,32 @@ impl StatsFold {
     /// Counts by each of `by`, days being those of `zone`.
     #[must_use]
     pub fn new(by: &[By], zone: TimeZone) -> Self {
-        Self { zone, all: Counts::default(), by: by.iter().map(|by| (*by, HashMap::new())).collect(), days: None }
+        let groups = |by: &By| Groups { by: *by, places: HashMap::new(), counts: Vec::new(), today: None };
+        Self { zone, all: Counts::default(), by: by.iter().map(groups).collect(), days: None, day: None }
     }
 
     /// Takes in a session.
     pub fn add(&mut self, row: &Row<'_>) {
-        let day = row.started_at.to_zoned(self.zone.clone()).date();
+        let day = self.day_of(row.started_at);
         let (first, last) = self.days.unwrap_or((day, day));
         self.days = Some((first.min(day), last.max(day)));
         self.all.add(row);
-        for (by, groups) in &mut self.by {
-            for key in by.keys(row, day) {
-                groups.entry(key).or_default().add(row);
-            }
+        for groups in &mut self.by {
+            groups.add(row, day);
         }
+    }
+
+    fn day_of(&mut self, at: Timestamp) -> Date {
+        if let Some((day, from, to)) = self.day
+            && (from..to).contains(&at)
+        {
+            return day;
+        }
+        let zoned = at.to_zoned(self.zone.clone());
+        let bounds = zoned.start_of_day().and_then(|from| Ok((from.timestamp(), from.tomorrow()?.timestamp())));
+        self.day = bounds.ok().map(|(from, to)| (zoned.date(), from, to));
+        self.by.iter_mut().for_each(|groups| groups.today = None);
+        zoned.date()
     }
 
     /// The first and the last day of a start.
@@ -209,8 +222,9 @@ impl StatsFold {
     /// What it adds up to.
     #[must_use]
     pub fn finish(self) -> Stats {
-        let by = self.by.into_iter().map(|(by, groups)| {
-            let mut groups: Vec<Group> = groups.into_iter().map(|(key, counts)| counts.finish(key)).collect();
+        let by = self.by.into_iter().map(|Groups { by, places, mut counts, .. }| {
+            let mut groups: Vec<Group> =
+                places.into_iter().map(|(key, place)| std::mem::take(&mut counts[place]).finish(key)).collect();
             if by.is_time() {
                 groups.sort_by(|a, b| a.key.cmp(&b.key));
             } else {
@@ -219,6 +233,37 @@ impl StatsFold {
             (by.as_str(), groups)
         });
         Stats { by: by.collect(), all: self.all.finish(String::new()) }
+    }
+}
+
+impl Groups {
+    fn add(&mut self, row: &Row<'_>, day: Date) {
+        match self.by {
+            By::Project => self.count(row.project, row),
+            By::Agent => row.agents.iter().for_each(|agent| self.count(agent, row)),
+            By::Model => row.models.iter().for_each(|model| self.count(model, row)),
+            By::Outcome => self.count(row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str), row),
+            By::Kind => self.count(row.kind.as_str(), row),
+            By::Day | By::Week | By::Month => {
+                let place = self.today.unwrap_or_else(|| self.place(&self.by.period(day)));
+                self.today = Some(place);
+                self.counts[place].add(row);
+            }
+        }
+    }
+
+    fn count(&mut self, key: &str, row: &Row<'_>) {
+        let place = self.place(key);
+        self.counts[place].add(row);
+    }
+
+    fn place(&mut self, key: &str) -> usize {
+        if let Some(place) = self.places.get(key) {
+            return *place;
+        }
+        self.places.insert(key.to_owned(), self.counts.len());
+        self.counts.push(Counts::default());
+        self.counts.len() - 1
     }
 }
 

@@ -63,7 +63,7 @@ fn from_index(
     each_row(&mut index, texts.as_ref(), filter, |row| {
         *shown += 1;
         if filter.limit == Some(*shown) {
-            last = Some(row.id.clone());
+            last = Some(row.id());
         }
         take(row);
     })?;

@@ -65,7 +65,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     for (name, measure) in MEASURES {
         if names.is_empty() || names.contains(name) {
             eprintln!("measuring {name} …");
-            rows.extend(measure(&bench).map_err(|error| format!("{name}: {error}"))?);
+            let measured = measure(&bench).map_err(|error| format!("{name}: {error}"))?;
+            eprintln!("{}", report::table(&measured));
+            rows.extend(measured);
         }
     }
     println!("{}", report::table(&rows));

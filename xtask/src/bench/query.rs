@@ -101,7 +101,9 @@ fn fresh(bench: &Bench, root: &Path, count: usize) -> Result<Row> {
         }
     }
     let took = super::measure::median(&mut times);
-    decklog_journal::remove::remove(writer.dir())?;
+    let dir = writer.dir().to_owned();
+    drop(writer);
+    decklog_journal::remove::remove(&dir)?;
     let what = format!("an event written → found by `search`, {count} sessions");
     Ok(Row::within(what, took, None, Duration::from_millis(500)))
 }

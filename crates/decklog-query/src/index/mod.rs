@@ -74,11 +74,11 @@ pub fn each_row(
 ) -> Result<(), IndexError> {
     let store = rows.store.clone();
     let Some(texts) = texts.filter(|_| !filter.touched.is_empty()) else {
-        return rows.each(filter, |row| filter.takes_rest(row, &store.entry(&row.id)), take);
+        return rows.each(filter, |row| filter.takes_rest(row, &store.entry(&row.id())), take);
     };
     let touched = texts.touched(&filter.touched)?;
     let rest = SessionFilter { touched: Vec::new(), ..filter.clone() };
-    let also = |row: &Row<'_>| touched.contains(&row.id.to_number()) && rest.takes_rest(row, &store.entry(&row.id));
+    let also = |row: &Row<'_>| touched.contains(&row.number) && rest.takes_rest(row, &store.entry(&row.id()));
     rows.each(&rest, also, take)
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Must not know: SQL.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,21 +37,29 @@ pub(crate) struct Packed<'a> {
 
 /// Lists of names by their number.
 #[derive(Debug, Default)]
-pub(crate) struct Names(HashMap<i64, Arc<[String]>>);
+pub(crate) struct Names(Vec<Option<Arc<[String]>>>);
 
 impl Names {
+    fn get(&self, number: i64) -> Option<&Arc<[String]>> {
+        self.0.get(usize::try_from(number).ok()?)?.as_ref()
+    }
+
     pub(crate) fn has(&self, number: i64) -> bool {
-        self.0.contains_key(&number)
+        self.get(number).is_some()
     }
 
     /// Learns the list with this number, given as a JSON array.
     pub(crate) fn learn(&mut self, number: i64, list: &str) {
         let names: Vec<String> = serde_json::from_str(list).unwrap_or_default();
-        self.0.insert(number, names.into());
+        let Ok(place) = usize::try_from(number) else { return };
+        if self.0.len() <= place {
+            self.0.resize(place + 1, None);
+        }
+        self.0[place] = Some(names.into());
     }
 
     fn list(&self, number: i64) -> &[String] {
-        self.0.get(&number).map(AsRef::as_ref).unwrap_or_default()
+        self.get(number).map(AsRef::as_ref).unwrap_or_default()
     }
 
     fn one(&self, number: i64) -> &str {
@@ -111,7 +118,7 @@ impl<'a> Packed<'a> {
         use std::os::unix::ffi::OsStrExt;
         let time = |micros: i64| Timestamp::from_microsecond(micros).ok();
         Some(Row {
-            id: SessionId::from_number(number)?,
+            number: Some(number).filter(|number| SessionId::is_number(*number))?,
             kind: self.kind,
             status: self.status,
             outcome: self.outcome,

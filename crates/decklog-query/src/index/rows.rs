@@ -164,7 +164,7 @@ impl RowIndex {
             project: self.number(&[row.project])?,
             working_dir: self.number(&[row.working_dir])?,
         };
-        let number = row.id.to_number();
+        let number = row.number;
         let packed = Packed::pack(&row, &numbers);
         self.forget(number)?;
         self.db

@@ -45,7 +45,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         let mut written = Ok(());
         let found = listing::rows(context, &store, &filter, |row| {
             // What is gone or spoiled since it was found is left out.
-            if let (Ok(()), Ok(Some(listed))) = (&written, store.look(&row.id)) {
+            if let (Ok(()), Ok(Some(listed))) = (&written, store.look(&row.id())) {
                 written = shown_head(&listed).and_then(|head| list.push(&head));
             }
         })?;

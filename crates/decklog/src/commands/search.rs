@@ -120,7 +120,7 @@ fn read(
 ) -> Result<Vec<Hit>, CliError> {
     let mut sessions: Vec<SessionId> = Vec::new();
     let all = SessionFilter { limit: None, ..filter.clone() };
-    listing::rows(context, store, &all, |row| sessions.push(row.id.clone()))?;
+    listing::rows(context, store, &all, |row| sessions.push(row.id()))?;
     Ok(scan::scan(store, &sessions, pattern, filter.limit.unwrap_or(usize::MAX)))
 }
 

@@ -70,7 +70,7 @@ fn took(start: Timestamp, end: Timestamp, status: ShownStatus, now: Timestamp) -
 
 fn cell(column: usize, row: &Row<'_>, now: Timestamp, zone: &TimeZone) -> String {
     match COLUMNS[column].title {
-        "ID" => row.id.to_string(),
+        "ID" => row.id().to_string(),
         "STARTED" => time(row.started_at, zone),
         "DURATION" => took(row.started_at, row.ended_at.unwrap_or(row.last_event_at), row.status, now),
         "KIND" => row.kind.to_string(),
@@ -85,13 +85,22 @@ fn cell(column: usize, row: &Row<'_>, now: Timestamp, zone: &TimeZone) -> String
         "FILES" => row.files_changed.map(|count| count.to_string()).unwrap_or_default(),
         "DIR" => row.working_dir.to_owned(),
         _ => {
-            let prompt = row.prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+            let prompt = one_line(row.prompt);
             match row.linked_to {
                 Some(target) => format!("{prompt} -> {}", target.display()),
                 None => prompt,
             }
         }
     }
+}
+
+/// `text` with a space for each run of white space.
+fn one_line(text: &str) -> String {
+    let is_one_line = text.is_ascii() && text.trim().len() == text.len() && !text.contains("  ");
+    if is_one_line && !text.bytes().any(|byte| byte.is_ascii_control()) {
+        return text.to_owned();
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The cells of one session in `ls`.
