@@ -156,7 +156,7 @@ mod tests {
             (
                 &format!("first {long}then second and third"),
                 &["first", "second", "third"],
-                format!("…{}then [second] and [third]", "word ".repeat(12)),
+                format!("…{}then [second] and [third]", "word ".repeat(11)),
             ),
             ("漢字漢字テスト漢字", &["テスト"], "漢字漢字[テスト]漢字".to_owned()),
         ] {
