@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
 use crate::listing::{self, Found};
+use crate::render::table::Cells;
 use crate::render::{session, visible};
 
 /// How many are listed unless told otherwise.
@@ -53,11 +54,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         list.finish()?;
         found
     } else {
-        let mut rows = Vec::new();
+        let mut cells = Cells::default();
         let found = listing::rows(context, &store, &filter, |row| {
-            rows.push(session::list_row(row, &columns, now, &context.zone));
+            session::list_row(&mut cells, row, &columns, now, &context.zone);
         })?;
-        context.print(session::list(rows, &columns, context.width(), context.out_paint))?;
+        context.print(session::list(cells, &columns, context.width(), context.out_paint))?;
         found
     };
     if entries > 0 && shown == 0 && !filter.takes_all() {

@@ -138,17 +138,26 @@ pub(crate) fn cost(dollars: f64) -> String {
 
 /// Local date and time, to the second.
 pub(crate) fn time(at: Timestamp, zone: &TimeZone) -> String {
-    let at = zone.to_datetime(at);
     let mut text = String::with_capacity(19);
-    let two = |number: i8| [b'0' + number.unsigned_abs() / 10 % 10, b'0' + number.unsigned_abs() % 10].map(char::from);
-    text.push_str(&format!("{:04}", at.year()));
+    push_time(&mut text, at, zone);
+    text
+}
+
+/// Adds a local date and time; lists have many.
+pub(crate) fn push_time(text: &mut String, at: Timestamp, zone: &TimeZone) {
+    let at = zone.to_datetime(at);
+    let two = |text: &mut String, number: i16| {
+        let number = number.unsigned_abs() as u8;
+        text.extend([b'0' + number / 10 % 10, b'0' + number % 10].map(char::from));
+    };
+    two(text, at.year() / 100);
+    two(text, at.year() % 100);
     for (before, number) in
         [('-', at.month()), ('-', at.day()), (' ', at.hour()), (':', at.minute()), (':', at.second())]
     {
         text.push(before);
-        text.extend(two(number));
+        two(text, number.into());
     }
-    text
 }
 
 /// `1 file`, `2 files`.

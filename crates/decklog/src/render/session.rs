@@ -5,8 +5,8 @@ use decklog_journal::{Head, Row};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::table::{Column, table};
-use super::{Paint, cost, counted, duration, thousands, time, visible, visible_lines};
+use super::table::{Cells, Column, table};
+use super::{Paint, cost, counted, duration, push_time, thousands, time, visible, visible_lines};
 
 /// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
 const COLUMNS: [Column; 15] = [
@@ -68,51 +68,60 @@ fn took(start: Timestamp, end: Timestamp, status: ShownStatus, now: Timestamp) -
     duration(decklog_journal::time::seconds_between(start, until))
 }
 
-fn cell(column: usize, row: &Row<'_>, now: Timestamp, zone: &TimeZone) -> String {
+fn cell(text: &mut String, column: usize, row: &Row<'_>, now: Timestamp, zone: &TimeZone) {
     match COLUMNS[column].title {
-        "ID" => row.id().to_string(),
-        "STARTED" => time(row.started_at, zone),
-        "DURATION" => took(row.started_at, row.ended_at.unwrap_or(row.last_event_at), row.status, now),
-        "KIND" => row.kind.to_string(),
-        "AGENT" => row.agents.join(","),
-        "PROJECT" => row.project.to_owned(),
-        "OUTCOME" => outcome(row.status, row.outcome).to_owned(),
-        "EXIT" => row.exit_code.map(|code| code.to_string()).unwrap_or_default(),
-        "MODEL" => row.models.join(","),
-        "TURNS" => row.turns.to_string(),
-        "TOKENS" => row.tokens.map(|tokens| thousands(tokens.input.saturating_add(tokens.output))).unwrap_or_default(),
-        "COST" => row.cost_usd.map(cost).unwrap_or_default(),
-        "FILES" => row.files_changed.map(|count| count.to_string()).unwrap_or_default(),
-        "DIR" => row.working_dir.to_owned(),
+        "ID" => text.push_str(row.id().as_str()),
+        "STARTED" => push_time(text, row.started_at, zone),
+        "DURATION" => {
+            text.push_str(&took(row.started_at, row.ended_at.unwrap_or(row.last_event_at), row.status, now));
+        }
+        "KIND" => text.push_str(row.kind.as_str()),
+        "AGENT" => join(text, row.agents),
+        "PROJECT" => text.push_str(row.project),
+        "OUTCOME" => text.push_str(outcome(row.status, row.outcome)),
+        "EXIT" => text.extend(row.exit_code.map(|code| code.to_string())),
+        "MODEL" => join(text, row.models),
+        "TURNS" => text.push_str(&row.turns.to_string()),
+        "TOKENS" => text.extend(row.tokens.map(|tokens| thousands(tokens.input.saturating_add(tokens.output)))),
+        "COST" => text.extend(row.cost_usd.map(cost)),
+        "FILES" => text.extend(row.files_changed.map(|count| count.to_string())),
+        "DIR" => text.push_str(row.working_dir),
         _ => {
-            let prompt = one_line(row.prompt);
-            match row.linked_to {
-                Some(target) => format!("{prompt} -> {}", target.display()),
-                None => prompt,
+            one_line(text, row.prompt);
+            if let Some(target) = row.linked_to {
+                text.push_str(&format!(" -> {}", target.display()));
             }
         }
     }
 }
 
-/// `text` with a space for each run of white space.
-fn one_line(text: &str) -> String {
-    let is_one_line = text.is_ascii() && text.trim().len() == text.len() && !text.contains("  ");
-    if is_one_line && !text.bytes().any(|byte| byte.is_ascii_control()) {
-        return text.to_owned();
+fn join(text: &mut String, names: &[String]) {
+    for (at, name) in names.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { "," });
+        text.push_str(name);
     }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The cells of one session in `ls`.
-pub(crate) fn list_row(row: &Row<'_>, columns: &[usize], now: Timestamp, zone: &TimeZone) -> Vec<String> {
-    columns.iter().map(|column| cell(*column, row, now, zone)).collect()
+/// Adds `more` with a space for each run of white space.
+fn one_line(text: &mut String, more: &str) {
+    for (at, word) in more.split_ascii_whitespace().enumerate() {
+        text.push_str(if at == 0 { "" } else { " " });
+        text.push_str(word);
+    }
+}
+
+/// Adds the cells of one session in `ls`.
+pub(crate) fn list_row(cells: &mut Cells, row: &Row<'_>, columns: &[usize], now: Timestamp, zone: &TimeZone) {
+    for column in columns {
+        cells.cell(|text| cell(text, *column, row, now, zone));
+    }
 }
 
 /// The table of `ls`, of rows that [`list_row`] made.
-pub(crate) fn list(rows: Vec<Vec<String>>, columns: &[usize], width: Option<usize>, paint: Paint) -> String {
+pub(crate) fn list(cells: Cells, columns: &[usize], width: Option<usize>, paint: Paint) -> String {
     let chosen: Vec<Column> =
         columns.iter().map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority }).collect();
-    table(&chosen, rows, width, paint, |at, whole, cell| {
+    table(&chosen, cells, width, paint, |at, whole, cell| {
         if chosen[at].title == "OUTCOME" { paint_outcome(whole, cell, paint) } else { cell }
     })
 }

@@ -133,7 +133,7 @@ fn table_of(by: By, groups: &[Group], limit: usize, width: Option<usize>, paint:
             cut(&visible(&group.key), 60),
         ]
     });
-    let rows = rows.collect();
+    let rows: Vec<Vec<String>> = rows.collect();
     let mut text = format!("\n{}\n", paint.bold(&format!("by {}", by.as_str())));
     text.push_str(&table(&columns, rows, width, paint, |_, _, cell| cell));
     if groups.len() > limit {

@@ -13,24 +13,60 @@ pub(crate) struct Column {
     pub(crate) priority: u8,
 }
 
-/// Lays out `rows` in `width` columns of characters; `None`: as wide as it gets. Cells are made visible here.
-/// `style` colours a cell once its width is known.
+/// The cells of a table, row after row. One text holds them all: a list may have a hundred thousand rows.
+#[derive(Default)]
+pub(crate) struct Cells {
+    text: String,
+    cells: Vec<Cell>,
+}
+
+struct Cell {
+    /// Where it ends in the text.
+    end: usize,
+    /// Columns that it takes.
+    width: usize,
+}
+
+impl Cells {
+    /// Adds the next cell, which `write` writes. What acts on a terminal is made visible.
+    pub(crate) fn cell(&mut self, write: impl FnOnce(&mut String)) {
+        let from = self.text.len();
+        write(&mut self.text);
+        if let Cow::Owned(safe) = visible(&self.text[from..]) {
+            self.text.truncate(from);
+            self.text.push_str(&safe);
+        }
+        self.cells.push(Cell { end: self.text.len(), width: columns_of(&self.text[from..]) });
+    }
+
+    fn get(&self, at: usize) -> (&str, usize) {
+        let from = if at == 0 { 0 } else { self.cells[at - 1].end };
+        (&self.text[from..self.cells[at].end], self.cells[at].width)
+    }
+}
+
+impl From<Vec<Vec<String>>> for Cells {
+    fn from(rows: Vec<Vec<String>>) -> Self {
+        let mut cells = Self::default();
+        rows.iter().flatten().for_each(|cell| cells.cell(|text| text.push_str(cell)));
+        cells
+    }
+}
+
+/// Lays out rows of cells in `width` columns of characters; `None`: as wide as it gets. `style` colours a cell once its
+/// width is known.
 pub(crate) fn table(
     columns: &[Column],
-    mut rows: Vec<Vec<String>>,
+    cells: impl Into<Cells>,
     width: Option<usize>,
     paint: Paint,
     style: impl Fn(usize, &str, String) -> String,
 ) -> String {
-    for cell in rows.iter_mut().flatten() {
-        if let Cow::Owned(safe) = visible(cell) {
-            *cell = safe;
-        }
-    }
+    let cells = cells.into();
     let mut widths: Vec<usize> = columns.iter().map(|column| column.title.width()).collect();
-    for row in &rows {
-        for (at, cell) in row.iter().enumerate() {
-            widths[at] = widths[at].max(columns_of(cell));
+    for row in cells.cells.chunks_exact(columns.len()) {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = cell.width.max(*widest);
         }
     }
     let last_minimum = 20;
@@ -53,22 +89,35 @@ pub(crate) fn table(
             widths[*last] = widths[*last].min(width.saturating_sub(used).max(1));
         }
     }
-    let mut text = String::new();
-    let titles = columns.iter().map(|column| column.title.to_owned()).collect();
-    for (row_number, row) in std::iter::once(&titles).chain(&rows).enumerate() {
+    let mut text = String::with_capacity(cells.text.len() + cells.cells.len() * 4);
+    let mut line = |cell: &dyn Fn(&mut String, usize) -> usize| {
         for (place, &at) in shown.iter().enumerate() {
-            let is_last = place + 1 == shown.len();
-            let cut = fit(&row[at], widths[at]);
-            let padding = if is_last { 0 } else { widths[at] - columns_of(&cut) + 2 };
-            match row_number {
-                0 => text.push_str(&paint.dim(&cut)),
-                _ if paint.0 => text.push_str(&style(at, &row[at], cut.into_owned())),
-                _ => text.push_str(&cut),
+            let used = cell(&mut text, at);
+            if place + 1 < shown.len() {
+                let padding = widths[at] - used + 2;
+                text.extend(std::iter::repeat_n(' ', padding));
             }
-            text.extend(std::iter::repeat_n(' ', padding));
         }
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
+    };
+    line(&|text, at| {
+        let title = fit(columns[at].title, widths[at]);
+        text.push_str(&paint.dim(&title));
+        columns_of(&title)
+    });
+    for row in 0..cells.cells.len() / columns.len().max(1) {
+        line(&|text, at| {
+            let (whole, width) = cells.get(row * columns.len() + at);
+            let cut = if width <= widths[at] { Cow::Borrowed(whole) } else { fit(whole, widths[at]) };
+            let used = if width <= widths[at] { width } else { columns_of(&cut) };
+            if paint.0 {
+                text.push_str(&style(at, whole, cut.into_owned()));
+            } else {
+                text.push_str(&cut);
+            }
+            used
+        });
     }
     text
 }
