@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
     let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
-    let mut transcript = Transcript::new(Detail::Full, paint);
+    let mut transcript = Transcript::new(Detail::Full, paint, context.width());
     for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
         if let Item::Event(event) = item?
             && args.turn.is_none_or(|turn| event.body.turn() == Some(turn))
@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             text.push_str(&transcript.event(&event));
         }
     }
-    text.push_str(transcript.finish());
+    text.push_str(&transcript.finish());
     text.push('\n');
     text.push_str(&session::ending(&session.head, listed.status, paint));
     text.push_str(&session::totals(&session.head, paint));

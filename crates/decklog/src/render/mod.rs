@@ -5,7 +5,9 @@
 
 pub(crate) mod code;
 pub(crate) mod highlight;
+pub(crate) mod markdown;
 pub(crate) mod patch;
+pub(crate) mod said;
 pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod stats;
