@@ -5,7 +5,7 @@ use decklog_query::diff::{self, DiffRange};
 use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::patch::{self, Ground, Layout, MIN_SPLIT};
+use crate::render::patch::{self, Layout, MIN_SPLIT};
 use crate::render::{counted, visible};
 
 /// Columns of characters where there is no terminal to ask.
@@ -79,7 +79,7 @@ fn layout(split: bool, context: &Context) -> Layout {
         context.say(format!("{width} columns are too few for --side-by-side, which needs {MIN_SPLIT}"));
     }
     let split = split && width >= MIN_SPLIT;
-    Layout { paint: context.out_paint, ground: Ground::Unknown, width, split }
+    Layout { paint: context.out_paint, ground: context.ground(), width, split }
 }
 
 fn parse_range(text: &str) -> Option<DiffRange> {

@@ -257,6 +257,8 @@ impl Layout {
         let color = match (self.ground, kind, piece.token) {
             (Ground::Unknown, Kind::Removed, _) if piece.differs || piece.token == Token::Plain => "31",
             (Ground::Unknown, Kind::Added, _) if piece.differs || piece.token == Token::Plain => "32",
+            (Ground::Unknown, Kind::Removed, Token::Comment) => "2;31",
+            (Ground::Unknown, Kind::Added, Token::Comment) => "2;32",
             (_, _, token) => code::color(token),
         };
         out.push_str(&self.paint.styled(&join(differs, color), text));
