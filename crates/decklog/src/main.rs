@@ -8,6 +8,7 @@ mod demo_agent;
 mod error;
 mod filters;
 mod listing;
+mod page;
 mod render;
 mod story;
 
