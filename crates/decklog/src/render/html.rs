@@ -10,7 +10,7 @@ mod text;
 use decklog_journal::Session;
 use decklog_journal::event::{Notice, PlanEntry, RateLimited, Validation};
 use decklog_journal::session::{Step, ToolUse, Turn};
-use decklog_journal::words::{ShownStatus, ToolStatus, TurnOutcome};
+use decklog_journal::words::{Outcome, ShownStatus, ToolStatus, TurnOutcome};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -114,7 +114,7 @@ fn facts(page: &Page<'_>, out: &mut String) {
     if let Some(reason) = &head.checkpoint_reason {
         facts.push(("stopped", escape(reason)));
     }
-    if let Some(summary) = &head.summary {
+    if let (Some(summary), Some(Outcome::Failed)) = (&head.summary, head.outcome) {
         facts.push(("summary", escape(summary)));
     }
     if let Some(failures) = head.recording_failures {

@@ -69,6 +69,11 @@ fn acts(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// Whether a character can be shown as it is.
+pub(crate) fn is_harmless(c: char) -> bool {
+    !acts(c)
+}
+
 /// `text` with everything that acts on a terminal made visible. Newlines and tabs stay if `lines` is true.
 fn shown(text: &str, lines: bool) -> Cow<'_, str> {
     let passes = |c: char| !acts(c) || (lines && matches!(c, '\n' | '\t'));

@@ -11,3 +11,4 @@ mod recipes;
 mod recording;
 mod removing;
 mod search;
+mod showing;

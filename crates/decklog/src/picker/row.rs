@@ -1,0 +1,78 @@
+//! A session as a line that can be picked: what is shown of it is what is searched.
+//!
+//! Must not know: the screen, where sessions come from.
+
+use decklog_journal::SessionId;
+use decklog_journal::store::Listed;
+use jiff::Timestamp;
+
+use crate::render::{session, visible};
+
+/// Characters of each part: the preview shows more.
+const MAX_NAME: usize = 40;
+const MAX_PROMPT: usize = 160;
+
+/// A session in the list.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) id: SessionId,
+    pub(crate) started_at: Timestamp,
+    /// As `ls` shows it.
+    pub(crate) outcome: &'static str,
+    /// Outcome, agent, project, prompt, with one space between, safe to show.
+    pub(crate) text: String,
+    /// Where agent, project and prompt begin in `text`, in characters.
+    pub(crate) starts: [u16; 3],
+}
+
+impl Row {
+    pub(crate) fn new(listed: &Listed) -> Self {
+        let head = &listed.head;
+        let outcome = session::outcome(head, listed.status);
+        let mut row =
+            Self { id: head.id.clone(), started_at: head.started_at, outcome, text: outcome.into(), starts: [0; 3] };
+        let agents = head.agents.as_deref().unwrap_or_default().join(",");
+        let parts = [(agents.as_str(), MAX_NAME), (head.project.as_str(), MAX_NAME), (head.prompt.as_str(), MAX_PROMPT)];
+        for (start, (part, limit)) in row.starts.iter_mut().zip(parts) {
+            row.text.push(' ');
+            *start = u16::try_from(row.text.chars().count()).unwrap_or(u16::MAX);
+            let words = part.split_whitespace().collect::<Vec<_>>().join(" ");
+            row.text.extend(visible(&words).chars().take(limit));
+        }
+        row
+    }
+}
+
+/// How long ago, in as few characters as tell it: `now`, `5m`, `3h`, `12d`, `7w`, `2y`.
+pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
+    match seconds {
+        0..60 => "now".into(),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        172_800..5_184_000 => format!("{}d", seconds / 86_400),
+        5_184_000..63_072_000 => format!("{}w", seconds / 604_800),
+        _ => format!("{}y", seconds / 31_536_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let now: Timestamp = "2026-05-01T12:00:00Z".parse().expect("a time");
+        for (then, shown) in [
+            ("2026-05-01T12:00:09Z", "now"),
+            ("2026-05-01T11:59:01Z", "now"),
+            ("2026-05-01T11:55:00Z", "5m"),
+            ("2026-04-30T12:00:00Z", "24h"),
+            ("2026-04-19T12:00:00Z", "12d"),
+            ("2026-01-01T12:00:00Z", "17w"),
+            ("2023-01-01T12:00:00Z", "3y"),
+        ] {
+            assert_eq!(age(then.parse().expect("a time"), now), shown);
+        }
+    }
+}
