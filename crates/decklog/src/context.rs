@@ -135,9 +135,12 @@ impl Context {
         }
     }
 
-    /// The session that `id` names.
+    /// The session that `id` names; without one, that the user picks where there is somebody to ask.
     pub(crate) fn find(&self, store: &SessionStore, id: Option<&str>) -> Result<SessionId, CliError> {
         let Some(id) = id else {
+            if self.in_is_terminal && self.err_is_terminal && var("TERM").is_some_and(|term| term != "dumb") {
+                return crate::picker::pick(store, self);
+            }
             return Err(CliError::new("no session is named")
                 .hint("give an id, a unique part of one, or @ for the newest; `decklog ls` lists them"));
         };

@@ -32,7 +32,8 @@ impl Row {
         let mut row =
             Self { id: head.id.clone(), started_at: head.started_at, outcome, text: outcome.into(), starts: [0; 3] };
         let agents = head.agents.as_deref().unwrap_or_default().join(",");
-        let parts = [(agents.as_str(), MAX_NAME), (head.project.as_str(), MAX_NAME), (head.prompt.as_str(), MAX_PROMPT)];
+        let parts =
+            [(agents.as_str(), MAX_NAME), (head.project.as_str(), MAX_NAME), (head.prompt.as_str(), MAX_PROMPT)];
         for (start, (part, limit)) in row.starts.iter_mut().zip(parts) {
             row.text.push(' ');
             *start = u16::try_from(row.text.chars().count()).unwrap_or(u16::MAX);

@@ -1,0 +1,246 @@
+//! The picker: a session chosen from a list that narrows while one types, with a preview, in fzf's manner.
+//!
+//! Rows come from a thread, are searched on another and previewed on a third; this one reads keys and draws, and waits
+//! for none of them.
+
+mod draw;
+mod matching;
+mod preview;
+mod row;
+mod screen;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crossterm::event::{self, Event};
+use decklog_journal::store::Listed;
+use decklog_journal::{SessionFilter, SessionId, SessionStore};
+use ratatui::layout::Rect;
+
+use self::draw::{View, areas, draw};
+use self::matching::{Ask, Found, Rows};
+use self::preview::Preview;
+use self::row::Row;
+use self::screen::Screen;
+use self::state::{Act, State};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::render::visible;
+
+/// How long a key is waited for while an answer is due, and while none is.
+const BUSY: Duration = Duration::from_millis(2);
+const IDLE: Duration = Duration::from_millis(40);
+/// How soon rows are handed on at first, and how many at a time later.
+const SOON: Duration = Duration::from_millis(15);
+const PART: usize = 1024;
+
+/// What hands on sessions, newest first, until it has no more.
+pub(crate) type Source = Box<dyn FnOnce(&mut dyn FnMut(&Listed)) + Send>;
+
+/// What the threads tell.
+enum Told {
+    Rows,
+    AllRows,
+    Found(Found),
+    Preview(Preview),
+}
+
+/// Lets the user pick one of the sessions in `store`.
+///
+/// # Errors
+/// When there are none, when nothing was picked (exit code 130), or when the terminal fails.
+pub(crate) fn pick(store: &SessionStore, context: &Context) -> Result<SessionId, CliError> {
+    if store.ids()?.is_empty() {
+        let root = store.root().to_string_lossy().into_owned();
+        return Err(CliError::new(format!("no sessions under {} yet", visible(&root)))
+            .hint("start one with `decklog run`, or see `decklog demo`"));
+    }
+    let source = {
+        let store = store.clone();
+        Box::new(move |take: &mut dyn FnMut(&Listed)| {
+            // What cannot be read is told by `ls`; here it only cannot be picked.
+            let _ = store.each(&SessionFilter::default(), |read| {
+                if let Ok(listed) = read {
+                    take(&listed);
+                }
+            });
+        })
+    };
+    pick_from(source, store, context)
+}
+
+fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<SessionId, CliError> {
+    let (tell, told) = channel();
+    let rows = Rows::default();
+    let over = Arc::new(AtomicBool::new(false));
+    feed(source, rows.clone(), tell.clone(), Arc::clone(&over));
+    let search = matching::start(rows.clone(), {
+        let tell = tell.clone();
+        move |found| drop(tell.send(Told::Found(found)))
+    });
+    let look = preview::start(store.clone(), context.clock.now(), context.zone.clone(), move |preview| {
+        drop(tell.send(Told::Preview(preview)));
+    });
+    let picker = Picker {
+        state: State::default(),
+        rows,
+        found: Found::default(),
+        reading: true,
+        preview: Preview::default(),
+        looked_at: None,
+        asked: 1,
+        first: 0,
+    };
+    let _ = search.send(Ask::Query(1, String::new()));
+    let mut screen = Screen::open()?;
+    let picked = picker.run(&mut screen, &told, &search, &look, context);
+    over.store(true, Ordering::Relaxed);
+    drop(screen);
+    picked
+}
+
+/// Turns sessions into rows on a thread of its own.
+fn feed(source: Source, rows: Rows, tell: Sender<Told>, over: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let mut part = Vec::new();
+        let mut last = Instant::now();
+        source(&mut |listed| {
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
+            part.push(Row::new(listed));
+            if part.len() >= PART || last.elapsed() > SOON {
+                rows.push(std::mem::take(&mut part));
+                let _ = tell.send(Told::Rows);
+                last = Instant::now();
+            }
+        });
+        rows.push(part);
+        let _ = tell.send(Told::AllRows);
+    });
+}
+
+struct Picker {
+    state: State,
+    rows: Rows,
+    found: Found,
+    reading: bool,
+    preview: Preview,
+    /// The session whose preview was asked for last.
+    looked_at: Option<SessionId>,
+    /// The number of the newest query.
+    asked: u64,
+    /// The first line of the list on the screen.
+    first: usize,
+}
+
+impl Picker {
+    fn run(
+        mut self,
+        screen: &mut Screen,
+        told: &Receiver<Told>,
+        search: &Sender<Ask>,
+        look: &Sender<SessionId>,
+        context: &Context,
+    ) -> Result<SessionId, CliError> {
+        let mut matcher = matching::matcher();
+        let mut changed = true;
+        loop {
+            if let Some(number) = screen.signal() {
+                return Err(CliError::silent(128 + number));
+            }
+            if changed {
+                let parts = self.rows.parts();
+                let area: Rect = screen.terminal.size()?.into();
+                let page = usize::from(areas(area, !self.state.without_preview).list.height).max(1);
+                self.first = self.first.min(self.state.chosen).max((self.state.chosen + 1).saturating_sub(page));
+                let view = View {
+                    state: &self.state,
+                    found: &self.found,
+                    parts: &parts,
+                    reading: self.reading,
+                    preview: &self.preview,
+                    now: context.clock.now(),
+                    paint: context.err_paint,
+                };
+                screen.terminal.draw(|frame| draw(frame, &view, self.first, &mut matcher))?;
+                let chosen = view.row(self.state.chosen).map(|row| row.id.clone());
+                if let Some(chosen) = chosen.filter(|chosen| Some(chosen) != self.looked_at.as_ref())
+                    && !self.state.without_preview
+                {
+                    self.looked_at = Some(chosen.clone());
+                    let _ = look.send(chosen);
+                }
+            }
+            changed = false;
+            let due = self.found.number < self.asked || !self.found.complete || self.preview.id != self.looked_at;
+            if event::poll(if due || self.reading { BUSY } else { IDLE })? {
+                let area: Rect = screen.terminal.size()?.into();
+                let page = usize::from(areas(area, !self.state.without_preview).list.height);
+                let act = match event::read()? {
+                    Event::Key(key) => self.state.key(key, self.found.hits.len(), page),
+                    Event::Paste(text) => self.state.insert(&text),
+                    Event::Resize(..) => Act::Redraw,
+                    _ => Act::Nothing,
+                };
+                match act {
+                    Act::Nothing => {}
+                    Act::Redraw => changed = true,
+                    Act::Search => {
+                        self.asked += 1;
+                        let _ = search.send(Ask::Query(self.asked, self.state.query.clone()));
+                        changed = true;
+                    }
+                    Act::Cancel => return Err(CliError::silent(130)),
+                    Act::Accept => {
+                        self.settle(told);
+                        let hit = self.found.hits.get(self.state.chosen);
+                        let parts = self.rows.parts();
+                        let row = hit.and_then(|hit| parts.get(hit.part as usize)?.get(hit.place as usize));
+                        if let Some(row) = row {
+                            return Ok(row.id.clone());
+                        }
+                    }
+                }
+            }
+            for told in told.try_iter() {
+                changed = true;
+                match told {
+                    Told::Rows => drop(search.send(Ask::More)),
+                    Told::AllRows => {
+                        self.reading = false;
+                        let _ = search.send(Ask::More);
+                    }
+                    other => self.hear(other),
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, told: Told) {
+        match told {
+            Told::Found(found) if found.number == self.asked => {
+                // While rows keep coming, the cursor stays where it is.
+                self.state.found(found.hits.len());
+                self.found = found;
+            }
+            Told::Preview(preview) => self.preview = preview,
+            Told::Found(_) | Told::Rows | Told::AllRows => {}
+        }
+    }
+
+    /// Waits for what the newest query finds: what is taken is what was typed, however fast.
+    fn settle(&mut self, told: &Receiver<Told>) {
+        let start = Instant::now();
+        while self.found.number < self.asked && start.elapsed() < Duration::from_secs(5) {
+            match told.recv_timeout(Duration::from_millis(100)) {
+                Ok(Told::AllRows) => self.reading = false,
+                Ok(other) => self.hear(other),
+                Err(_) => {}
+            }
+        }
+    }
+}
