@@ -147,9 +147,9 @@ impl Widths {
             widths.agent = widths.agent.max(agent.0.width()).min(agent_limit);
             widths.project = widths.project.max(project.0.width()).min(project_limit);
         }
-        // Mark of the chosen, outcome, age, and what is between.
+        // Mark of the chosen, outcome, age, what is between, and a margin.
         let gap = |width: usize| if width > 0 { width + 1 } else { 0 };
-        widths.prompt = width.saturating_sub(9 + gap(widths.agent) + gap(widths.project));
+        widths.prompt = width.saturating_sub(10 + gap(widths.agent) + gap(widths.project));
         widths
     }
 }
@@ -267,8 +267,9 @@ mod tests {
 
     fn row(at: u16, outcome: &'static str, agent: &str, project: &str, prompt: &str) -> Row {
         let text = format!("{outcome} {agent} {project} {prompt}");
-        let starts =
-            [outcome.len() + 1, outcome.len() + agent.len() + 2, outcome.len() + agent.len() + project.len() + 3];
+        let mut starts = [outcome, agent, project].map(|part| part.chars().count() + 1);
+        starts[1] += starts[0];
+        starts[2] += starts[1];
         Row {
             id: format!("20260501T13{at:02}00-3f2a").parse().expect("an id"),
             started_at: format!("2026-05-01T13:{at:02}:00Z").parse().expect("a time"),

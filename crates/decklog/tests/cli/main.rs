@@ -6,6 +6,7 @@ mod agents;
 mod env;
 mod faults;
 mod filters;
+mod picking;
 mod reading;
 mod recipes;
 mod recording;
