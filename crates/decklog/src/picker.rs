@@ -12,7 +12,7 @@ mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event};
@@ -36,6 +36,8 @@ const IDLE: Duration = Duration::from_millis(40);
 /// How soon rows are handed on at first, and how many at a time later.
 const SOON: Duration = Duration::from_millis(15);
 const PART: usize = 1024;
+/// How long a session that is taken at once may take to be found.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What hands on sessions, newest first, until it has no more.
 pub(crate) type Source = Box<dyn FnOnce(&mut dyn FnMut(&Listed)) + Send>;
@@ -196,7 +198,7 @@ impl Picker {
                     }
                     Act::Cancel => return Err(CliError::silent(130)),
                     Act::Accept => {
-                        self.settle(told);
+                        self.settle(told, search);
                         let hit = self.found.hits.get(self.state.chosen);
                         let parts = self.rows.parts();
                         let row = hit.and_then(|hit| parts.get(hit.part as usize)?.get(hit.place as usize));
@@ -208,38 +210,40 @@ impl Picker {
             }
             for told in told.try_iter() {
                 changed = true;
-                match told {
-                    Told::Rows => drop(search.send(Ask::More)),
-                    Told::AllRows => {
-                        self.reading = false;
-                        let _ = search.send(Ask::More);
-                    }
-                    other => self.hear(other),
-                }
+                self.hear(told, search);
             }
         }
     }
 
-    fn hear(&mut self, told: Told) {
+    fn hear(&mut self, told: Told, search: &Sender<Ask>) {
         match told {
+            Told::Rows => drop(search.send(Ask::More)),
+            Told::AllRows => {
+                self.reading = false;
+                let _ = search.send(Ask::More);
+            }
             Told::Found(found) if found.number == self.asked => {
-                // While rows keep coming, the cursor stays where it is.
                 self.state.found(found.hits.len());
                 self.found = found;
             }
+            Told::Found(_) => {}
             Told::Preview(preview) => self.preview = preview,
-            Told::Found(_) | Told::Rows | Told::AllRows => {}
         }
     }
 
     /// Waits for what the newest query finds: what is taken is what was typed, however fast.
-    fn settle(&mut self, told: &Receiver<Told>) {
+    fn settle(&mut self, told: &Receiver<Told>, search: &Sender<Ask>) {
         let start = Instant::now();
-        while self.found.number < self.asked && start.elapsed() < Duration::from_secs(5) {
+        let is_open = |picker: &Self| {
+            let found = &picker.found;
+            let is_partial = picker.reading || !found.complete || found.total < picker.rows.count();
+            found.number < picker.asked || found.hits.is_empty() && is_partial
+        };
+        while is_open(self) && start.elapsed() < PATIENCE {
             match told.recv_timeout(Duration::from_millis(100)) {
-                Ok(Told::AllRows) => self.reading = false,
-                Ok(other) => self.hear(other),
-                Err(_) => {}
+                Ok(told) => self.hear(told, search),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
         }
     }

@@ -24,6 +24,10 @@ impl Rows {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(part.into());
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
     pub(crate) fn parts(&self) -> Vec<Arc<[Row]>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -284,3 +284,78 @@ fn symbol(kind: ToolKind) -> &'static str {
         ToolKind::Think | ToolKind::Other => "•",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use decklog_journal::event::{Message, Plan, Thought};
+
+    use super::*;
+
+    fn event(body: impl Into<EventBody>) -> Event {
+        Event { seq: 0, timestamp: jiff::Timestamp::UNIX_EPOCH, body: body.into() }
+    }
+
+    fn plan(entries: &[(&str, &str)]) -> Event {
+        let entry =
+            |(content, status): &(&str, &str)| PlanEntry { content: (*content).into(), status: (*status).into() };
+        event(Plan { turn: 1, entries: entries.iter().map(entry).collect() })
+    }
+
+    fn message(text: &str, continued: bool) -> Event {
+        event(Message { turn: 1, text: text.into(), text_artifact: None, cut_artifact: None, continued })
+    }
+
+    #[test]
+    fn of_a_plan_only_changes_are_shown_again() {
+        let mut transcript = Transcript::new(Detail::Full, Paint(false), None);
+        let shown: Vec<_> = [
+            plan(&[("read", "in_progress"), ("mend", "pending")]),
+            plan(&[("read", "completed"), ("mend", "in_progress")]),
+            plan(&[("read", "completed"), ("mend", "in_progress")]),
+            plan(&[("read", "completed"), ("test", "pending")]),
+        ]
+        .iter()
+        .map(|event| transcript.event(event))
+        .collect();
+        assert_eq!(
+            shown,
+            ["  ▸ read\n  · mend\n", "  ✓ read\n  ▸ mend\n", "", "  · test\n  − mend (dropped)\n"],
+            "each time only what is news"
+        );
+    }
+
+    #[test]
+    fn texts_stand_apart_and_say_where_their_rest_is() {
+        let mut transcript = Transcript::new(Detail::Full, Paint(false), None);
+        let long = ArtifactRef { path: "turns/001-message-1.md".into(), bytes: 70_000 };
+        let events = [
+            message("one", false),
+            message(" and more\n\nline", true),
+            plan(&[("step", "pending")]),
+            event(Thought { turn: 1, text: "hm\nwell".into(), text_artifact: None, continued: false }),
+            message("   ", false),
+            event(Message {
+                turn: 1,
+                text: "long".into(),
+                text_artifact: Some(long),
+                cut_artifact: None,
+                continued: false,
+            }),
+        ];
+        let mut shown: String = events.iter().map(|event| transcript.event(event)).collect();
+        shown += &transcript.finish();
+        insta::assert_snapshot!(shown, @r"
+          one and more
+
+          line
+
+          · step
+
+          · hm
+            well
+
+          long
+          … the whole of 68.4 KiB is in turns/001-message-1.md
+        ");
+    }
+}
