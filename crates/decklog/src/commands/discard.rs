@@ -12,7 +12,7 @@ use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Sessions: ids, unique parts, @ for the newest
+    /// Sessions: ids, unique parts, @ for the newest; without any, a terminal opens a picker
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// A session directory, instead of ids

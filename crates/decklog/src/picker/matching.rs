@@ -298,48 +298,4 @@ mod tests {
         }
         assert!(!steps[8].is_empty());
     }
-
-    #[test]
-    #[ignore = "a measurement, of a release build"]
-    fn speed() {
-        let rows = Rows::default();
-        let words = [
-            "fix", "the", "failing", "test", "in", "crates", "journal", "and", "explain", "why", "parser", "of",
-            "lines", "restore",
-        ];
-        for part in 0..100_u64 {
-            rows.push(
-                (0..1000)
-                    .map(|at| {
-                        let mut seed = part * 1000 + at + 1;
-                        let mut next = || {
-                            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                            words[(seed >> 33) as usize % words.len()]
-                        };
-                        let prompt: Vec<_> = (0..14).map(|_| next()).collect();
-                        row(&format!("success claude project{} {}", at % 50, prompt.join(" ")))
-                    })
-                    .collect(),
-            );
-        }
-        let (tell, told) = channel();
-        let ask = start(rows.clone(), move |found| drop(tell.send(found)));
-        for (number, query) in
-            (1..).zip(["", "f", "fx", "fxt", "fxte", "fxtes", "", "'parser", "'parser restore", "!fix", "prjct7 jrnl"])
-        {
-            let start = Instant::now();
-            ask.send(Ask::Query(number, query.into())).expect("it listens");
-            let mut first = None;
-            loop {
-                let found: Found = told.recv().expect("an answer");
-                if found.number == number {
-                    first = first.or(Some(start.elapsed()));
-                    if found.complete {
-                        eprintln!("{query:?}: first {first:?}, all {:?}, {} hits", start.elapsed(), found.hits.len());
-                        break;
-                    }
-                }
-            }
-        }
-    }
 }

@@ -48,7 +48,7 @@ impl Markdown {
         Self {
             paint,
             margin,
-            width: width.map(|width| width.min(MAX_WIDTH).max(20)),
+            width: width.map(|width| width.clamp(20, MAX_WIDTH)),
             pending: String::new(),
             paused: false,
             fence: None,
