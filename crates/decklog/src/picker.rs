@@ -10,14 +10,17 @@ mod row;
 mod screen;
 mod state;
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event};
-use decklog_journal::store::Listed;
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
+use decklog_query::index::{RowIndex, each_row};
+use jiff::Timestamp;
 use ratatui::layout::Rect;
 
 use self::draw::{View, areas, draw};
@@ -36,11 +39,13 @@ const IDLE: Duration = Duration::from_millis(40);
 /// How soon rows are handed on at first, and how many at a time later.
 const SOON: Duration = Duration::from_millis(15);
 const PART: usize = 1024;
+/// Sessions that are read themselves, before the index is asked.
+const AT_ONCE: usize = 512;
 /// How long a session that is taken at once may take to be found.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What hands on sessions, newest first, until it has no more.
-pub(crate) type Source = Box<dyn FnOnce(&mut dyn FnMut(&Listed)) + Send>;
+pub(crate) type Source = Box<dyn FnOnce(&mut dyn FnMut(&decklog_journal::Row<'_>)) + Send>;
 
 /// What the threads tell.
 enum Told {
@@ -60,18 +65,43 @@ pub(crate) fn pick(store: &SessionStore, context: &Context) -> Result<SessionId,
         return Err(CliError::new(format!("no sessions under {} yet", visible(&root)))
             .hint("start one with `decklog run`, or see `decklog demo`"));
     }
-    let source = {
-        let store = store.clone();
-        Box::new(move |take: &mut dyn FnMut(&Listed)| {
-            // What cannot be read is told by `ls`; here it only cannot be picked.
-            let _ = store.each(&SessionFilter::default(), |read| {
+    let source = source(store.clone(), context.cache(), context.clock.now());
+    pick_from(source, store, context)
+}
+
+/// The sessions of `store`: the newest at once, the others from the index, which may first have to be brought up to date.
+/// What cannot be read is told by `ls`; here it only cannot be picked.
+fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
+    Box::new(move |take| {
+        let mut seen = HashSet::new();
+        let newest = SessionFilter { limit: Some(AT_ONCE), ..SessionFilter::default() };
+        let _ = store.each(&newest, |read| {
+            if let Ok(listed) = read {
+                seen.insert(listed.head.id.clone());
+                take(&listed.row());
+            }
+        });
+        if seen.len() < AT_ONCE {
+            return;
+        }
+        let all = SessionFilter::default();
+        let mut unseen = |row: &decklog_journal::Row<'_>| {
+            if seen.insert(row.id.clone()) {
+                take(row);
+            }
+        };
+        let read = RowIndex::open(&cache, &store).and_then(|mut index| {
+            index.refresh(now, &mut |_| {})?;
+            each_row(&mut index, None, &all, &mut unseen)
+        });
+        if read.is_err() {
+            let _ = store.each(&all, |read| {
                 if let Ok(listed) = read {
-                    take(&listed);
+                    unseen(&listed.row());
                 }
             });
-        })
-    };
-    pick_from(source, store, context)
+        }
+    })
 }
 
 fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<SessionId, CliError> {
@@ -109,11 +139,11 @@ fn feed(source: Source, rows: Rows, tell: Sender<Told>, over: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         let mut part = Vec::new();
         let mut last = Instant::now();
-        source(&mut |listed| {
+        source(&mut |session| {
             if over.load(Ordering::Relaxed) {
                 return;
             }
-            part.push(Row::new(listed));
+            part.push(Row::new(session));
             if part.len() >= PART || last.elapsed() > SOON {
                 rows.push(std::mem::take(&mut part));
                 let _ = tell.send(Told::Rows);

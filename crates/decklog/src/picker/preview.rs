@@ -77,10 +77,12 @@ fn preview(
     let head = &listed.head;
     let show = |text: &str| visible(text).into_owned();
     let exit = head.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
+    let end = head.ended_at.unwrap_or(head.last_event_at);
+    let took = session::took(head.started_at, end, listed.status, now);
     let mut lines = vec![
         Line::Fact("session", head.id.to_string()),
-        Line::Fact("outcome", format!("{}{exit}", session::outcome(head, listed.status))),
-        Line::Fact("started", format!("{}, {}", time(head.started_at, zone), session::took(head, listed.status, now))),
+        Line::Fact("outcome", format!("{}{exit}", session::outcome(listed.status, head.outcome))),
+        Line::Fact("started", format!("{}, {}", time(head.started_at, zone), took)),
         Line::Fact("dir", show(&head.working_dir)),
     ];
     if let Some(agents) = &head.agents {

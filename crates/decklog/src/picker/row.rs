@@ -3,7 +3,6 @@
 //! Must not know: the screen, where sessions come from.
 
 use decklog_journal::SessionId;
-use decklog_journal::store::Listed;
 use jiff::Timestamp;
 
 use crate::render::{session, visible};
@@ -26,14 +25,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) fn new(listed: &Listed) -> Self {
-        let head = &listed.head;
-        let outcome = session::outcome(head, listed.status);
+    pub(crate) fn new(of: &decklog_journal::Row<'_>) -> Self {
+        let outcome = session::outcome(of.status, of.outcome);
         let mut row =
-            Self { id: head.id.clone(), started_at: head.started_at, outcome, text: outcome.into(), starts: [0; 3] };
-        let agents = head.agents.as_deref().unwrap_or_default().join(",");
-        let parts =
-            [(agents.as_str(), MAX_NAME), (head.project.as_str(), MAX_NAME), (head.prompt.as_str(), MAX_PROMPT)];
+            Self { id: of.id.clone(), started_at: of.started_at, outcome, text: outcome.into(), starts: [0; 3] };
+        let agents = of.agents.join(",");
+        let parts = [(agents.as_str(), MAX_NAME), (of.project, MAX_NAME), (of.prompt, MAX_PROMPT)];
         for (start, (part, limit)) in row.starts.iter_mut().zip(parts) {
             row.text.push(' ');
             *start = u16::try_from(row.text.chars().count()).unwrap_or(u16::MAX);

@@ -88,7 +88,7 @@ pub(crate) fn page(page: &Page<'_>) -> String {
 
 fn facts(page: &Page<'_>, out: &mut String) {
     let head = &page.session.head;
-    let word = session::outcome(head, page.status);
+    let word = session::outcome(page.status, head.outcome);
     let exit = head.exit_code.map(|code| format!(" <small>exit {code}</small>")).unwrap_or_default();
     let mut facts = vec![
         ("outcome", format!("<span class={}>{}</span>{exit}", color(word), escape(word))),
@@ -129,7 +129,8 @@ fn facts(page: &Page<'_>, out: &mut String) {
 }
 
 fn took(page: &Page<'_>) -> String {
-    session::took(&page.session.head, page.status, page.now)
+    let head = &page.session.head;
+    session::took(head.started_at, head.ended_at.unwrap_or(head.last_event_at), page.status, page.now)
 }
 
 fn color(word: &str) -> &'static str {

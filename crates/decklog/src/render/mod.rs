@@ -55,7 +55,7 @@ impl Paint {
     }
 
     pub(crate) fn found(self, text: &str) -> String {
-        self.wrap("1;31", text)
+        self.styled("1;31", text)
     }
 
     pub(crate) fn accent(self, text: &str) -> String {
