@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use self::text::{code, escape, markdown};
 use super::highlight::Highlighter;
-use super::{cost, counted, duration, session, size, thousands, time};
+use super::{cost, counted, duration, session, size, thousands, time, transcript};
 
 /// Lines of patches on one page.
 const PATCH_LINES: usize = 20_000;
@@ -162,8 +162,13 @@ fn show_turn(
         _ => None,
     });
     let mut planned = false;
+    let is_output = transcript::is_output(turn.permissions, &turn.command);
     for step in &turn.steps {
         match step {
+            Step::Message(said) if is_output => {
+                out.push_str(&format!("<pre class=prose>{}</pre>\n", escape(said.text.trim_end())));
+                elsewhere(said.text_artifact.as_ref().or(said.cut_artifact.as_ref()), out);
+            }
             Step::Message(said) => {
                 out.push_str(&format!("<div class=md>{}</div>\n", markdown(&said.text, highlighter)));
                 elsewhere(said.text_artifact.as_ref().or(said.cut_artifact.as_ref()), out);

@@ -31,16 +31,23 @@ enum Form {
 impl Said {
     /// What the agent says; lines are wrapped at `width`.
     pub(crate) fn message(paint: Paint, width: Option<usize>) -> Self {
-        let form = match paint {
-            Paint(true) => Form::Markdown(Box::new(Markdown::new(paint, MARGIN, width))),
-            Paint(false) => Form::Plain { paint, style: "", mark: "" },
-        };
-        Self { form, begun: false, ended: true, held: 0 }
+        match paint {
+            Paint(true) => Self::new(Form::Markdown(Box::new(Markdown::new(paint, MARGIN, width)))),
+            Paint(false) => Self::output(paint),
+        }
+    }
+
+    /// What a program printed that is no agent with messages: not a letter of it is markup.
+    pub(crate) fn output(paint: Paint) -> Self {
+        Self::new(Form::Plain { paint, style: "", mark: "" })
     }
 
     /// What it thinks.
     pub(crate) fn thought(paint: Paint) -> Self {
-        let form = Form::Plain { paint, style: "2", mark: "· " };
+        Self::new(Form::Plain { paint, style: "2", mark: "· " })
+    }
+
+    fn new(form: Form) -> Self {
         Self { form, begun: false, ended: true, held: 0 }
     }
 

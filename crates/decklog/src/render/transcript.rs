@@ -2,7 +2,7 @@
 
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, PlanEntry, TurnEnd};
-use decklog_journal::words::{ToolKind, ToolStatus, TurnOutcome};
+use decklog_journal::words::{Permissions, ToolKind, ToolStatus, TurnOutcome};
 
 use super::said::{MARGIN, Said};
 use super::{Paint, counted, duration, size, visible, visible_lines};
@@ -30,26 +30,29 @@ pub(crate) struct Transcript {
     below_something: bool,
     /// The plan as it was last shown.
     plan: Vec<PlanEntry>,
+    /// Whether the turn's messages are what a program printed.
+    is_output: bool,
+}
+
+/// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
+/// whose protocol is known is given permissions. Where no command was run, the record comes from another tool.
+pub(crate) fn is_output(permissions: Option<Permissions>, command: &[String]) -> bool {
+    permissions.is_none() && !command.is_empty()
 }
 
 impl Transcript {
     /// For a screen of `width` columns, or for none.
     pub(crate) fn new(detail: Detail, paint: Paint, width: Option<usize>) -> Self {
-        Self { detail, paint, width, said: None, below_something: false, plan: Vec::new() }
+        Self { detail, paint, width, said: None, below_something: false, plan: Vec::new(), is_output: false }
     }
 
     /// What an event adds to the screen; may be nothing.
     pub(crate) fn event(&mut self, event: &Event) -> String {
         match &event.body {
             EventBody::Message(e) if self.detail == Detail::Full => {
-                let new = || Said::message(self.paint, self.width);
+                let new = if self.is_output { Said::output(self.paint) } else { Said::message(self.paint, self.width) };
                 let cut = e.cut_artifact.as_ref().map(|whole| ("the rest", whole));
-                self.said(
-                    new(),
-                    e.continued,
-                    &e.text,
-                    e.text_artifact.as_ref().map(|whole| ("the whole", whole)).or(cut),
-                )
+                self.said(new, e.continued, &e.text, e.text_artifact.as_ref().map(|whole| ("the whole", whole)).or(cut))
             }
             EventBody::Thought(e) if self.detail == Detail::Full => {
                 let whole = e.text_artifact.as_ref().map(|whole| ("the whole", whole));
@@ -60,6 +63,9 @@ impl Transcript {
                 self.below(added)
             }
             body => {
+                if let EventBody::TurnStart(start) = body {
+                    self.is_output = is_output(start.permissions, &start.command);
+                }
                 let added = self.body(body);
                 let is_title = matches!(body, EventBody::TurnStart(_));
                 let shown = self.below(added);

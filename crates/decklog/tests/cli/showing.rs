@@ -8,7 +8,13 @@ fn a_page_stands_for_itself_and_is_never_written_over() {
     let env = TestEnv::new().fixed();
     env.decklog(&["run", "--check", "true", "--", "sh", "-c", "echo '# Done'; echo two >> a.txt"]).expect(0);
     let page = env.decklog(&["show", "@", "--html"]).expect(0).stdout;
-    for part in ["<h3>Done</h3>", "check passed", "<tr class=a>", "20260501T134412-3f2a", "Content-Security-Policy"] {
+    for part in [
+        "<pre class=prose># Done</pre>",
+        "check passed",
+        "<tr class=a>",
+        "20260501T134412-3f2a",
+        "Content-Security-Policy",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     for foreign in ["src=", "<script", "@import", "url(", "<link"] {
@@ -31,7 +37,7 @@ fn nothing_hostile_becomes_a_tag() {
     let xss = "<script>alert(1)</script>\\\"'><img src=x onerror=alert(2)> [x](javascript:alert(3))";
     hostile_session(&env, xss);
     let page = env.decklog(&["show", "@", "--html"]).expect(0).stdout;
-    assert!(page.contains("&lt;script&gt;alert(1)"));
+    assert!(page.contains("&lt;script&gt;alert(1)") && page.contains("<div class=md>"));
     let mut rest = page.as_str();
     while let Some(at) = rest.find('<') {
         rest = &rest[at + 1..];

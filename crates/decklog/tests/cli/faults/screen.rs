@@ -75,7 +75,7 @@ pub(crate) fn hostile_session(env: &TestEnv, nasty: &str) {
     for keys in [
         format!(r#""type":"resumed","decklog_version":"{n}""#),
         format!(
-            r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#
+            r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","permissions":"edit","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#
         ),
         format!(r#""type":"message","turn":2,"text":"{n}\n{n}""#),
         format!(r#""type":"thought","turn":2,"text":"{n}""#),
