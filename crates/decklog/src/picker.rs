@@ -40,12 +40,14 @@ const IDLE: Duration = Duration::from_millis(40);
 const SOON: Duration = Duration::from_millis(15);
 const PART: usize = 1024;
 /// Sessions that are read themselves, before the index is asked.
-const AT_ONCE: usize = 512;
+const AT_ONCE: usize = 128;
+/// How long the first rows are waited for before the screen is taken.
+const BRIEFLY: Duration = Duration::from_millis(150);
 /// How long a session that is taken at once may take to be found.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What hands on sessions, newest first, until it has no more.
-pub(crate) type Source = Box<dyn FnOnce(&mut dyn FnMut(&decklog_journal::Row<'_>)) + Send>;
+/// What hands on sessions, newest first, until it has no more. `None`: the next one may take a while.
+pub(crate) type Source = Box<dyn FnOnce(&mut dyn FnMut(Option<&decklog_journal::Row<'_>>)) + Send>;
 
 /// What the threads tell.
 enum Told {
@@ -60,11 +62,6 @@ enum Told {
 /// # Errors
 /// When there are none, when nothing was picked (exit code 130), or when the terminal fails.
 pub(crate) fn pick(store: &SessionStore, context: &Context) -> Result<SessionId, CliError> {
-    if store.ids()?.is_empty() {
-        let root = store.root().to_string_lossy().into_owned();
-        return Err(CliError::new(format!("no sessions under {} yet", visible(&root)))
-            .hint("start one with `decklog run`, or see `decklog demo`"));
-    }
     let source = source(store.clone(), context.cache(), context.clock.now());
     pick_from(source, store, context)
 }
@@ -78,16 +75,17 @@ fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
         let _ = store.each(&newest, |read| {
             if let Ok(listed) = read {
                 seen.insert(listed.head.id.clone());
-                take(&listed.row());
+                take(Some(&listed.row()));
             }
         });
+        take(None);
         if seen.len() < AT_ONCE {
             return;
         }
         let all = SessionFilter::default();
         let mut unseen = |row: &decklog_journal::Row<'_>| {
             if seen.insert(row.id.clone()) {
-                take(row);
+                take(Some(row));
             }
         };
         let read = RowIndex::open(&cache, &store).and_then(|mut index| {
@@ -104,6 +102,19 @@ fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
     })
 }
 
+/// Nothing can be picked: says why.
+fn nothing(store: &SessionStore) -> CliError {
+    let root = store.root().to_string_lossy();
+    match store.ids() {
+        Err(error) => error.into(),
+        Ok(ids) if ids.is_empty() => CliError::new(format!("no sessions under {} yet", visible(&root)))
+            .hint("start one with `decklog run`, or see `decklog demo`"),
+        Ok(_) => {
+            CliError::new(format!("no session under {} can be read", visible(&root))).hint("`decklog ls` says why")
+        }
+    }
+}
+
 fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<SessionId, CliError> {
     let (tell, told) = channel();
     let rows = Rows::default();
@@ -116,7 +127,7 @@ fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<
     let look = preview::start(store.clone(), context.clock.now(), context.zone.clone(), move |preview| {
         drop(tell.send(Told::Preview(preview)));
     });
-    let picker = Picker {
+    let mut picker = Picker {
         state: State::default(),
         rows,
         found: Found::default(),
@@ -127,11 +138,18 @@ fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<
         first: 0,
     };
     let _ = search.send(Ask::Query(1, String::new()));
+    // Most lists are there before an empty screen would be noticed.
+    if let Ok(told) = told.recv_timeout(BRIEFLY) {
+        picker.hear(told, &search);
+    }
+    if picker.is_empty() {
+        return Err(nothing(store));
+    }
     let mut screen = Screen::open()?;
     let picked = picker.run(&mut screen, &told, &search, &look, context);
     over.store(true, Ordering::Relaxed);
     drop(screen);
-    picked
+    picked.and_then(|picked| picked.ok_or_else(|| nothing(store)))
 }
 
 /// Turns sessions into rows on a thread of its own.
@@ -143,8 +161,8 @@ fn feed(source: Source, rows: Rows, tell: Sender<Told>, over: Arc<AtomicBool>) {
             if over.load(Ordering::Relaxed) {
                 return;
             }
-            part.push(Row::new(session));
-            if part.len() >= PART || last.elapsed() > SOON {
+            part.extend(session.map(Row::new));
+            if session.is_none() || part.len() >= PART || last.elapsed() > SOON {
                 rows.push(std::mem::take(&mut part));
                 let _ = tell.send(Told::Rows);
                 last = Instant::now();
@@ -170,6 +188,11 @@ struct Picker {
 }
 
 impl Picker {
+    fn is_empty(&self) -> bool {
+        !self.reading && self.rows.count() == 0
+    }
+
+    /// Picks; `None` when there is nothing to pick from.
     fn run(
         mut self,
         screen: &mut Screen,
@@ -177,12 +200,15 @@ impl Picker {
         search: &Sender<Ask>,
         look: &Sender<SessionId>,
         context: &Context,
-    ) -> Result<SessionId, CliError> {
+    ) -> Result<Option<SessionId>, CliError> {
         let mut matcher = matching::matcher();
         let mut changed = true;
         loop {
             if let Some(number) = screen.signal() {
                 return Err(CliError::silent(128 + number));
+            }
+            if self.is_empty() {
+                return Ok(None);
             }
             if changed {
                 let parts = self.rows.parts();
@@ -233,7 +259,7 @@ impl Picker {
                         let parts = self.rows.parts();
                         let row = hit.and_then(|hit| parts.get(hit.part as usize)?.get(hit.place as usize));
                         if let Some(row) = row {
-                            return Ok(row.id.clone());
+                            return Ok(Some(row.id.clone()));
                         }
                     }
                 }

@@ -73,4 +73,38 @@ mod tests {
             assert_eq!(age(then.parse().expect("a time"), now), shown);
         }
     }
+
+    #[test]
+    fn nothing_hostile_is_shown_or_misplaced() {
+        use decklog_journal::words::{Outcome, SessionKind, ShownStatus};
+        let agents = ["a\u{1b}[31m".to_owned(), "b".to_owned()];
+        let at = Timestamp::UNIX_EPOCH;
+        let row = Row::new(&decklog_journal::Row {
+            id: "20260501T134412-3f2a".parse().expect("an id"),
+            kind: SessionKind::Run,
+            status: ShownStatus::Completed,
+            outcome: Some(Outcome::Success),
+            started_at: at,
+            ended_at: None,
+            last_event_at: at,
+            duration_secs: None,
+            exit_code: None,
+            prompt: &format!("  fix\n\u{202e} it {}", "x".repeat(10_000)),
+            prompt_hash: "",
+            working_dir: "",
+            project: "漢\u{9b}",
+            agents: &agents,
+            models: &[],
+            turns: 1,
+            iterations: None,
+            tokens: None,
+            cost_usd: None,
+            files_changed: None,
+            linked_to: None,
+        });
+        assert!(row.text.starts_with("success a␛[31m,b 漢<U+009B> fix <U+202E> it xxx"), "{}", row.text);
+        assert!(row.text.chars().count() < 300);
+        let part = |at: usize| row.text.chars().skip(row.starts[at].into()).collect::<String>();
+        assert!(part(0).starts_with("a␛") && part(1).starts_with('漢') && part(2).starts_with("fix"));
+    }
 }

@@ -98,7 +98,10 @@ fn facts(page: &Page<'_>, out: &mut String) {
         let models = head.models.as_deref().unwrap_or_default().join(", ");
         facts.push(("agent", format!("{} <small>{}</small>", escape(&agents.join(", ")), escape(&models))));
     }
-    facts.push(("started", format!("{}, took {}", time(head.started_at, page.zone), took(page))));
+    // Whoever reads the page may live elsewhere: the hour alone would not tell.
+    let offset = head.started_at.to_zoned(page.zone.clone()).strftime("%:z").to_string();
+    let started = time(head.started_at, page.zone);
+    facts.push(("started", format!("{started} <small>{offset}</small>, took {}", took(page))));
     let git = head.git.as_ref().map(|git| {
         let commit = git.head.as_deref().map_or("no commit", |id| id.get(..10).unwrap_or(id));
         format!(" <small>{} at {}</small>", escape(git.branch.as_deref().unwrap_or("detached")), escape(commit))
@@ -237,9 +240,14 @@ fn show_tool(tool: &ToolUse, highlighter: &mut Highlighter, out: &mut String) {
     let took = tool.duration_secs.map(|secs| format!(" <small>{secs:.1}s</small>")).unwrap_or_default();
     let code_shown = tool.exit_code.filter(|code| *code != 0).map(|code| format!(" exit {code}")).unwrap_or_default();
     let title = tool.title.as_deref().unwrap_or_default();
+    // Over ACP the name is but the sort of tool, and the title says the same in words.
+    let name = if tool.name == tool.kind.as_str() && !title.is_empty() {
+        String::new()
+    } else {
+        format!("<code>{}</code> ", escape(&tool.name))
+    };
     out.push_str(&format!(
-        "<details{class}><summary><span class={color}>{mark}{code_shown}</span> <code>{}</code> {}{took}</summary>\n",
-        escape(&tool.name),
+        "<details{class}><summary><span class={color}>{mark}{code_shown}</span> {name}{}{took}</summary>\n",
         escape(&super::table::cut(title, 300))
     ));
     if !tool.input.is_null() {

@@ -132,8 +132,8 @@ fn a_signal_gives_the_terminal_back() {
 fn nothing_to_pick_from_and_nobody_to_ask() {
     let env = TestEnv::new();
     let screen = Screen::new(&env, "show");
-    let code = { screen }.script.wait().unwrap().code();
-    assert_eq!(code, Some(2));
+    screen.wait_for("no sessions under");
+    assert_eq!({ screen }.script.wait().unwrap().code(), Some(2));
     for verb in ["show", "diff", "watch", "logs", "discard"] {
         let ran = env.decklog(&[verb]).expect(2);
         assert!(ran.stderr.contains("no session is named"), "{verb}: {}", ran.stderr);
