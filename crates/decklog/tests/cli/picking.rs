@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::env::{TestEnv, eventually, kill};
+use crate::faults::hostile_session;
 
 /// decklog on a terminal, with what it has printed so far.
 struct Screen {
@@ -138,4 +139,21 @@ fn nothing_to_pick_from_and_nobody_to_ask() {
         let ran = env.decklog(&[verb]).expect(2);
         assert!(ran.stderr.contains("no session is named"), "{verb}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn a_hostile_record_does_not_act_on_the_picker() {
+    let env = TestEnv::new();
+    hostile_session(&env, "\\u001b]0;title\\u0007\\u001b[2J\\u009b5A\\u202e");
+    let mut screen = Screen::new(&env, "show");
+    screen.wait_for(READY);
+    // The preview is there.
+    screen.wait_for("started");
+    screen.press("\u{3}");
+    let text = screen.text();
+    for nasty in ["\u{1b}]", "\u{7}", "\u{9b}", "\u{202e}"] {
+        assert!(!text.contains(nasty), "{nasty:?} in {text:?}");
+    }
+    assert!(text.contains("␛]0;title"), "{text:?}");
+    assert_eq!(screen.end().1, 130);
 }
