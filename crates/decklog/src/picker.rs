@@ -74,7 +74,7 @@ fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
         let newest = SessionFilter { limit: Some(AT_ONCE), ..SessionFilter::default() };
         let _ = store.each(&newest, |read| {
             if let Ok(listed) = read {
-                seen.insert(listed.head.id.clone());
+                seen.insert(listed.head.id.to_number());
                 take(Some(&listed.row()));
             }
         });
@@ -84,7 +84,7 @@ fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
         }
         let all = SessionFilter::default();
         let mut unseen = |row: &decklog_journal::Row<'_>| {
-            if seen.insert(row.id.clone()) {
+            if seen.insert(row.number) {
                 take(Some(row));
             }
         };

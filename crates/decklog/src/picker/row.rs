@@ -27,8 +27,7 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(of: &decklog_journal::Row<'_>) -> Self {
         let outcome = session::outcome(of.status, of.outcome);
-        let mut row =
-            Self { id: of.id.clone(), started_at: of.started_at, outcome, text: outcome.into(), starts: [0; 3] };
+        let mut row = Self { id: of.id(), started_at: of.started_at, outcome, text: outcome.into(), starts: [0; 3] };
         let agents = of.agents.join(",");
         let parts = [(agents.as_str(), MAX_NAME), (of.project, MAX_NAME), (of.prompt, MAX_PROMPT)];
         for (start, (part, limit)) in row.starts.iter_mut().zip(parts) {
@@ -80,7 +79,7 @@ mod tests {
         let agents = ["a\u{1b}[31m".to_owned(), "b".to_owned()];
         let at = Timestamp::UNIX_EPOCH;
         let row = Row::new(&decklog_journal::Row {
-            id: "20260501T134412-3f2a".parse().expect("an id"),
+            number: "20260501T134412-3f2a".parse::<SessionId>().expect("an id").to_number(),
             kind: SessionKind::Run,
             status: ShownStatus::Completed,
             outcome: Some(Outcome::Success),
