@@ -11,7 +11,7 @@ use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_ra
 use crossterm::{cursor, execute};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGHUP, SIGINT, SIGTERM};
 
 /// The terminal, until it is dropped.
 pub(crate) struct Screen {
@@ -30,9 +30,10 @@ impl Screen {
             signal_hook::flag::register_conditional_default(number, Arc::clone(&over))?;
             signal_hook::flag::register_usize(number, Arc::clone(&signal), number.unsigned_abs() as usize)?;
         }
-        // A panic tells its story on the screen that stays.
-        let hook = std::panic::take_hook();
+        // A panic, on whichever thread, tells its story on the screen that stays, and ends the picker.
+        let (hook, abort) = (std::panic::take_hook(), Arc::clone(&signal));
         std::panic::set_hook(Box::new(move |panic| {
+            abort.store(SIGABRT.unsigned_abs() as usize, Ordering::Relaxed);
             give_back();
             hook(panic);
         }));
