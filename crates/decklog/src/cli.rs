@@ -35,6 +35,7 @@ Examples:
   decklog search auth middleware              where that came up, ever
 
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
+Without a name, show, diff, logs, watch and discard open a picker on a terminal.
 Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check or verification failed,
 2 failed or bad usage, 75 rate-limited (try later), 130 interrupted, 143 terminated.";
 
@@ -66,7 +67,7 @@ pub(crate) struct Json {
 /// A session, by id or by directory.
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// A session's id, a unique part of it, or @ for the newest
+    /// A session's id, a unique part of it, or @ for the newest; without one, a terminal opens a picker
     pub(crate) id: Option<String>,
     /// A session directory, instead of an id
     #[arg(long, value_name = "DIR", conflicts_with = "id")]

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use decklog_journal::id::{Selector, SessionId};
 use decklog_journal::store::Listed;
@@ -17,6 +18,10 @@ use crate::cli::{ColorChoice, Global};
 use crate::config::{Config, Places};
 use crate::error::CliError;
 use crate::render::Paint;
+use crate::render::patch::Ground;
+
+/// How long a terminal is given to say what its background is.
+const ANSWER: Duration = Duration::from_millis(250);
 
 /// What a command runs in.
 pub(crate) struct Context {
@@ -130,9 +135,12 @@ impl Context {
         }
     }
 
-    /// The session that `id` names.
+    /// The session that `id` names; without one, that the user picks where there is somebody to ask.
     pub(crate) fn find(&self, store: &SessionStore, id: Option<&str>) -> Result<SessionId, CliError> {
         let Some(id) = id else {
+            if self.in_is_terminal && self.err_is_terminal && var("TERM").is_some_and(|term| term != "dumb") {
+                return crate::picker::pick(store, self);
+            }
             return Err(CliError::new("no session is named")
                 .hint("give an id, a unique part of one, or @ for the newest; `decklog ls` lists them"));
         };
@@ -179,6 +187,22 @@ impl Context {
         }
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
         (size.ws_col > 0).then_some(usize::from(size.ws_col))
+    }
+
+    /// What colours stand on, for those that lean on it. The terminal is asked, and only where it can show them.
+    pub(crate) fn ground(&self) -> Ground {
+        use terminal_colorsaurus::{QueryOptions, ThemeMode, theme_mode};
+        let many = var("COLORTERM").is_some_and(|colors| colors == "truecolor" || colors == "24bit");
+        if !many || !self.out_paint.0 || !self.out_is_terminal || !self.in_is_terminal {
+            return Ground::Unknown;
+        }
+        let mut options = QueryOptions::default();
+        options.timeout = ANSWER;
+        match theme_mode(options) {
+            Ok(ThemeMode::Dark) => Ground::Dark,
+            Ok(ThemeMode::Light) => Ground::Light,
+            Err(_) => Ground::Unknown,
+        }
     }
 
     /// Writes data to stdout. A closed pipe is no error: nobody is reading any more.

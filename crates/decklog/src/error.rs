@@ -19,6 +19,11 @@ impl CliError {
         Self { message: message.to_string(), hint: None, exit_code: 2 }
     }
 
+    /// The user knows: they ended it. Nothing is said.
+    pub(crate) fn silent(exit_code: i32) -> Self {
+        Self { message: String::new(), hint: None, exit_code }
+    }
+
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self

@@ -8,6 +8,8 @@ mod demo_agent;
 mod error;
 mod filters;
 mod listing;
+mod page;
+mod picker;
 mod render;
 mod story;
 
@@ -54,6 +56,9 @@ fn run() -> i32 {
 
 fn report(error: &error::CliError, json: bool, color: ColorChoice) {
     use std::io::Write;
+    if error.message.is_empty() {
+        return;
+    }
     let mut err = std::io::stderr().lock();
     if json {
         let value = serde_json::json!({ "error": error.message, "hint": error.hint });

@@ -38,7 +38,7 @@ impl Story {
     pub(crate) fn new(agent: &str, passes_on: bool, context: &Context) -> Self {
         Self {
             agent: visible(agent).into_owned(),
-            transcript: Transcript::new(Detail::Brief, context.err_paint),
+            transcript: Transcript::new(Detail::Brief, context.err_paint, None),
             paint: context.err_paint,
             passes_on,
             stdout_is_terminal: context.out_is_terminal,

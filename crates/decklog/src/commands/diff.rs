@@ -5,7 +5,11 @@ use decklog_query::diff::{self, DiffRange};
 use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{counted, patch, visible};
+use crate::render::patch::{self, Layout, MIN_SPLIT};
+use crate::render::{counted, visible};
+
+/// Columns of characters where there is no terminal to ask.
+const WIDTH: usize = 120;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -23,6 +27,9 @@ pub(crate) struct Args {
     /// Only the names of the changed files
     #[arg(long)]
     name_only: bool,
+    /// What it was and what it is side by side, where the window has 80 columns
+    #[arg(short = 'S', long, conflicts_with_all = ["stat", "name_only"])]
+    side_by_side: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -45,10 +52,10 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.print(names.iter().map(|file| show(&file.path) + "\n").collect::<String>())?;
     } else if args.stat {
         stat(&diff::files(&dir, &session, &found)?, context)?;
-    } else if context.out_is_terminal {
+    } else if context.out_is_terminal || context.out_paint.0 || args.side_by_side {
         let mut bytes = Vec::new();
         diff::write_patch(&dir, &session, &found, &mut bytes)?;
-        context.page(&patch::patch(&bytes, context.out_paint))?;
+        context.page(&patch::patch(&bytes, &layout(args.side_by_side, context)))?;
     } else {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         diff::write_patch(&dir, &session, &found, &mut out)?;
@@ -63,6 +70,16 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.warn(&format!("{path} is not in it: {reason}"));
     }
     Ok(0)
+}
+
+/// How a patch is laid out for people.
+fn layout(split: bool, context: &Context) -> Layout {
+    let width = context.width().unwrap_or(WIDTH);
+    if split && width < MIN_SPLIT {
+        context.say(format!("{width} columns are too few for --side-by-side, which needs {MIN_SPLIT}"));
+    }
+    let split = split && width >= MIN_SPLIT;
+    Layout { paint: context.out_paint, ground: context.ground(), width, split }
 }
 
 fn parse_range(text: &str) -> Option<DiffRange> {

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use crate::cli::Json;
 use crate::context::Context;
-use crate::error::{CliError, CliResult};
+use crate::error::CliResult;
 use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Sessions: ids, unique parts, @ for the newest
+    /// Sessions: ids, unique parts, @ for the newest; without any, a terminal opens a picker
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// A session directory, instead of ids
@@ -33,7 +33,9 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             targets.push((dir.display().to_string(), link_to(&dir, context).unwrap_or(dir)));
         }
         None if args.ids.is_empty() => {
-            return Err(CliError::new("no session is named").hint("give ids; `decklog ls` lists them"));
+            let store = context.store()?;
+            let id = context.find(&store, None)?;
+            targets.push((id.to_string(), store.entry(&id)));
         }
         None => {
             let store = context.store()?;

@@ -16,7 +16,8 @@ use crate::render::{size, visible_lines};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A session (id, unique part, @) and the name of a log; with --session-dir only the name
+    /// A session (id, unique part, @; without one, a terminal opens a picker) and the name of a log; with --session-dir
+    /// only the name
     #[arg(value_names = ["ID", "NAME"], num_args = 0..=2)]
     words: Vec<String>,
     /// A session directory, instead of an id

@@ -1,5 +1,10 @@
 //! `show`: one session, replayed through the same rendering as a live one.
 
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use decklog_journal::Session;
 use decklog_journal::event::EventBody;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
@@ -10,7 +15,7 @@ use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{session, visible};
+use crate::render::{session, size, visible};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -22,6 +27,12 @@ pub(crate) struct Args {
     /// Print the events of the journal, one a line, as they stand there
     #[arg(long)]
     events: bool,
+    /// Write one HTML page that stands for itself: to FILE, or to stdout
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = ["turn", "events", "json"])]
+    html: Option<Option<PathBuf>>,
+    /// With --html FILE: replace a file that is there
+    #[arg(long, requires = "html")]
+    force: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -38,6 +49,9 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         && !session.turns.iter().any(|known| known.turn == turn)
     {
         return Err(CliError::new(format!("there is no turn {turn}: the session has {}", session.turns.len())));
+    }
+    if let Some(target) = &args.html {
+        return html(&dir, &session, target.as_deref(), args.force, context);
     }
     let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
     if context.json {
@@ -58,7 +72,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
     let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
-    let mut transcript = Transcript::new(Detail::Full, paint);
+    let mut transcript = Transcript::new(Detail::Full, paint, context.width());
     for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
         if let Item::Event(event) = item?
             && args.turn.is_none_or(|turn| event.body.turn() == Some(turn))
@@ -66,7 +80,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             text.push_str(&transcript.event(&event));
         }
     }
-    text.push_str(transcript.finish());
+    text.push_str(&transcript.finish());
     text.push('\n');
     text.push_str(&session::ending(&session.head, listed.status, paint));
     text.push_str(&session::totals(&session.head, paint));
@@ -77,8 +91,36 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     Ok(0)
 }
 
+/// Writes the page of a session.
+fn html(dir: &Path, session: &Session, target: Option<&Path>, force: bool, context: &Context) -> CliResult {
+    let page = crate::page::page(dir, session, context);
+    let Some(target) = target else {
+        context.print(page)?;
+        return Ok(0);
+    };
+    let path = context.cwd.join(target);
+    let cannot = |error: &dyn std::fmt::Display| CliError::new(format!("{}: {error}", path.display()));
+    let parent = path.parent().unwrap_or(&path);
+    // Whole or not at all: a page that was cut off looks like one.
+    let mut file = tempfile::Builder::new()
+        .permissions(PermissionsExt::from_mode(0o644))
+        .tempfile_in(parent)
+        .map_err(|e| cannot(&e))?;
+    file.write_all(page.as_bytes()).map_err(|e| cannot(&e))?;
+    if force {
+        file.persist(&path).map_err(|e| cannot(&e.error))?;
+    } else {
+        file.persist_noclobber(&path).map_err(|e| match e.error.kind() {
+            ErrorKind::AlreadyExists => cannot(&"it is there already").hint("--force replaces it"),
+            _ => cannot(&e.error),
+        })?;
+    }
+    context.say(format!("wrote {} ({})", visible(&target.to_string_lossy()), size(page.len() as u64)));
+    Ok(0)
+}
+
 /// The whole prompt, from its artifact when it is long.
-pub(crate) fn full_prompt(dir: &std::path::Path, session: &decklog_journal::Session) -> String {
+pub(crate) fn full_prompt(dir: &Path, session: &Session) -> String {
     use std::io::Read;
     let Some(artifact) = &session.prompt_artifact else { return session.prompt.clone() };
     let mut prompt = String::new();
@@ -92,7 +134,7 @@ pub(crate) fn full_prompt(dir: &std::path::Path, session: &decklog_journal::Sess
     }
 }
 
-fn events(dir: &std::path::Path, turn: Option<u32>, context: &Context) -> CliResult {
+fn events(dir: &Path, turn: Option<u32>, context: &Context) -> CliResult {
     use std::io::{BufRead, BufReader};
     // The bytes as they stand, so that what is piped on can be verified there.
     let file = decklog_journal::files::open_regular(&dir.join(JOURNAL_FILE))?;

@@ -30,7 +30,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             opened => break opened.map_err(|error| CliError::new(format!("{}: {error}", journal.display())))?,
         }
     };
-    let mut transcript = Transcript::new(Detail::Full, paint);
+    let mut transcript = Transcript::new(Detail::Full, paint, context.width());
     let mut begun = false;
     loop {
         // Asked before reading: what was written before the end is read after it.
@@ -67,6 +67,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             break;
         }
         if idle {
+            context.print(transcript.pause())?;
             std::thread::sleep(POLL);
         }
     }

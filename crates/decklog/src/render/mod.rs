@@ -3,7 +3,12 @@
 //! Everything shown may come from an agent and is hostile: it passes [`visible`] before it reaches a terminal.
 //! Must not know: files, arguments.
 
+pub(crate) mod code;
+pub(crate) mod highlight;
+pub(crate) mod html;
+pub(crate) mod markdown;
 pub(crate) mod patch;
+pub(crate) mod said;
 pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod stats;
@@ -20,36 +25,41 @@ use jiff::tz::TimeZone;
 pub(crate) struct Paint(pub(crate) bool);
 
 impl Paint {
-    fn wrap(self, code: &str, text: &str) -> String {
-        if self.0 && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    /// `text` between an SGR code and its end; an empty code is none.
+    pub(crate) fn styled(self, code: &str, text: &str) -> String {
+        if self.0 && !text.is_empty() && !code.is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {
-        self.wrap("1", text)
+        self.styled("1", text)
     }
 
     pub(crate) fn dim(self, text: &str) -> String {
-        self.wrap("2", text)
+        self.styled("2", text)
     }
 
     pub(crate) fn good(self, text: &str) -> String {
-        self.wrap("32", text)
+        self.styled("32", text)
     }
 
     pub(crate) fn bad(self, text: &str) -> String {
-        self.wrap("31", text)
+        self.styled("31", text)
     }
 
     pub(crate) fn warn(self, text: &str) -> String {
-        self.wrap("33", text)
+        self.styled("33", text)
     }
 
     pub(crate) fn found(self, text: &str) -> String {
-        self.wrap("1;31", text)
+        self.styled("1;31", text)
     }
 
     pub(crate) fn accent(self, text: &str) -> String {
-        self.wrap("36", text)
+        self.styled("36", text)
     }
 }
 
@@ -57,6 +67,11 @@ impl Paint {
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Whether a character can be shown as it is.
+pub(crate) fn is_harmless(c: char) -> bool {
+    !acts(c)
 }
 
 /// `text` with everything that acts on a terminal made visible. Newlines and tabs stay if `lines` is true.

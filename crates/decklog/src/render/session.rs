@@ -63,7 +63,8 @@ fn paint_outcome(word: &str, cell: String, paint: Paint) -> String {
     }
 }
 
-fn took(start: Timestamp, end: Timestamp, status: ShownStatus, now: Timestamp) -> String {
+/// How long it took, or has taken so far.
+pub(crate) fn took(start: Timestamp, end: Timestamp, status: ShownStatus, now: Timestamp) -> String {
     let until = if status == ShownStatus::Active { now } else { end };
     duration(decklog_journal::time::seconds_between(start, until))
 }

@@ -1,9 +1,10 @@
 //! Events as lines: the one rendering path of `show`, `watch` and the live story of `run`.
 
 use decklog_journal::Event;
-use decklog_journal::event::{EventBody, TurnEnd};
-use decklog_journal::words::{ToolKind, ToolStatus, TurnOutcome};
+use decklog_journal::event::{ArtifactRef, EventBody, PlanEntry, TurnEnd};
+use decklog_journal::words::{Permissions, ToolKind, ToolStatus, TurnOutcome};
 
+use super::said::{MARGIN, Said};
 use super::{Paint, counted, duration, size, visible, visible_lines};
 
 /// How much is shown.
@@ -22,33 +23,123 @@ const OUTPUT_LINES: usize = 12;
 pub(crate) struct Transcript {
     detail: Detail,
     paint: Paint,
-    /// Whether the last thing shown was a text that may go on.
-    open_text: bool,
+    width: Option<usize>,
+    /// The text that may go on.
+    said: Option<Said>,
+    /// Whether something stands above that an empty line keeps a text apart from.
+    below_something: bool,
+    /// The plan as it was last shown.
+    plan: Vec<PlanEntry>,
+    /// Whether the turn's messages are what a program printed.
+    is_output: bool,
+}
+
+/// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
+/// whose protocol is known is given permissions. Where no command was run, the record comes from another tool.
+pub(crate) fn is_output(permissions: Option<Permissions>, command: &[String]) -> bool {
+    permissions.is_none() && !command.is_empty()
 }
 
 impl Transcript {
-    pub(crate) fn new(detail: Detail, paint: Paint) -> Self {
-        Self { detail, paint, open_text: false }
+    /// For a screen of `width` columns, or for none.
+    pub(crate) fn new(detail: Detail, paint: Paint, width: Option<usize>) -> Self {
+        Self { detail, paint, width, said: None, below_something: false, plan: Vec::new(), is_output: false }
     }
 
     /// What an event adds to the screen; may be nothing.
     pub(crate) fn event(&mut self, event: &Event) -> String {
-        let continues = matches!(&event.body,
-            EventBody::Message(e) if e.continued)
-            || matches!(&event.body, EventBody::Thought(e) if e.continued);
-        let added = self.body(&event.body);
-        if added.is_empty() {
-            return added;
+        match &event.body {
+            EventBody::Message(e) if self.detail == Detail::Full => {
+                let new = if self.is_output { Said::output(self.paint) } else { Said::message(self.paint, self.width) };
+                let cut = e.cut_artifact.as_ref().map(|whole| ("the rest", whole));
+                self.said(new, e.continued, &e.text, e.text_artifact.as_ref().map(|whole| ("the whole", whole)).or(cut))
+            }
+            EventBody::Thought(e) if self.detail == Detail::Full => {
+                let whole = e.text_artifact.as_ref().map(|whole| ("the whole", whole));
+                self.said(Said::thought(self.paint), e.continued, &e.text, whole)
+            }
+            EventBody::Plan(plan) if self.detail == Detail::Full => {
+                let added = self.plan(&plan.entries);
+                self.below(added)
+            }
+            body => {
+                if let EventBody::TurnStart(start) = body {
+                    self.is_output = is_output(start.permissions, &start.command);
+                }
+                let added = self.body(body);
+                let is_title = matches!(body, EventBody::TurnStart(_));
+                let shown = self.below(added);
+                self.below_something &= !is_title;
+                shown
+            }
         }
-        let is_text =
-            matches!(event.body, EventBody::Message(_) | EventBody::Thought(_)) && self.detail == Detail::Full;
-        let broke_off = std::mem::replace(&mut self.open_text, is_text) && !continues;
-        if broke_off { format!("\n{added}") } else { added }
+    }
+
+    /// What shows at once all that has come; for when nothing more comes at the moment.
+    pub(crate) fn pause(&mut self) -> String {
+        self.said.as_mut().map(Said::pause).unwrap_or_default()
     }
 
     /// Ends an open text.
-    pub(crate) fn finish(&mut self) -> &'static str {
-        if std::mem::replace(&mut self.open_text, false) { "\n" } else { "" }
+    pub(crate) fn finish(&mut self) -> String {
+        self.said.take().map(Said::finish).unwrap_or_default()
+    }
+
+    /// More of the text at work, or a `new` one.
+    fn said(&mut self, new: Said, continues: bool, text: &str, elsewhere: Option<(&str, &ArtifactRef)>) -> String {
+        let mut shown = String::new();
+        if !continues || self.said.is_none() {
+            if text.trim().is_empty() && elsewhere.is_none() {
+                return shown;
+            }
+            shown.push_str(&self.finish());
+            if self.below_something {
+                shown.push('\n');
+            }
+            self.said = Some(new);
+        }
+        if let Some(said) = &mut self.said {
+            shown.push_str(&said.push(text));
+        }
+        self.below_something = true;
+        if let Some((what, artifact)) = elsewhere {
+            shown.push_str(&self.finish());
+            let line = format!("{MARGIN}… {what} of {} is in {}", size(artifact.bytes), visible(&artifact.path));
+            shown.push_str(&(self.paint.dim(&line) + "\n"));
+        }
+        shown
+    }
+
+    /// What is not a text, below what stands there.
+    fn below(&mut self, added: String) -> String {
+        if added.is_empty() {
+            return added;
+        }
+        self.below_something = true;
+        match self.said.take() {
+            Some(said) => said.finish() + "\n" + &added,
+            None => added,
+        }
+    }
+
+    /// The plan where it is new, and only what has changed of it where it was shown before.
+    fn plan(&mut self, entries: &[PlanEntry]) -> String {
+        let before = std::mem::replace(&mut self.plan, entries.to_vec());
+        let mut shown = String::new();
+        for entry in entries.iter().filter(|entry| !before.contains(entry)) {
+            let mark = match entry.status.as_str() {
+                "completed" => self.paint.good("✓"),
+                "in_progress" => self.paint.accent("▸"),
+                _ => "·".to_owned(),
+            };
+            shown.push_str(&format!("  {mark} {}\n", visible(&entry.content)));
+        }
+        let gone = |entry: &&PlanEntry| !entries.iter().any(|now| now.content == entry.content);
+        for entry in before.iter().filter(gone) {
+            shown.push_str(&self.paint.dim(&format!("  − {} (dropped)", visible(&entry.content))));
+            shown.push('\n');
+        }
+        shown
     }
 
     fn body(&self, body: &EventBody) -> String {
@@ -58,21 +149,6 @@ impl Transcript {
                 let model = start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
                 let permissions = start.permissions.map(|p| format!(" · {p}")).unwrap_or_default();
                 paint.bold(&format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent))) + "\n"
-            }
-            EventBody::Message(e) if full => text("", &e.text, e.continued),
-            EventBody::Message(_) => String::new(),
-            EventBody::Thought(e) if full => paint.dim(&text("· ", &e.text, e.continued)),
-            EventBody::Thought(_) => String::new(),
-            EventBody::Plan(plan) => {
-                let lines = plan.entries.iter().map(|entry| {
-                    let mark = match entry.status.as_str() {
-                        "completed" => "✓",
-                        "in_progress" => "▸",
-                        _ => "·",
-                    };
-                    format!("  {mark} {}\n", visible(&entry.content))
-                });
-                if full { lines.collect() } else { String::new() }
             }
             EventBody::ToolCall(call) => {
                 let title = call.title.as_deref().unwrap_or_default();
@@ -201,11 +277,6 @@ impl Transcript {
     }
 }
 
-fn text(mark: &str, text: &str, continued: bool) -> String {
-    let body = visible_lines(text);
-    if continued { body.into_owned() } else { format!("{mark}{}", body.trim_start_matches('\n')) }
-}
-
 fn indent(by: &str, text: &str) -> String {
     text.lines().map(|line| format!("{by}{line}\n")).collect()
 }
@@ -217,5 +288,80 @@ fn symbol(kind: ToolKind) -> &'static str {
         ToolKind::Execute => "$",
         ToolKind::Fetch => "⇣",
         ToolKind::Think | ToolKind::Other => "•",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use decklog_journal::event::{Message, Plan, Thought};
+
+    use super::*;
+
+    fn event(body: impl Into<EventBody>) -> Event {
+        Event { seq: 0, timestamp: jiff::Timestamp::UNIX_EPOCH, body: body.into() }
+    }
+
+    fn plan(entries: &[(&str, &str)]) -> Event {
+        let entry =
+            |(content, status): &(&str, &str)| PlanEntry { content: (*content).into(), status: (*status).into() };
+        event(Plan { turn: 1, entries: entries.iter().map(entry).collect() })
+    }
+
+    fn message(text: &str, continued: bool) -> Event {
+        event(Message { turn: 1, text: text.into(), text_artifact: None, cut_artifact: None, continued })
+    }
+
+    #[test]
+    fn of_a_plan_only_changes_are_shown_again() {
+        let mut transcript = Transcript::new(Detail::Full, Paint(false), None);
+        let shown: Vec<_> = [
+            plan(&[("read", "in_progress"), ("mend", "pending")]),
+            plan(&[("read", "completed"), ("mend", "in_progress")]),
+            plan(&[("read", "completed"), ("mend", "in_progress")]),
+            plan(&[("read", "completed"), ("test", "pending")]),
+        ]
+        .iter()
+        .map(|event| transcript.event(event))
+        .collect();
+        assert_eq!(
+            shown,
+            ["  ▸ read\n  · mend\n", "  ✓ read\n  ▸ mend\n", "", "  · test\n  − mend (dropped)\n"],
+            "each time only what is news"
+        );
+    }
+
+    #[test]
+    fn texts_stand_apart_and_say_where_their_rest_is() {
+        let mut transcript = Transcript::new(Detail::Full, Paint(false), None);
+        let long = ArtifactRef { path: "turns/001-message-1.md".into(), bytes: 70_000 };
+        let events = [
+            message("one", false),
+            message(" and more\n\nline", true),
+            plan(&[("step", "pending")]),
+            event(Thought { turn: 1, text: "hm\nwell".into(), text_artifact: None, continued: false }),
+            message("   ", false),
+            event(Message {
+                turn: 1,
+                text: "long".into(),
+                text_artifact: Some(long),
+                cut_artifact: None,
+                continued: false,
+            }),
+        ];
+        let mut shown: String = events.iter().map(|event| transcript.event(event)).collect();
+        shown += &transcript.finish();
+        insta::assert_snapshot!(shown, @r"
+          one and more
+
+          line
+
+          · step
+
+          · hm
+            well
+
+          long
+          … the whole of 68.4 KiB is in turns/001-message-1.md
+        ");
     }
 }

@@ -7,3 +7,5 @@ mod places;
 mod power;
 mod screen;
 mod secrets;
+
+pub(crate) use screen::{harmless, hostile_session, on_a_terminal};

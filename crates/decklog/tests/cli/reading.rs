@@ -66,7 +66,7 @@ fn logs_by_name_and_followed() {
     let followed = follower.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&followed.stdout), "first\nlast\n");
     let watched = String::from_utf8(watcher.wait_with_output().unwrap().stdout).unwrap();
-    assert!(watched.contains("first\nlast\n") && watched.contains("success"), "{watched}");
+    assert!(watched.contains("  first\n  last\n") && watched.contains("success"), "{watched}");
     let unknown = env.decklog(&["logs", "@", "nonsense"]).expect(2);
     assert!(unknown.stderr.contains("001-stderr"), "{}", unknown.stderr);
     let listed = env.decklog(&["logs", "@"]).expect(0).stdout;

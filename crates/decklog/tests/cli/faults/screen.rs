@@ -10,7 +10,7 @@ use crate::env::{TestEnv, finish};
 const NASTY: &str = "\\u001b[31mred\\u001b]0;title\\u0007\\u001b[2J\\u009b5A\\u009d8;;x\\u009c\\u0000\\u0008\\u000b\\u000c\\r\\u007f\\u0085\\u202e\\u2066\\u200f\\u2028\\ufeff";
 
 /// Fails when `bytes` hold anything that acts, but for line ends, tabs and plain SGR codes.
-fn harmless(what: &str, bytes: &[u8]) {
+pub(crate) fn harmless(what: &str, bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut rest = text;
     while let Some(at) = rest.find('\u{1b}') {
@@ -34,12 +34,12 @@ fn harmless(what: &str, bytes: &[u8]) {
 }
 
 /// On a terminal of its own.
-fn on_a_terminal(env: &TestEnv, arguments: &[&str]) -> Vec<u8> {
+pub(crate) fn on_a_terminal(env: &TestEnv, arguments: &[&str]) -> Vec<u8> {
     answered(env, arguments, "")
 }
 
 /// The same, with `answer` typed.
-fn answered(env: &TestEnv, arguments: &[&str], answer: &str) -> Vec<u8> {
+pub(crate) fn answered(env: &TestEnv, arguments: &[&str], answer: &str) -> Vec<u8> {
     let words: Vec<String> = arguments.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
     let run = format!("timeout --foreground -s KILL 60 '{}' {}", env!("CARGO_BIN_EXE_decklog"), words.join(" "));
     let mut command: Command = env.command("script");
@@ -50,14 +50,13 @@ fn answered(env: &TestEnv, arguments: &[&str], answer: &str) -> Vec<u8> {
     script.wait_with_output().unwrap().stdout
 }
 
-#[test]
-fn nothing_acts_on_the_terminal() {
-    let env = TestEnv::new();
+/// A session in whose record every text is `nasty`, which is the inside of a JSON string, and there are events of every
+/// kind.
+pub(crate) fn hostile_session(env: &TestEnv, nasty: &str) {
     env.decklog(&["run", "--check", "true", "--", "sh", "-c", "echo said; echo more >> a.txt"]).expect(0);
     let session = env.session();
-    // Every text of the record is nasty now, and there are events of every kind.
     forge(&session, |body| {
-        let mut body = body.replace("\"text\":\"", &format!("\"text\":\"{NASTY}"));
+        let mut body = body.replace("\"text\":\"", &format!("\"text\":\"{nasty}"));
         for key in
             ["prompt", "working_dir", "agent", "command\":[\"", "host", "path", "status", "error", "message", "summary"]
         {
@@ -65,18 +64,18 @@ fn nothing_acts_on_the_terminal() {
             if !matches!(key, "path" | "status" | "working_dir")
                 || body.contains("\"turn_end\"") && key == "path" && !body.contains("\"status\":\"modified\"")
             {
-                body = body.replace(&format!("\"{key}\":\""), &format!("\"{key}\":\"{NASTY}"));
+                body = body.replace(&format!("\"{key}\":\""), &format!("\"{key}\":\"{nasty}"));
             }
         }
-        body.replace("\"files\":[{\"path\":\"", &format!("\"files\":[{{\"path\":\"{NASTY}"))
-            .replace("\"agents\":[\"", &format!("\"agents\":[\"{NASTY}"))
+        body.replace("\"files\":[{\"path\":\"", &format!("\"files\":[{{\"path\":\"{nasty}"))
+            .replace("\"agents\":[\"", &format!("\"agents\":[\"{nasty}"))
     });
     let mut journal = std::fs::read_to_string(session.join("journal.jsonl")).unwrap();
-    let n = NASTY;
+    let n = nasty;
     for keys in [
         format!(r#""type":"resumed","decklog_version":"{n}""#),
         format!(
-            r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#
+            r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","permissions":"edit","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#
         ),
         format!(r#""type":"message","turn":2,"text":"{n}\n{n}""#),
         format!(r#""type":"thought","turn":2,"text":"{n}""#),
@@ -122,12 +121,20 @@ fn nothing_acts_on_the_terminal() {
         let _ = std::fs::create_dir(session.join("logs"));
         std::fs::write(session.join(name), raw).unwrap();
     }
+}
+
+#[test]
+fn nothing_acts_on_the_terminal() {
+    let env = TestEnv::new();
+    hostile_session(&env, NASTY);
     let verbs = [
         "ls",
         "ls --columns id,agent,project,model,dir,prompt",
         "show @",
         "show @ --events",
         "show @ --turn 2",
+        "show @ --html",
+        "diff @ --turn 1 -S",
         "watch @",
         "diff @",
         "diff @ --stat",

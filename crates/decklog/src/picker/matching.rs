@@ -1,0 +1,301 @@
+//! Finding the rows that a query names, on threads of its own: typing never waits for it.
+//!
+//! Must not know: the screen, keys, where rows come from.
+
+use std::cmp::Reverse;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
+use nucleo_matcher::{Config, Matcher, Utf32Str};
+
+use super::row::Row;
+
+/// What was found so far is told this soon, even when there is more to look through.
+const FIRST: Duration = Duration::from_millis(8);
+
+/// Rows in the order they came, in parts that never change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rows(Arc<Mutex<Vec<Arc<[Row]>>>>);
+
+impl Rows {
+    pub(crate) fn push(&self, part: Vec<Row>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(part.into());
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.parts().iter().map(|part| part.len()).sum()
+    }
+
+    pub(crate) fn parts(&self) -> Vec<Arc<[Row]>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A row that was found: the more points the better, then the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Hit {
+    points: Reverse<u32>,
+    pub(crate) part: u32,
+    pub(crate) place: u32,
+}
+
+/// What a query has found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// The query's number.
+    pub(crate) number: u64,
+    /// Best first.
+    pub(crate) hits: Arc<Vec<Hit>>,
+    /// Rows there are to look through.
+    pub(crate) total: usize,
+    /// Whether all of them were.
+    pub(crate) complete: bool,
+}
+
+/// What is asked of the thread.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    /// To find this; queries are numbered from 1.
+    Query(u64, String),
+    /// To look through rows that have come.
+    More,
+}
+
+/// The pattern a query means: words that must all be there, in fzf's notation.
+pub(crate) fn pattern(query: &str) -> Pattern {
+    Pattern::parse(query, CaseMatching::Smart, Normalization::Smart)
+}
+
+/// A matcher; scratch space, one for each thread.
+pub(crate) fn matcher() -> Matcher {
+    let mut config = Config::DEFAULT;
+    config.prefer_prefix = false;
+    Matcher::new(config)
+}
+
+/// Answers until nobody asks any more.
+pub(crate) fn run(rows: &Rows, asked: &Receiver<Ask>, mut tell: impl FnMut(Found)) {
+    let mut search = Search::default();
+    let mut matchers: Vec<Matcher> =
+        (0..std::thread::available_parallelism().map_or(1, |count| count.get().min(4))).map(|_| matcher()).collect();
+    let mut next = asked.recv().ok();
+    while let Some(ask) = next.take() {
+        search.take(ask);
+        // Only the newest query counts.
+        loop {
+            match asked.try_recv() {
+                Ok(ask) => search.take(ask),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return,
+            }
+        }
+        let start = Instant::now();
+        let mut told = false;
+        let parts = rows.parts();
+        let total = parts.iter().map(|part| part.len()).sum();
+        while !search.is_done(&parts) {
+            search.step(&parts, &mut matchers);
+            match asked.try_recv() {
+                Ok(ask @ Ask::Query(..)) => {
+                    next = Some(ask);
+                    break;
+                }
+                // They are looked at below, or in the next round.
+                Ok(Ask::More) => next = next.or(Some(Ask::More)),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
+            if !told && start.elapsed() > FIRST && !search.is_done(&parts) {
+                told = true;
+                tell(search.found(total, false));
+            }
+        }
+        if search.is_done(&parts) {
+            tell(search.found(total, true));
+        }
+        if next.is_none() {
+            next = asked.recv().ok();
+        }
+    }
+}
+
+/// A query at work.
+#[derive(Default)]
+struct Search {
+    number: u64,
+    query: String,
+    pattern: Pattern,
+    hits: Vec<Hit>,
+    /// Whether `hits` are in order.
+    sorted: bool,
+    /// Rows of earlier, wider query that are still to be looked at again.
+    again: Vec<Hit>,
+    /// Parts that were looked through, or are in `again`.
+    parts: usize,
+}
+
+impl Search {
+    fn take(&mut self, ask: Ask) {
+        let Ask::Query(number, query) = ask else { return };
+        // What a longer query finds, the shorter one has found too, unless marks turn its meaning around.
+        let narrower = query.starts_with(&self.query) && !query.contains(['!', '\'', '^', '$', '\\']);
+        if narrower {
+            let mut rest = std::mem::take(&mut self.hits);
+            rest.append(&mut self.again);
+            rest.sort_unstable_by_key(|hit| (hit.part, hit.place));
+            self.again = rest;
+        } else {
+            (self.again, self.parts) = (Vec::new(), 0);
+        }
+        self.hits.clear();
+        self.pattern = pattern(&query);
+        (self.number, self.query, self.sorted) = (number, query, false);
+    }
+
+    fn is_done(&self, parts: &[Arc<[Row]>]) -> bool {
+        self.again.is_empty() && self.parts >= parts.len()
+    }
+
+    /// Looks through some more rows, on all threads.
+    fn step(&mut self, parts: &[Arc<[Row]>], matchers: &mut [Matcher]) {
+        const STEP: usize = 4096;
+        let mut work: Vec<(u32, u32)> = Vec::new();
+        let again = self.again.len().saturating_sub(STEP * matchers.len());
+        work.extend(self.again.drain(again..).map(|hit| (hit.part, hit.place)));
+        while work.len() < STEP * matchers.len() && self.parts < parts.len() {
+            let part = u32::try_from(self.parts).unwrap_or(u32::MAX);
+            let length = u32::try_from(parts[self.parts].len()).unwrap_or(u32::MAX);
+            work.extend((0..length).map(|place| (part, place)));
+            self.parts += 1;
+        }
+        let share = work.len().div_ceil(matchers.len()).max(1);
+        let pattern = &self.pattern;
+        let found = std::thread::scope(|scope| {
+            let threads: Vec<_> = work
+                .chunks(share)
+                .zip(matchers)
+                .map(|(work, matcher)| scope.spawn(move || look(parts, work, pattern, matcher)))
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect::<Vec<_>>()
+        });
+        self.hits.extend(found);
+        self.sorted = false;
+    }
+
+    fn found(&mut self, total: usize, complete: bool) -> Found {
+        if !self.sorted {
+            self.hits.sort_unstable();
+            self.sorted = true;
+        }
+        Found { number: self.number, hits: Arc::new(self.hits.clone()), total, complete }
+    }
+}
+
+fn look(parts: &[Arc<[Row]>], work: &[(u32, u32)], pattern: &Pattern, matcher: &mut Matcher) -> Vec<Hit> {
+    let mut buffer = Vec::new();
+    let mut hits = Vec::new();
+    for (part, place) in work {
+        let Some(row) = parts.get(*part as usize).and_then(|rows| rows.get(*place as usize)) else { continue };
+        if let Some(points) = pattern.score(Utf32Str::new(&row.text, &mut buffer), matcher) {
+            hits.push(Hit { points: Reverse(points), part: *part, place: *place });
+        }
+    }
+    hits
+}
+
+/// Starts the thread. It ends when the sender is gone.
+pub(crate) fn start(rows: Rows, tell: impl FnMut(Found) + Send + 'static) -> Sender<Ask> {
+    let (ask, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || run(&rows, &asked, tell));
+    ask
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn row(text: &str) -> Row {
+        Row {
+            id: "20260501T134412-3f2a".parse().expect("an id"),
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            outcome: "success",
+            text: text.into(),
+            starts: [0; 3],
+        }
+    }
+
+    /// What each query finds, asked one after the other.
+    fn search(rows: &Rows, queries: &[&str]) -> Vec<Vec<String>> {
+        let (tell, told) = channel();
+        let ask = start(rows.clone(), move |found| drop(tell.send(found)));
+        let parts = rows.parts();
+        let mut all = Vec::new();
+        for (number, query) in (1..).zip(queries) {
+            ask.send(Ask::Query(number, (*query).to_owned())).expect("it listens");
+            let found = loop {
+                let found: Found = told.recv().expect("an answer");
+                if found.number == number && found.complete {
+                    break found;
+                }
+            };
+            let texts = found.hits.iter().map(|hit| parts[hit.part as usize][hit.place as usize].text.clone());
+            all.push(texts.collect());
+        }
+        all
+    }
+
+    #[test]
+    fn the_notation_of_fzf() {
+        let rows = Rows::default();
+        rows.push(vec![row("failed claude app fix the test"), row("success codex app Fix it")]);
+        rows.push(vec![row("success claude web fix colours")]);
+        let found = search(
+            &rows,
+            &[
+                "",
+                "fix",
+                "'claude",
+                "^success",
+                "test$",
+                "!claude",
+                "claude web",
+                "clr",
+                "Fix",
+                "fix",
+                "nothing at all",
+            ],
+        );
+        let counts: Vec<_> = found.iter().map(Vec::len).collect();
+        assert_eq!(counts, [3, 3, 2, 2, 1, 1, 1, 1, 1, 3, 0]);
+        assert_eq!(found[0][0], "failed claude app fix the test", "without a query the order stays");
+        assert_eq!(found[7][0], "success claude web fix colours");
+    }
+
+    #[test]
+    fn of_equals_the_newest_comes_first_whatever_its_length() {
+        let rows = Rows::default();
+        rows.push(vec![row("a rather long line that says xyz and more"), row("short xyz")]);
+        rows.push(vec![row("say xyz")]);
+        let found = search(&rows, &["xyz"]);
+        assert_eq!(found[0][0], "a rather long line that says xyz and more");
+        assert_eq!(found[0].len(), 3);
+    }
+
+    #[test]
+    fn narrowing_finds_what_searching_anew_finds() {
+        let rows = Rows::default();
+        for part in 0..20 {
+            rows.push((0..500).map(|at| row(&format!("agent{} task {} of {part}", at % 7, at * part))).collect());
+        }
+        let typed: Vec<String> = (1..=9).map(|length| "agent3 25"[..length].to_owned()).collect();
+        let steps = search(&rows, &typed.iter().map(String::as_str).collect::<Vec<_>>());
+        for (query, found) in typed.iter().zip(&steps) {
+            assert_eq!(&search(&rows, &[query])[0], found, "{query}");
+        }
+        assert!(!steps[8].is_empty());
+    }
+}
