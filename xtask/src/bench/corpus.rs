@@ -57,7 +57,8 @@ impl Texts {
                 let length = 20 + rng.usize(..100);
                 let mut text = String::new();
                 for _ in 0..length {
-                    let at = weights.partition_point(|weight| *weight < rng.f64() * total);
+                    let drawn = rng.f64() * total;
+                    let at = weights.partition_point(|weight| *weight < drawn);
                     text.push_str(&words[at.min(WORDS - 1)]);
                     text.push_str([" ", " ", " ", " ", ", ", ".\n", "(", "::"][rng.usize(..8)]);
                 }
