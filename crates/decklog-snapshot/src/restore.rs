@@ -25,7 +25,7 @@ struct Entry {
     path: Vec<u8>,
 }
 
-/// All files of a tree, after seeing that each of them is still there.
+/// All files of a tree, after seeing that each of them is still there and may be written. They are in the index then.
 fn whole(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     let said = git.ask(&["ls-tree", "-r", "-z", "--full-tree", tree.as_str()], Stdin::none())?;
     if !said.status.success() {
@@ -43,6 +43,8 @@ fn whole(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     let entries = entries.ok_or_else(|| SnapshotError::unexpected("the output of git ls-tree"))?;
     let files = entries.iter().filter(|entry| entry.mode != GITLINK);
     see(git, files.map(|entry| (entry.id.as_str(), entry.path.as_slice())))?;
+    // Refuses paths that lead out of the tree or into a repository; a record may come from anywhere.
+    git.run(&["read-tree", tree.as_str()], Stdin::none())?;
     Ok(entries)
 }
 
@@ -75,7 +77,6 @@ fn see<'a>(git: &Git, objects: impl Iterator<Item = (&'a str, &'a [u8])>) -> Res
 /// its own.
 pub(crate) fn into_directory(git: &Git, tree: &Tree) -> Result<Restored, SnapshotError> {
     let entries = whole(git, tree)?;
-    git.run(&["read-tree", tree.as_str()], Stdin::none())?;
     git.run(&["checkout-index", "--all", "--quiet"], Stdin::none())?;
     let (submodules, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.mode == GITLINK);
     Ok(Restored {
@@ -94,7 +95,7 @@ pub(crate) fn in_place(
     objects: &Path,
 ) -> Result<Restored, SnapshotError> {
     let mut restored = Restored::default();
-    let (private, git) = worktree.second(objects)?;
+    let (private, git, writer) = worktree.second(objects)?;
     let git = &git;
     whole(git, target)?;
     let listed = diff::list(git, &present.tree, target, &["--no-renames"])?;
@@ -118,8 +119,8 @@ pub(crate) fn in_place(
         });
         let info: Vec<Vec<u8>> = info.collect();
         remove_if_there(&private.index())?;
-        git.run(&["update-index", "-z", "--index-info"], Stdin::records(info.iter().map(Vec::as_slice), 0)?)?;
-        let tree = git.run(&["write-tree", "--missing-ok"], Stdin::none())?;
+        writer.run(&["update-index", "-z", "--index-info"], Stdin::records(info.iter().map(Vec::as_slice), 0)?)?;
+        let tree = writer.run(&["write-tree", "--missing-ok"], Stdin::none())?;
         trees.push(Tree::parse(String::from_utf8_lossy(&tree).trim_end())?);
     }
     // The index now names what stands there; git reads it to see that it does.

@@ -111,7 +111,8 @@ impl Worktree {
 
     /// A second git directory on the same working tree, with an index and objects of its own, for restoring what
     /// lies in `objects`.
-    pub(crate) fn second(&self, objects: &Path) -> Result<(PrivateDir, Git), SnapshotError> {
+    /// Gives its git that reads, and the one that stores and sees none of the repository.
+    pub(crate) fn second(&self, objects: &Path) -> Result<(PrivateDir, Git, Git), SnapshotError> {
         let private = crate::restore::private_in(self.scratch.path(), self.format())?;
         if let Some(found) = &self.found {
             copy_if_there(&found.attributes, &private.file("info/attributes"))?;
@@ -119,7 +120,8 @@ impl Worktree {
         let mut alternates = self.alternates();
         alternates.extend([self.objects.clone(), objects.to_owned()]);
         let git = private.git(&self.root, &self.settings, &alternates);
-        Ok((private, git))
+        let writer = private.git(&self.root, &self.settings, &[]);
+        Ok((private, git, writer))
     }
 
     /// Leaves untracked files that match `pattern`, in the syntax of `.gitignore`, out of snapshots.
