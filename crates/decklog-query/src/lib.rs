@@ -9,6 +9,7 @@ pub mod follow;
 pub mod index;
 pub mod logs;
 pub mod query;
+pub mod restore;
 pub mod scan;
 pub mod search;
 pub mod stats;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::git::Git;
+use crate::git::{Git, Stdin};
 use crate::model::ObjectFormat;
 use crate::private::{PrivateDir, copy_if_there};
-use crate::{Change, FileScanner, Patch, Restored, SnapshotError, Tree, diff, repository, restore};
+use crate::{Change, FileScanner, Patch, Repository, Restored, SnapshotError, Tree, diff, repository, restore};
 
 /// Reads the snapshots of a session, finished or not, and writes nothing into it.
 pub struct SnapshotReader {
@@ -19,6 +19,7 @@ pub struct SnapshotReader {
     alternates: Vec<PathBuf>,
     /// Where the session worked, if that is still there.
     working_dir: Option<PathBuf>,
+    repository: Option<Repository>,
     /// The attributes of the repository there that are no part of its tree.
     attributes: Option<PathBuf>,
     sha1: Git,
@@ -45,6 +46,7 @@ impl SnapshotReader {
         };
         let mut alternates = Vec::new();
         let attributes = found.as_ref().map(|found| found.attributes.clone());
+        let repository = found.as_ref().map(|found| found.repository.clone());
         if let Some(found) = found {
             alternates.push(found.objects);
             // Where git keeps the repositories of submodules.
@@ -60,7 +62,7 @@ impl SnapshotReader {
         };
         let (sha1, sha256) = (viewer("sha1", ObjectFormat::Sha1)?, viewer("sha256", ObjectFormat::Sha256)?);
         let working_dir = working_dir.map(Path::to_owned);
-        Ok(Self { objects, alternates, working_dir, attributes, sha1, sha256, scan: None, scratch })
+        Ok(Self { objects, alternates, working_dir, repository, attributes, sha1, sha256, scan: None, scratch })
     }
 
     /// Leaves files with a secret out of patches, as [`crate::Snapshotter::patch`] does.
@@ -86,6 +88,22 @@ impl SnapshotReader {
     /// [`SnapshotError::Git`] when something in the trees is missing.
     pub fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
         diff::changes(self.git(from), from, to)
+    }
+
+    /// The repository that is now around the directory the session worked in.
+    #[must_use]
+    pub fn repository(&self) -> Option<&Repository> {
+        self.repository.as_ref()
+    }
+
+    /// Whether that repository has this commit. An id of another shape is none.
+    ///
+    /// # Errors
+    /// [`SnapshotError::GitMissing`] or [`SnapshotError::Io`] when git cannot be run.
+    pub fn has_commit(&self, id: &str) -> Result<bool, SnapshotError> {
+        let Ok(id) = Tree::parse(id) else { return Ok(false) };
+        let args = ["cat-file", "-e", &format!("{id}^{{commit}}")];
+        Ok(self.git(&id).ask(&args, Stdin::none())?.status.success())
     }
 
     /// Writes all of `tree` into `directory`, which must be there and empty. Line endings are made as the repository

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::git::Stdin;
 use crate::limits::Budget;
 use crate::private::create_private;
 use crate::worktree::Worktree;
@@ -105,16 +104,6 @@ impl Snapshotter {
     /// since `present` or would be lost; nothing is changed then. [`SnapshotError::Git`].
     pub fn restore(&self, present: &Taken, target: &Tree, objects: &Path) -> Result<Restored, SnapshotError> {
         restore::in_place(&self.worktree, present, target, objects)
-    }
-
-    /// Whether the repository has this commit. An id of another shape is none.
-    ///
-    /// # Errors
-    /// [`SnapshotError::GitMissing`] or [`SnapshotError::Io`] when git cannot be run.
-    pub fn has_commit(&self, id: &str) -> Result<bool, SnapshotError> {
-        let Ok(id) = Tree::parse(id) else { return Ok(false) };
-        let args = ["cat-file", "-e", &format!("{id}^{{commit}}")];
-        Ok(self.worktree.viewer().ask(&args, Stdin::none())?.status.success())
     }
 
     /// Writes the patch from one tree to another into `out`, as `git apply` takes it, and returns

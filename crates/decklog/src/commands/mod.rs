@@ -9,6 +9,7 @@ pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod logs;
 pub(crate) mod ls;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod show;
