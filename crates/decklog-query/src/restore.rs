@@ -11,7 +11,7 @@ use decklog_journal::event::Withheld;
 use decklog_snapshot::{Restored, SnapshotError, SnapshotReader, Tree};
 
 /// A tree of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// After which turn it stood so; 0: before turn 1.
     pub turn: u32,
@@ -121,11 +121,12 @@ pub fn write_into(dir: &Path, session: &Session, point: &Point, target: &Path) -
     }
 }
 
-/// The top of the working tree that the session's trees are of, if that can be told for certain.
+/// The top of the working tree that `point` can be put back in, if that can be told for certain.
 ///
 /// # Errors
-/// [`RestoreError::NotInPlace`] when what is there now is not what was recorded.
-pub fn place(dir: &Path, session: &Session) -> Result<PathBuf, RestoreError> {
+/// [`RestoreError::NotInPlace`] when what is there now is not what was recorded; [`RestoreError::Snapshot`] when
+/// something of the tree is missing.
+pub fn place(dir: &Path, session: &Session, point: &Point) -> Result<PathBuf, RestoreError> {
     let refuse = |problem: &str| RestoreError::NotInPlace(format!("{} {problem}", session.head.working_dir));
     let working_dir = Path::new(&session.head.working_dir);
     if !working_dir.is_absolute() || !working_dir.is_dir() {
@@ -133,6 +134,7 @@ pub fn place(dir: &Path, session: &Session) -> Result<PathBuf, RestoreError> {
     }
     let working_dir = working_dir.canonicalize().map_err(|error| refuse(&error.to_string()))?;
     let reader = reader(dir, session)?;
+    reader.check(&point.tree)?;
     match (&session.head.git, reader.repository()) {
         (None, None) => Ok(working_dir),
         // Its paths are still counted from the same place.

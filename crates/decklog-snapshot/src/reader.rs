@@ -126,6 +126,14 @@ impl SnapshotReader {
         restore::into_directory(&private.git(directory, &settings, &alternates), tree)
     }
 
+    /// Sees that a tree and all in it is there.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Gone`] names what is not.
+    pub fn check(&self, tree: &Tree) -> Result<(), SnapshotError> {
+        restore::check(self.git(tree), tree)
+    }
+
     /// Whether the tree, or anything in it, is no longer to be found.
     ///
     /// # Errors

@@ -25,7 +25,20 @@ struct Entry {
     path: Vec<u8>,
 }
 
-/// All files of a tree, after seeing that each of them is still there and may be written. They are in the index then.
+/// All files of a tree, after seeing that each of them may be written. They are in the index then.
+fn writable(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
+    let entries = whole(git, tree)?;
+    // Refuses paths that lead out of the tree or into a repository; a record may come from anywhere.
+    git.run(&["read-tree", tree.as_str()], Stdin::none())?;
+    Ok(entries)
+}
+
+/// Sees that all of a tree is still there.
+pub(crate) fn check(git: &Git, tree: &Tree) -> Result<(), SnapshotError> {
+    whole(git, tree).map(drop)
+}
+
+/// All files of a tree, after seeing that each of them is still there.
 fn whole(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     let said = git.ask(&["ls-tree", "-r", "-z", "--full-tree", tree.as_str()], Stdin::none())?;
     if !said.status.success() {
@@ -43,8 +56,6 @@ fn whole(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     let entries = entries.ok_or_else(|| SnapshotError::unexpected("the output of git ls-tree"))?;
     let files = entries.iter().filter(|entry| entry.mode != GITLINK);
     see(git, files.map(|entry| (entry.id.as_str(), entry.path.as_slice())))?;
-    // Refuses paths that lead out of the tree or into a repository; a record may come from anywhere.
-    git.run(&["read-tree", tree.as_str()], Stdin::none())?;
     Ok(entries)
 }
 
@@ -76,7 +87,7 @@ fn see<'a>(git: &Git, objects: impl Iterator<Item = (&'a str, &'a [u8])>) -> Res
 /// Writes all of `tree` into `directory`, which is there and empty. `git` works on that directory, with an index of
 /// its own.
 pub(crate) fn into_directory(git: &Git, tree: &Tree) -> Result<Restored, SnapshotError> {
-    let entries = whole(git, tree)?;
+    let entries = writable(git, tree)?;
     git.run(&["checkout-index", "--all", "--quiet"], Stdin::none())?;
     let (submodules, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.mode == GITLINK);
     Ok(Restored {
@@ -97,7 +108,7 @@ pub(crate) fn in_place(
     let mut restored = Restored::default();
     let (private, git, writer) = worktree.second(objects)?;
     let git = &git;
-    whole(git, target)?;
+    writable(git, target)?;
     let listed = diff::list(git, &present.tree, target, &["--no-renames"])?;
     let gone: HashSet<&[u8]> =
         listed.iter().filter(|(change, _)| change.new_mode == 0).map(|(change, _)| change.path.as_slice()).collect();

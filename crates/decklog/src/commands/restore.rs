@@ -117,7 +117,7 @@ fn in_place(store: &SessionStore, session: &Session, point: &Point, yes: bool, c
     let id = &session.head.id;
     let dir = store.entry(id);
     let into = "without --in-place it is written into a directory of its own";
-    let root = restore::place(&dir, session).map_err(|error| CliError::new(error).hint(into))?;
+    let root = restore::place(&dir, session, point).map_err(|error| CliError::new(error).hint(into))?;
     if !context.cwd.canonicalize()?.starts_with(&root) {
         return Err(CliError::new(format!("the session worked in {}, which is not where you are", root.display()))
             .hint(format!("cd there first; {into}")));
@@ -212,7 +212,8 @@ fn warn(withheld: &[Withheld], left: &[Left], context: &Context) {
 }
 
 fn told(session: &Session, point: &Point, restored: &Restored) -> Value {
-    let names = |paths: &[Vec<u8>]| paths.iter().map(|path| String::from_utf8_lossy(path)).collect::<Vec<_>>();
+    let name = |path: &Vec<u8>| String::from_utf8_lossy(path).into_owned();
+    let names = |paths: &[Vec<u8>]| paths.iter().map(name).collect::<Vec<_>>();
     let left = restored
         .left
         .iter()

@@ -11,5 +11,6 @@ mod reading;
 mod recipes;
 mod recording;
 mod removing;
+mod restoring;
 mod search;
 mod showing;
