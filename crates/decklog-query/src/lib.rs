@@ -3,6 +3,7 @@
 //! Listing and loading are `decklog-journal`'s; here is what needs more than one session file, or the snapshots.
 //! Must not know: `decklog-run`, the terminal. Nothing here prints, and nothing writes into a session.
 
+pub mod blame;
 pub mod diff;
 pub mod excerpt;
 pub mod follow;
