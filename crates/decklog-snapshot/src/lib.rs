@@ -41,6 +41,7 @@
 mod blobs;
 mod diff;
 mod error;
+mod file;
 mod git;
 mod index;
 mod judge;
@@ -62,6 +63,7 @@ mod trees;
 mod worktree;
 
 pub use error::SnapshotError;
+pub use file::FileAt;
 pub use limits::Limits;
 pub use model::{
     Change, ChangeStatus, FileScanner, Left, LeftReason, NoSecrets, Patch, Repository, Restored, Taken, Tree, Withheld,

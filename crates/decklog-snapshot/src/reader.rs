@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use crate::git::{Git, Stdin};
 use crate::model::ObjectFormat;
 use crate::private::{PrivateDir, copy_if_there};
-use crate::{Change, FileScanner, Patch, Repository, Restored, SnapshotError, Tree, diff, repository, restore};
+use crate::{
+    Change, FileAt, FileScanner, Patch, Repository, Restored, SnapshotError, Tree, diff, file, repository, restore,
+};
 
 /// Reads the snapshots of a session, finished or not, and writes nothing into it.
 pub struct SnapshotReader {
@@ -124,6 +126,15 @@ impl SnapshotReader {
         }
         let alternates: Vec<PathBuf> = self.alternates.iter().chain([&self.objects]).cloned().collect();
         restore::into_directory(&private.git(directory, &settings, &alternates), tree)
+    }
+
+    /// The file at `path` in `tree`, whose content is read up to `limit` bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::GitMissing`], [`SnapshotError::Io`] or [`SnapshotError::Git`] when git cannot be run; what
+    /// is missing is no error.
+    pub fn file(&self, tree: &Tree, path: &[u8], limit: u64) -> Result<FileAt, SnapshotError> {
+        file::read(self.git(tree), tree, path, limit)
     }
 
     /// Sees that a tree and all in it is there.

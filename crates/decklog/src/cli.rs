@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, clean, completions, config, demo, diff, discard, logs, ls, restore, run, search, show, stats, trust,
-    verify, watch,
+    agents, blame, clean, completions, config, demo, diff, discard, logs, ls, restore, run, search, show, stats,
+    trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -93,6 +93,8 @@ pub(crate) enum Verb {
     Diff(diff::Args),
     /// Follow a session as it happens
     Watch(watch::Args),
+    /// Tell which session, turn and agent wrote each line of a file
+    Blame(blame::Args),
     /// Bring back the tree as it stood after a turn
     Restore(restore::Args),
     /// Check that a record is what was written
@@ -127,6 +129,7 @@ impl Verb {
             Self::Show(args) => args.json.json,
             Self::Logs(args) => args.json.json,
             Self::Diff(args) => args.json.json,
+            Self::Blame(args) => args.json.json,
             Self::Restore(args) => args.json.json,
             Self::Verify(args) => args.json.json,
             Self::Discard(args) => args.json.json,
@@ -147,6 +150,7 @@ impl Verb {
             Self::Logs(args) => logs::run(args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Watch(args) => watch::run(args, context),
+            Self::Blame(args) => blame::run(&args, context),
             Self::Restore(args) => restore::run(args, context),
             Self::Verify(args) => verify::run(args, context),
             Self::Discard(args) => discard::run(args, context),

@@ -84,8 +84,12 @@ pub(crate) fn trace<P: Past>(
             break;
         }
         let turn = moment.turn;
-        // A turn that came into view stays in it until its start.
-        if !walk.active.contains(&turn) && !past.touches(turn, &path) {
+        // A turn that came into view with its end stays in it until its start.
+        let concerns = match moment.side {
+            Side::After => past.touches(turn, &path),
+            Side::Before => walk.active.contains(&turn),
+        };
+        if !concerns {
             continue;
         }
         if moment.side == Side::Before
