@@ -19,6 +19,9 @@ use crate::store::{SessionStore, current_head};
 use crate::verify::verify;
 use crate::wire::hex;
 
+/// Bytes that may follow the last file: tar fills up its last block.
+const MAX_PADDING: u64 = 1 << 20;
+
 /// A session that came out of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unpacked {
@@ -68,6 +71,12 @@ pub fn unpack(store: &SessionStore, archive: impl Read, limits: Limits) -> Resul
         staged.push((session, stage, faults));
     }
     if next()?.is_some() {
+        return Err(refuse("it holds more than it says"));
+    }
+    drop(entries);
+    // What is left is padding; then comes the sum over all of it.
+    let mut rest = archive.into_inner().take(MAX_PADDING + 1);
+    if io::copy(&mut rest, &mut io::sink()).map_err(broken)? > MAX_PADDING {
         return Err(refuse("it holds more than it says"));
     }
     settle(store, staged)
