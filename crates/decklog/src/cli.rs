@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, blame, clean, completions, config, demo, diff, discard, logs, ls, restore, run, search, show, stats,
-    trust, verify, watch,
+    agents, blame, clean, completions, config, demo, diff, discard, logs, ls, restore, run, search, show, stats, trust,
+    verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
