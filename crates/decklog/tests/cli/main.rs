@@ -5,6 +5,7 @@
 mod agents;
 mod blaming;
 mod env;
+mod exporting;
 mod faults;
 mod filters;
 mod picking;
