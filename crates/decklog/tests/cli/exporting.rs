@@ -8,13 +8,10 @@ use decklog_journal::portable::{Limits, unpack};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, all_bytes, eventually, kill};
+use crate::recipes::samples;
 
-/// The demo's session: an agent that says something and calls tools.
-fn env() -> TestEnv {
-    let env = TestEnv::new().fixed();
-    env.decklog(&["demo"]).expect(0);
-    env
-}
+/// The session of an agent that says something and calls tools.
+const SAMPLE: &str = "3f2a";
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -23,7 +20,7 @@ fn lines(text: &str) -> Vec<Value> {
 #[test]
 fn jsonl_has_everything_in_its_lines() {
     let env = TestEnv::new().fixed();
-    let prompt = format!("echo {} # {}", "x".repeat(70_000), "p".repeat(70_000));
+    let prompt = format!("printf 'x%.0s' $(seq 70000) # {}", "p".repeat(70_000));
     env.decklog(&["run", "--", "sh", "-c", &prompt]).expect(0);
     env.decklog(&["run", "--check", "echo checked", "--", "sh", "-c", "seq 100000; seq 100000 > a.txt"]).expect(0);
     let of = lines(&env.decklog(&["export", "--format", "jsonl", "--all"]).expect(0).stdout);
@@ -48,45 +45,18 @@ fn jsonl_has_everything_in_its_lines() {
 
 #[test]
 fn a_loop_is_its_iterations() {
-    let env = TestEnv::new().fixed();
-    env.decklog(&["run", "--", "true"]).expect(0);
-    let dir = env.session();
-    // As a loop records it.
-    let mut journal = std::fs::read_to_string(dir.join("journal.jsonl")).unwrap();
-    let iteration = json!({
-        "iteration_number": 1, "actor_output": "done", "actor_stderr": "", "actor_exit_code": 0,
-        "actor_duration_secs": 1.0, "git_diff": "", "git_files_changed": 0, "critic_decision": "DONE",
-    });
-    let last = journal.trim_end().lines().last().unwrap().to_owned();
-    journal.truncate(journal.trim_end().len() - last.len());
-    let previous =
-        journal.trim_end().lines().last().map(|line| line[line.len() - 18..line.len() - 2].to_owned()).unwrap();
-    let seq = journal.lines().count();
-    let body = format!(
-        r#"{{"seq":{seq},"timestamp":"2026-05-01T13:50:00.000000Z","type":"iteration",{}"#,
-        iteration.to_string().trim_start_matches('{').trim_end_matches('}')
-    );
-    let sum = decklog_journal::wire::chain(&previous, body.as_bytes());
-    std::fs::write(dir.join("journal.jsonl"), format!("{journal}{body},\"sum\":\"{sum}\"}}\n")).unwrap();
-    let of = lines(&env.decklog(&["export", "@", "--format", "jsonl"]).expect(0).stdout);
-    assert_eq!(
-        of.iter().map(|line| line["type"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["session_start", "iteration"]
-    );
-    assert_eq!(of[1]["critic_decision"], "DONE");
+    let (env, _, in_loop) = samples();
+    let id = in_loop.file_name().unwrap().to_str().unwrap();
+    let of = lines(&env.decklog(&["export", id, "--format", "jsonl"]).expect(0).stdout);
+    let kinds: Vec<_> = of.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["session_start", "iteration", "iteration", "session_end"]);
+    assert_eq!(of[2]["critic_decision"], "DONE");
 }
 
 #[test]
 fn markdown_is_a_page() {
-    let env = env();
-    let page = env.decklog(&["export", "@", "--format", "markdown"]).expect(0).stdout;
-    let page = env.plain(&page);
-    // Where the demo works is another directory each time.
-    let page: String = page
-        .lines()
-        .filter(|line| !line.starts_with("- directory") && !line.starts_with("- commit"))
-        .map(|line| line.to_owned() + "\n")
-        .collect();
+    let (env, ..) = samples();
+    let page = env.plain(&env.decklog(&["export", SAMPLE, "--format", "markdown"]).expect(0).stdout);
     insta::assert_snapshot!(page);
 }
 
@@ -124,7 +94,7 @@ fn atif_is_what_its_validator_takes() {
         eprintln!("skipped: the atif package is not installed (cargo xtask test installs it)");
         return;
     };
-    let env = env();
+    let (env, ..) = samples();
     env.decklog(&["run", "--check", "false", "--", "sh", "-c", "echo said; echo two >> a.txt"]).expect(1);
     env.decklog(&["run", "--", "/nonexistent"]).expect(2);
     let ran = env.decklog(&["export", "--all", "--format", "atif", "-o", "out"]).expect(0);
@@ -136,7 +106,7 @@ fn atif_is_what_its_validator_takes() {
     assert_eq!(crate::env::finish(command).expect(0).stdout, "valid\n");
     let documents: Vec<Value> =
         all_bytes(&env.work().join("out")).iter().map(|(_, bytes)| serde_json::from_slice(bytes).unwrap()).collect();
-    assert_eq!(documents.len(), 3);
+    assert_eq!(documents.len(), 5);
     let demo = documents
         .iter()
         .find(|document| document["steps"].as_array().unwrap().iter().any(|step| step["tool_calls"].is_array()))
@@ -191,27 +161,27 @@ fn collector(answers: Vec<&'static str>) -> (String, std::thread::JoinHandle<Vec
 const TAKEN: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
 const REFUSED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\nconnection: close\r\n\r\nno \u{1b}[1";
-const IN_PART: &str = "HTTP/1.1 200 OK\r\ncontent-length: 67\r\nconnection: close\r\n\r\n{\"partialSuccess\":{\"rejectedSpans\":\"2\",\"errorMessage\":\"too old....\"}}";
+const IN_PART: &str = "HTTP/1.1 200 OK\r\ncontent-length: 69\r\nconnection: close\r\n\r\n{\"partialSuccess\":{\"rejectedSpans\":\"2\",\"errorMessage\":\"too old....\"}}";
 const MOVED: &str =
     "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 #[test]
 fn traces_go_to_a_collector() {
-    let mut env = env();
-    let to_file = env.decklog(&["export", "@", "--format", "otlp"]).expect(0).stdout;
+    let (mut env, ..) = samples();
+    let to_file = env.decklog(&["export", SAMPLE, "--format", "otlp"]).expect(0).stdout;
     env.set("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20secret");
     let (address, thread) = collector(vec![TAKEN, IN_PART, REFUSED, MOVED]);
-    let ran = env.decklog(&["export", "@", "--format", "otlp", "--endpoint", &address]).expect(0);
+    let ran = env.decklog(&["export", SAMPLE, "--format", "otlp", "--endpoint", &address]).expect(0);
     assert!(ran.stderr.contains("sent"), "{}", ran.stderr);
     let ran = env
-        .decklog(&["export", "@", "--format", "otlp", "--endpoint", &format!("{address}/v1/traces"), "--json"])
+        .decklog(&["export", SAMPLE, "--format", "otlp", "--endpoint", &format!("{address}/v1/traces"), "--json"])
         .expect(0);
     assert!(ran.stderr.contains("2 spans were rejected"), "{}", ran.stderr);
     assert!(ran.json()[0]["bytes"].as_u64().unwrap() > 100);
-    let ran = env.decklog(&["export", "@", "--format", "otlp", "--endpoint", &address]).expect(2);
+    let ran = env.decklog(&["export", SAMPLE, "--format", "otlp", "--endpoint", &address]).expect(2);
     assert!(ran.stderr.contains("403 Forbidden no ␛[1"), "{}", ran.stderr);
     // Nowhere but where the user said.
-    env.decklog(&["export", "@", "--format", "otlp", "--endpoint", &address]).expect(2);
+    env.decklog(&["export", SAMPLE, "--format", "otlp", "--endpoint", &address]).expect(2);
     let seen = thread.join().unwrap();
     assert!(seen[0].0.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{}", seen[0].0);
     assert!(seen[1].0.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{}", seen[1].0);
@@ -248,9 +218,9 @@ fn traces_go_to_a_collector() {
     assert_eq!(spans[2]["parentSpanId"], spans[1]["spanId"]);
     assert!(!to_file.contains("greets nobody"), "no text is in it");
     for (arguments, words) in [
-        (&["export", "@", "--format", "otlp", "--endpoint", "file:///etc"][..], "http://"),
-        (&["export", "@", "--format", "atif", "--endpoint", "http://localhost"], "--format otlp"),
-        (&["export", "@", "--format", "otlp", "--endpoint", "http://127.0.0.1:1"], "127.0.0.1:1"),
+        (&["export", SAMPLE, "--format", "otlp", "--endpoint", "file:///etc"][..], "http://"),
+        (&["export", SAMPLE, "--format", "atif", "--endpoint", "http://localhost"], "--format otlp"),
+        (&["export", SAMPLE, "--format", "otlp", "--endpoint", "http://127.0.0.1:1"], "127.0.0.1:1"),
     ] {
         let ran = env.decklog(arguments).expect(2);
         assert!(ran.stderr.contains(words), "{arguments:?}: {}", ran.stderr);
@@ -259,10 +229,10 @@ fn traces_go_to_a_collector() {
 
 #[test]
 fn an_archive_comes_back_as_it_was() {
-    let env = env();
+    let (env, ..) = samples();
     env.decklog(&["run", "--", "sh", "-c", "seq 30000; echo two >> a.txt"]).expect(0);
     let ran = env.decklog(&["export", "--all", "--format", "tar.zst", "-o", "all.tar.zst", "--json"]).expect(0);
-    assert_eq!(ran.json()[0]["ids"].as_array().unwrap().len(), 2);
+    assert_eq!(ran.json()[0]["ids"].as_array().unwrap().len(), 4);
     let piped = {
         let output = env.decklog_command(&["export", "--all", "--format", "tar.zst"]).output().unwrap();
         assert!(output.status.success());
@@ -279,15 +249,15 @@ fn an_archive_comes_back_as_it_was() {
     let other = other.to_str().unwrap();
     for verb in [
         &["ls", "--json"][..],
-        &["show", "@", "--json"],
-        &["show", "@2", "--json"],
-        &["diff", "@"],
+        &["show", "3f2c", "--json"],
+        &["show", "3f2c", "--json"],
+        &["diff", "3f2c"],
         &["verify", "--all"],
     ] {
         let elsewhere = [&["--session-root", other], verb].concat();
         assert_eq!(env.decklog(&elsewhere).expect(0).stdout, env.decklog(verb).expect(0).stdout, "{verb:?}");
     }
-    let restored = env.decklog(&["--session-root", other, "restore", "@", "--into", "restored"]).expect(0);
+    let restored = env.decklog(&["--session-root", other, "restore", "3f2c", "--into", "restored"]).expect(0);
     assert!(restored.stderr.contains("written"), "{}", restored.stderr);
     assert_eq!(env.read("restored/a.txt"), "one\ntwo\n");
 }

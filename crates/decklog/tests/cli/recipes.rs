@@ -54,7 +54,7 @@ fn recipes(document: &str) -> Vec<Recipe> {
 }
 
 /// The sample sessions: the same task twice for the demo's agent, and a loop.
-fn samples() -> (TestEnv, PathBuf, PathBuf) {
+pub(crate) fn samples() -> (TestEnv, PathBuf, PathBuf) {
     let env = TestEnv::new().fixed();
     let config = env.home().join(".config/decklog");
     std::fs::create_dir_all(&config).unwrap();
