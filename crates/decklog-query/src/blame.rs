@@ -23,6 +23,9 @@ use trace::{Content, Moment, Past, Side};
 /// A file longer than this is not blamed, in bytes.
 pub const MAX_FILE: u64 = 16 * 1024 * 1024;
 
+/// So many turns are named that may have written a line.
+const MAX_AMONG: usize = 20;
+
 /// Who wrote the lines of a file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Blame {
@@ -70,7 +73,7 @@ pub enum Origin {
     },
     /// It cannot be told.
     Unknown {
-        /// Turns that may have written it, as `ID@N`, if a turn did.
+        /// Turns that may have written it, as `ID@N`, if a turn did: the newest 20, newest first.
         among: Vec<String>,
         /// Why it cannot be told.
         why: String,
@@ -177,7 +180,14 @@ fn told(path: PathBuf, now: &[u8], history: &History, origins: Vec<trace::Origin
             }
             trace::Origin::Outside { after, before } => Origin::Outside { after, before },
             trace::Origin::Unknown { among, why } => {
-                let among = among.into_iter().map(name).map(|(id, turn)| format!("{id}@{turn}")).collect();
+                // The newest: there may be a thousand that nothing is known of.
+                let among = among
+                    .into_iter()
+                    .rev()
+                    .take(MAX_AMONG)
+                    .map(name)
+                    .map(|(id, turn)| format!("{id}@{turn}"))
+                    .collect();
                 Origin::Unknown { among, why }
             }
         };

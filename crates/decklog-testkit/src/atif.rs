@@ -15,8 +15,9 @@ use crate::agents::{cache, run};
 const COMPLETE: &str = ".complete";
 
 /// The Python that has the package, or `None` when it is not installed.
+///
+/// `DECKLOG_TEST_ATIF`, when set, names that Python and nothing else is tried.
 pub fn installed() -> Option<PathBuf> {
-    // Told by `cargo xtask test`, as tests have a home of their own.
     if let Some(python) = std::env::var_os("DECKLOG_TEST_ATIF") {
         return Some(PathBuf::from(python)).filter(|python| python.exists());
     }

@@ -73,7 +73,6 @@ pub fn unpack(store: &SessionStore, archive: impl Read, limits: Limits) -> Resul
     if next()?.is_some() {
         return Err(refuse("it holds more than it says"));
     }
-    drop(entries);
     // What is left is padding; then comes the sum over all of it.
     let mut rest = archive.into_inner().take(MAX_PADDING + 1);
     if io::copy(&mut rest, &mut io::sink()).map_err(broken)? > MAX_PADDING {

@@ -1,17 +1,16 @@
 //! The turns that may have written a file, from the journals of the sessions whose snapshots hold its place.
 
 use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use decklog_journal::event::{ArtifactRef, EventBody, FileChange, Withheld};
-use decklog_journal::filter::full_prompt;
 use decklog_journal::lock::{self, Held};
-use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::store::{Listed, StoreError};
 use decklog_journal::verify::find_artifact;
 use decklog_journal::words::ShownStatus;
-use decklog_journal::{SessionFilter, SessionId, SessionStore};
+use decklog_journal::{Event, SessionFilter, SessionId, SessionStore, files, wire};
 use jiff::Timestamp;
 
 /// Characters of a prompt that are told.
@@ -113,7 +112,7 @@ pub(super) fn read(store: &SessionStore, file: &Path) -> Result<History, StoreEr
             id: listed.head.id.clone(),
             working_dir: PathBuf::from(&listed.head.working_dir),
             root,
-            prompt: String::new(),
+            prompt: listed.head.prompt.clone(),
             dir: listed.entry.clone(),
         };
         history.sessions.push(session);
@@ -133,18 +132,11 @@ fn root(working_dir: &Path, in_repository: bool) -> PathBuf {
 
 impl History {
     /// Reads the turns of the session added last.
-    fn add(&mut self, listed: &Listed) -> std::io::Result<()> {
+    fn add(&mut self, listed: &Listed) -> io::Result<()> {
         let session = self.sessions.len() - 1;
         let first = self.turns.len();
-        let mut last_sign = (listed.head.started_at, 0);
-        for item in JournalReader::open(&listed.entry.join(JOURNAL_FILE))? {
-            // What is damaged cannot be told, and the turns around it do not end.
-            let Item::Event(event) = item? else { continue };
-            last_sign = (event.timestamp, event.seq);
+        for event in turn_events(&listed.entry.join(JOURNAL_FILE))? {
             match event.body {
-                EventBody::SessionStart(start) => {
-                    self.sessions[session].prompt = beginning(&full_prompt(&listed.entry, start));
-                }
                 EventBody::TurnStart(start) => self.turns.push(Turn {
                     session,
                     number: start.turn,
@@ -185,15 +177,50 @@ impl History {
         let lives = listed.status == ShownStatus::Active && lock::held(&listed.entry) != Held::No;
         for turn in self.turns[first..].iter_mut().filter(|turn| turn.ended.is_none() && !lives) {
             // It was at work until then at least; what came until the next snapshot may be its.
-            (turn.ended, turn.last) = (Some(last_sign.0), last_sign.1);
+            (turn.ended, turn.last) = (Some(listed.head.last_event_at.max(turn.started)), u64::MAX);
         }
         Ok(())
     }
 }
 
+/// Bytes of a journal's line that are read: no recorder writes a longer one.
+const MAX_LINE: u64 = 1 << 20;
+
+/// The events of a journal that tell of turns as such. The others, nearly all of it, are passed over unread. What is
+/// damaged cannot be told, and the turns around it do not end.
+fn turn_events(path: &Path) -> io::Result<Vec<Event>> {
+    let mut source = BufReader::with_capacity(256 * 1024, files::open_regular(path)?);
+    let mut events = Vec::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = (&mut source).take(MAX_LINE).read_until(b'\n', &mut line)?;
+        let Some(line) = line.strip_suffix(b"\n") else {
+            if read as u64 == MAX_LINE {
+                source.skip_until(b'\n')?;
+                continue;
+            }
+            // Torn, or the end.
+            return Ok(events);
+        };
+        if ["turn_start", "turn_end", "resumed"].iter().any(|kind| is_of(line, kind)) {
+            events.extend(wire::decode(line).ok().map(|(_, event)| event));
+        }
+    }
+}
+
+/// Whether a line is of an event of this type: the envelope comes first on it, and is short.
+fn is_of(line: &[u8], kind: &str) -> bool {
+    const TYPE: &[u8] = br#""type":""#;
+    let envelope = &line[..line.len().min(120)];
+    let at = envelope.windows(TYPE.len()).position(|window| window == TYPE);
+    at.is_some_and(|at| {
+        line[at + TYPE.len()..].strip_prefix(kind.as_bytes()).is_some_and(|rest| rest.starts_with(b"\""))
+    })
+}
+
 /// The beginning of what a turn was asked.
 pub(super) fn prompt(session: &SessionAt, turn: &Turn) -> String {
-    use std::io::Read;
     if turn.number == 1 {
         return session.prompt.clone();
     }

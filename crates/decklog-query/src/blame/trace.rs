@@ -267,8 +267,11 @@ mod tests {
         if text == "-" { Content::Absent } else { Content::Known(text.replace(' ', "\n").into_bytes()) }
     }
 
+    /// When a turn started and ended, and the file before and after.
+    type Lived<'a> = ((i64, Option<i64>), &'a str, &'a str);
+
     /// Lines are words; an origin is a turn's number, `o` for outside or `?`.
-    fn check(now: &str, turns: &[((i64, Option<i64>), &str, &str)], origins: &str) {
+    fn check(now: &str, turns: &[Lived<'_>], origins: &str) {
         let content = |text: &str| if text == "?" { Content::Unknown("gone".into()) } else { known(text) };
         let (moments, open) = moments(&turns.iter().map(|turn| turn.0).collect::<Vec<_>>());
         let mut past = Made(turns.iter().map(|(_, before, after)| [content(before), content(after)]).collect());

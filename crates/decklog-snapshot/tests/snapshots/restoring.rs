@@ -283,6 +283,33 @@ sandboxed! {
         assert_eq!(fs::read_to_string(into.join("a.up")).unwrap(), "ONE\n");
     }
 
+    /// What was done inside submodules is undone as in directories; one without content is named.
+    fn submodules_are_directories(sandbox) {
+        crate::submodules::prepare(sandbox);
+        let start = sandbox.spare.join("start");
+        copy_files(&sandbox.work, &start);
+        let before = take_all(&mut sandbox.open());
+        sandbox.write("libs/one/file", "2\n");
+        sandbox.write("libs/one/new", "new\n");
+        fs::remove_file(sandbox.work.join("libs/one/inner/file")).unwrap();
+        let after = take_all(&mut sandbox.open());
+        let end = sandbox.spare.join("end");
+        copy_files(&sandbox.work, &end);
+        let untouched = Fingerprint::of(&sandbox.work.join(".git"));
+        for (tree, files) in [(&before, &start), (&after, &end), (&before, &start)] {
+            let restored = restore(sandbox, tree).unwrap();
+            assert_eq!(restored.left, []);
+            assert_eq!(all(&sandbox.work), all(files));
+        }
+        untouched.check(&sandbox.work.join(".git"));
+        let into = sandbox.spare.join("into");
+        fs::create_dir(&into).unwrap();
+        let reader = SnapshotReader::open(Some(&sandbox.work), &sandbox.objects).unwrap();
+        let restored = reader.restore_into(&before, &into).unwrap();
+        assert_eq!(all(&into), all(&start));
+        assert_eq!(restored.left.iter().map(|left| left.path.as_slice()).collect::<Vec<_>>(), [b"absent"]);
+    }
+
     fn commits_are_known_by_the_repository(sandbox) {
         session(sandbox);
         let snapshots = SnapshotReader::open(Some(&sandbox.work), &sandbox.objects).unwrap();

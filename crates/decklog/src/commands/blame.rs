@@ -117,6 +117,7 @@ fn text(found: &Blame, ids: &[SessionId], context: &Context) -> String {
             Origin::Unknown { among, why } => {
                 let among = match among.as_slice() {
                     [] => why.clone(),
+                    [first, second, third, _, ..] => format!("{first}, {second}, {third} or another: {why}"),
                     some => format!("{}: {why}", some.join(", ")),
                 };
                 if !doubts.contains(&among) {

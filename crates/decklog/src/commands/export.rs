@@ -47,7 +47,6 @@ pub(crate) struct Args {
     all: bool,
     #[command(flatten)]
     filters: FilterArgs,
-    /// Print what was written where, as JSON; with -o or --endpoint
     #[command(flatten)]
     pub(crate) json: Json,
 }

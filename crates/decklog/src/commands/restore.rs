@@ -21,7 +21,7 @@ use crate::render::{counted, visible};
 #[command(after_help = "\
 Examples:
   decklog restore @                      the newest session's last tree, in a new directory here
-  decklog restore 3f2a@2 --into /tmp/t   as it stood after turn 2
+  decklog restore 3f2a@2 --into ../then  as it stood after turn 2
   decklog restore 3f2a@0 --in-place      undo the session: as it stood before turn 1
   cd \"$(decklog restore @2@1)\"           the second newest session, after turn 1
 
