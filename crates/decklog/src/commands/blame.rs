@@ -25,7 +25,8 @@ Examples:
   decklog blame --json src/main.rs   for programs, with the prompts
 
 A line no recorded turn wrote has - for its turn, and one that cannot be told has ?: its snapshot is gone,
-the file was withheld from it, or several turns were at work at once. Renames by turns are followed.")]
+the file was withheld from it, or several turns were at work at once. Renames by turns are followed; for a file
+that was renamed between turns, only what came under its new name is told.")]
 pub(crate) struct Args {
     /// The file, and which lines of it
     #[arg(value_name = "FILE[:LINE|:A-B]")]

@@ -91,6 +91,17 @@ fn renames_by_turns_are_followed() {
 }
 
 #[test]
+fn a_name_is_a_name() {
+    let env = TestEnv::new();
+    run(&env, "echo one > 'odd [a]*?:1.txt'; echo one > 'odd a:1.txt'");
+    run(&env, "echo two >> 'odd [a]*?:1.txt'");
+    assert_eq!(origins(&env, "odd [a]*?:1.txt"), "1 2");
+    assert_eq!(origins(&env, "odd a:1.txt"), "1");
+    run(&env, "printf 'a\\nb\\n' > \"$(printf 'new\\nline')\"");
+    assert_eq!(origins(&env, "new\nline"), "3 3");
+}
+
+#[test]
 fn the_agents_own_commits_change_nothing() {
     let env = TestEnv::new();
     run(&env, "echo two >> a.txt; git commit -qam agent");
