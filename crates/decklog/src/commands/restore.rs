@@ -99,6 +99,7 @@ fn into(dir: &Path, session: &Session, point: &Point, target: Option<&Path>, con
         let error = CliError::new(error);
         if let Some(hint) = hint { error.hint(hint) } else { error }
     })?;
+    let target = target.canonicalize().unwrap_or(target);
     if context.json {
         let mut told = told(session, point, &restored);
         told["directory"] = target.to_string_lossy().into();
