@@ -17,6 +17,7 @@ use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteE
 use decklog_snapshot::{Restored, Tree};
 
 use super::run::redactor;
+use crate::supervise::Signals;
 use crate::trees::{Changes, Taken, Trees};
 
 /// The name of the agent in such a session.
@@ -78,11 +79,12 @@ impl From<WriteError> for RestoreError {
     }
 }
 
-/// Restores as `plan` says, as a new session in `store`.
+/// Restores as `plan` says, as a new session in `store`. A signal that comes before the first file changes stops it;
+/// later ones wait, as half of a tree would be neither.
 ///
 /// # Errors
 /// [`RestoreError`]; then no file was changed unless it says so.
-pub fn restore(store: &SessionStore, plan: &RestorePlan) -> Result<RestoreResult, RestoreError> {
+pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> Result<RestoreResult, RestoreError> {
     let redactor = redactor(&plan.env, &[]);
     let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = Trees::default();
@@ -94,6 +96,7 @@ pub fn restore(store: &SessionStore, plan: &RestorePlan) -> Result<RestoreResult
     let withheld = before.withheld.clone();
     let began = begin(&mut writer, plan, &before);
     let restored = match (began, before.tree.is_some()) {
+        _ if signals.received().is_some() => Err(RestoreError::Refused("interrupted: nothing was changed".into())),
         (Ok(()), true) => trees.restore(&plan.target, &plan.objects).map_err(RestoreError::Refused),
         (Ok(()), false) => Err(RestoreError::NotRecorded(before.trouble.clone().unwrap_or_default())),
         (Err(error), _) => Err(error.into()),

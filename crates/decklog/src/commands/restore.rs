@@ -9,6 +9,7 @@ use decklog_journal::store::current_head;
 use decklog_journal::{Session, SessionStore, session as journal_session};
 use decklog_query::restore::{self, Point, RestoreError};
 use decklog_run::orchestrate::{self, RestorePlan};
+use decklog_run::supervise::Signals;
 use decklog_snapshot::{Left, Restored};
 use serde_json::{Value, json};
 
@@ -146,7 +147,7 @@ fn in_place(store: &SessionStore, session: &Session, point: &Point, yes: bool, c
         clock: context.clock.clone(),
         id_suffix: context.id_suffix,
     };
-    let result = orchestrate::restore(store, &plan)?;
+    let result = orchestrate::restore(store, &plan, &Signals::install()?)?;
     let back = format!("decklog restore {}@0 --in-place", result.id);
     if context.json {
         let mut told = told(session, point, &result.restored);
