@@ -57,6 +57,8 @@ enum Format {
     Jsonl,
     /// A page to read
     Markdown,
+    /// A page for a browser, as `show --html` makes it
+    Html,
     /// Agent Trajectory Interchange Format 1.8, JSON
     Atif,
     /// OpenTelemetry traces, JSON
@@ -71,6 +73,7 @@ impl Format {
         match self {
             Self::Jsonl => "jsonl",
             Self::Markdown => "md",
+            Self::Html => "html",
             Self::Atif => "atif.json",
             Self::Otlp => "otlp.json",
             Self::TarZst => "tar.zst",
@@ -82,20 +85,32 @@ impl Format {
         matches!(self, Self::Jsonl | Self::Otlp)
     }
 
-    fn write(self, whole: &Whole, out: &mut dyn Write) -> std::io::Result<()> {
+    /// Writes one session.
+    fn write(
+        self,
+        id: &SessionId,
+        store: &SessionStore,
+        context: &Context,
+        out: &mut dyn Write,
+    ) -> Result<(), CliError> {
         match self {
-            Self::Jsonl => jsonl::write(whole, out),
-            Self::Markdown => out.write_all(markdown::page(whole).as_bytes()),
+            Self::Jsonl => jsonl::write(&read(store, id)?, out)?,
+            Self::Markdown => out.write_all(markdown::page(&read(store, id)?).as_bytes())?,
+            Self::Html => {
+                let page = crate::page::page(&store.entry(id), &store.load(id)?, context);
+                out.write_all(page.as_bytes())?;
+            }
             Self::Atif => {
-                serde_json::to_writer_pretty(&mut *out, &atif::document(whole))?;
-                out.write_all(b"\n")
+                serde_json::to_writer_pretty(&mut *out, &atif::document(&read(store, id)?))?;
+                out.write_all(b"\n")?;
             }
             Self::Otlp => {
-                serde_json::to_writer(&mut *out, &otlp::request(whole))?;
-                out.write_all(b"\n")
+                serde_json::to_writer(&mut *out, &otlp::request(&read(store, id)?))?;
+                out.write_all(b"\n")?;
             }
-            Self::TarZst => Err(std::io::Error::other("an archive is not written session by session")),
+            Self::TarZst => return Err(CliError::new("an archive is not written session by session")),
         }
+        Ok(())
     }
 }
 
@@ -176,7 +191,7 @@ fn write(
         }
         for id in ids {
             let mut bytes = Vec::new();
-            format.write(&read(store, id)?, &mut bytes)?;
+            format.write(id, store, context, &mut bytes)?;
             if context.out_is_terminal {
                 context.page(&visible_lines(&String::from_utf8_lossy(&bytes)))?;
             } else {
@@ -199,8 +214,8 @@ fn write(
     }
     let mut written = Vec::new();
     for id in ids {
-        let (path, whole) = (target(id), read(store, id)?);
-        let bytes = new_file(&path, |out| Ok(format.write(&whole, out)?))?;
+        let path = target(id);
+        let bytes = new_file(&path, |out| format.write(id, store, context, out))?;
         written.push(Exported { id: id.clone(), path: Some(path.to_string_lossy().into_owned()), bytes });
     }
     tell(&written, context)

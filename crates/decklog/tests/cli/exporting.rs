@@ -61,6 +61,16 @@ fn markdown_is_a_page() {
 }
 
 #[test]
+fn html_is_the_page_that_show_makes() {
+    let (env, ..) = samples();
+    let page = env.decklog(&["export", SAMPLE, "--format", "html"]).expect(0).stdout;
+    assert!(page.starts_with("<!doctype html>"));
+    assert_eq!(page, env.decklog(&["show", SAMPLE, "--html"]).expect(0).stdout);
+    env.decklog(&["export", "--all", "--format", "html", "-o", "pages"]).expect(0);
+    assert_eq!(std::fs::read_dir(env.work().join("pages")).unwrap().count(), 3);
+}
+
+#[test]
 fn hostile_texts_do_not_break_the_page() {
     let env = TestEnv::new().fixed();
     env.decklog(&[
