@@ -30,7 +30,7 @@ An export holds what the record holds: prompts, what agents said, tool calls and
 the machine's name. Secrets were left out when it was recorded. otlp alone has no texts. tar.zst also holds raw
 streams and snapshots, and is what decklog can take back. Nothing is written over a file that is there.")]
 pub(crate) struct Args {
-    /// Sessions: ids, unique parts, @ for the newest
+    /// Sessions: ids, unique parts, @ for the newest; without any, and no filter, a terminal opens a picker
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// What to make of them
@@ -160,8 +160,7 @@ fn chosen(args: &Args, store: &SessionStore, context: &Context) -> Result<Vec<Se
         }
         ids.extend(listing.sessions.into_iter().map(|listed| listed.head.id));
     } else {
-        return Err(CliError::new("no session is named")
-            .hint("give ids, @ for the newest, filters such as --after 1w, or --all; `decklog ls` lists sessions"));
+        ids.push(context.find(store, None)?);
     }
     ids.sort();
     ids.dedup();

@@ -30,7 +30,7 @@ On stdout: the directory. In place, the present tree is recorded first, as a ses
 the command that goes back is told. Files that are ignored, or withheld from snapshots, are not touched.")]
 pub(crate) struct Args {
     /// A session and a turn: ID@N is the tree after turn N, ID@0 the one before turn 1, ID alone the one after
-    /// the last turn
+    /// the last turn; without one, a terminal opens a picker
     #[arg(value_name = "ID[@N]")]
     point: Option<String>,
     /// Write it into this directory, which must be absent or empty (default: ID-turn-N, here)
@@ -47,13 +47,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
-    let Some(text) = &args.point else {
-        return Err(CliError::new("no session is named")
-            .hint("give an id and a turn, such as @@1: the newest session after turn 1; `decklog ls` lists sessions"));
+    let (id, turn) = match &args.point {
+        Some(text) => split(text).map(|(id, turn)| (Some(id), turn))?,
+        None => (None, None),
     };
-    let (id, turn) = split(text)?;
     let store = context.store()?;
-    let id = context.find(&store, Some(id))?;
+    let id = context.find(&store, id)?;
     let dir = store.entry(&id);
     let session = journal_session::load(&dir).map_err(|error| {
         CliError::new(format!("{}: {error}", dir.display())).hint("`decklog verify` says what is wrong with it")
