@@ -51,9 +51,16 @@ pub(crate) fn install() -> Result<PathBuf> {
         "to be installed, about 1.1 GB in the user's cache, by npm"
     };
     println!("  agents   at locked versions       {agents}");
+    let atif = if decklog_testkit::atif::installed().is_some() {
+        "there"
+    } else {
+        "to be installed, about 25 MB in the user's cache, by pip"
+    };
+    println!("  atif     at a locked version      {atif}");
     if !packages.is_empty() {
         install_packages(&packages)?;
     }
+    decklog_testkit::atif::install()?;
     Ok(decklog_testkit::agents::install()?)
 }
 

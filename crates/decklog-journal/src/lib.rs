@@ -51,6 +51,7 @@ pub mod format;
 pub mod head;
 pub mod id;
 pub mod lock;
+pub mod portable;
 pub mod read;
 pub mod redact;
 pub mod remove;

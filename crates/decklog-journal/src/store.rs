@@ -338,6 +338,11 @@ impl SessionStore {
         abandoned.filter(|entry| crate::remove::remove(&entry.path()).is_ok()).count()
     }
 
+    /// A name under the root for a session that is on its way to one.
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()))
+    }
+
     /// Takes the lock of a directory, then gives it an id that nobody has: whoever sees a session sees it locked.
     fn reserve(
         &self,
@@ -350,7 +355,7 @@ impl SessionStore {
         let staging = match &target {
             Some(dir) => dir.clone(),
             None => {
-                let dir = root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()));
+                let dir = SessionStore::open(&root).staging();
                 files::make_private_dir(&dir).map_err(|error| io(&dir, error))?;
                 dir
             }

@@ -3,12 +3,15 @@
 //! Listing and loading are `decklog-journal`'s; here is what needs more than one session file, or the snapshots.
 //! Must not know: `decklog-run`, the terminal. Nothing here prints, and nothing writes into a session.
 
+pub mod blame;
 pub mod diff;
 pub mod excerpt;
+pub mod export;
 pub mod follow;
 pub mod index;
 pub mod logs;
 pub mod query;
+pub mod restore;
 pub mod scan;
 pub mod search;
 pub mod stats;

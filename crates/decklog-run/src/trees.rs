@@ -9,7 +9,7 @@ use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::{ArtifactRef, FileChange, GitState};
 use decklog_journal::redact::Redactor;
-use decklog_snapshot::{FileScanner, Limits, Snapshotter, Tree};
+use decklog_snapshot::{FileScanner, Limits, Restored, Snapshotter, Tree};
 
 use crate::record::clip;
 
@@ -19,6 +19,8 @@ const NAMED_BYTES: usize = 64 * 1024;
 /// Takes a session's snapshots.
 pub(crate) struct Trees {
     snapshotter: Result<Snapshotter, String>,
+    /// The snapshot taken last.
+    last: Option<decklog_snapshot::Taken>,
 }
 
 /// A tree that was taken, or why not.
@@ -60,7 +62,7 @@ impl FileScanner for Scanner {
 impl Default for Trees {
     /// Takes none.
     fn default() -> Self {
-        Self { snapshotter: Err(String::new()) }
+        Self { snapshotter: Err(String::new()), last: None }
     }
 }
 
@@ -73,7 +75,7 @@ impl Trees {
             left_out.iter().try_for_each(|path| snapshotter.exclude(path))?;
             Ok(snapshotter)
         });
-        Self { snapshotter: snapshotter.map_err(|error| error.to_string()) }
+        Self { snapshotter: snapshotter.map_err(|error| error.to_string()), last: None }
     }
 
     /// The repository's commit and branch, if there is one.
@@ -91,14 +93,27 @@ impl Trees {
         };
         match taken {
             Ok(taken) => {
-                Taken { tree: Some(taken.tree.to_string()), withheld: withheld(taken.withheld), trouble: None }
+                let tree = Some(taken.tree.to_string());
+                let taken = self.last.insert(taken);
+                Taken { tree, withheld: withheld(taken.withheld.clone()), trouble: None }
             }
             Err(error) => {
+                self.last = None;
                 // Said once; the turns that follow have no diffs either.
                 self.snapshotter = Err(String::new());
                 let trouble = (!error.is_empty()).then(|| format!("no diffs are recorded: {error}"));
                 Taken { trouble, ..Taken::default() }
             }
+        }
+    }
+
+    /// Makes the working tree `target`, whose objects lie in `objects`, right after it was snapshotted.
+    pub(crate) fn restore(&self, target: &Tree, objects: &Path) -> Result<Restored, String> {
+        match (&self.snapshotter, &self.last) {
+            (Ok(snapshotter), Some(present)) => {
+                snapshotter.restore(present, target, objects).map_err(|error| error.to_string())
+            }
+            _ => Err("there is no snapshot of the present tree".into()),
         }
     }
 

@@ -13,9 +13,9 @@ use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withh
 const DIFF: &[&str] = &["diff-tree", "-r", "-M", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color"];
 
 /// The objects of a change, in `Change`'s order.
-struct Sides {
-    old: String,
-    new: String,
+pub(crate) struct Sides {
+    pub(crate) old: String,
+    pub(crate) new: String,
 }
 
 /// What changed from `from` to `to`, in path order.
@@ -27,7 +27,8 @@ pub(crate) fn changes(git: &Git, from: &Tree, to: &Tree) -> Result<Vec<Change>, 
     Ok(listed.into_iter().map(|(change, _)| change).collect())
 }
 
-fn list(git: &Git, from: &Tree, to: &Tree, more: &[&str]) -> Result<Vec<(Change, Sides)>, SnapshotError> {
+/// The same, with the objects, and without the counts unless `more` asks for them.
+pub(crate) fn list(git: &Git, from: &Tree, to: &Tree, more: &[&str]) -> Result<Vec<(Change, Sides)>, SnapshotError> {
     let args = [DIFF, &["-z", "--raw"], more, &[from.as_str(), to.as_str()]].concat();
     let output = git.run(&args, Stdin::none())?;
     parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))

@@ -66,6 +66,23 @@ pub enum SnapshotError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Something of a snapshot is no longer to be found. Nothing was changed.
+    #[error(
+        "{what} is no longer there: the repository that a snapshot leaned on has thrown it away, or moved; the \
+         patches of the turns still stand (`decklog diff`)"
+    )]
+    Gone {
+        /// What.
+        what: String,
+    },
+    /// git will not restore a tree over what stands there. Nothing was changed.
+    #[error("nothing in {path} was changed: {message}")]
+    InTheWay {
+        /// The top of the working tree.
+        path: PathBuf,
+        /// What is in the way, in git's words.
+        message: String,
+    },
     /// The patch could not be handed over: its reader failed.
     #[error("cannot write the patch: {0}")]
     Output(#[source] io::Error),

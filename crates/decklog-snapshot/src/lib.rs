@@ -1,4 +1,4 @@
-//! Working-tree snapshots: take one, tell two apart, print the patch between them.
+//! Working-tree snapshots: take one, tell two apart, print the patch between them, put one back.
 //!
 //! A snapshot is a git tree of everything in the working tree that is not ignored, tracked or
 //! not, and whether or not the directory is a repository. Its objects go to the session's own
@@ -35,10 +35,13 @@
 //!    submodules into it.
 //!
 //! When nothing differs, step 4 is all that runs.
+//!
+//! `restore` goes the other way: it writes a tree into a directory, or over the working tree.
 
 mod blobs;
 mod diff;
 mod error;
+mod file;
 mod git;
 mod index;
 mod judge;
@@ -49,6 +52,7 @@ mod private;
 mod reader;
 mod recheck;
 mod repository;
+mod restore;
 mod running;
 mod scan;
 mod seed;
@@ -59,9 +63,11 @@ mod trees;
 mod worktree;
 
 pub use error::SnapshotError;
+pub use file::FileAt;
 pub use limits::Limits;
 pub use model::{
-    Change, ChangeStatus, FileScanner, NoSecrets, Patch, Repository, Taken, Tree, Withheld, WithheldReason,
+    Change, ChangeStatus, FileScanner, Left, LeftReason, NoSecrets, Patch, Repository, Restored, Taken, Tree, Withheld,
+    WithheldReason,
 };
 pub use reader::SnapshotReader;
 pub use snapshotter::Snapshotter;

@@ -204,6 +204,47 @@ impl ChangeStatus {
     }
 }
 
+/// What restoring a tree did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Files and links written, in path order.
+    pub written: Vec<Vec<u8>>,
+    /// Files and links removed, in path order.
+    pub removed: Vec<Vec<u8>>,
+    /// Paths that differ from the tree and were left as they are, in path order.
+    pub left: Vec<Left>,
+}
+
+/// A path that was not restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Bytes, relative to the top of the working tree.
+    pub path: Vec<u8>,
+    /// Why.
+    pub reason: LeftReason,
+}
+
+/// Why a path was not restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftReason {
+    /// What stands there is not in the snapshot of the present tree, so it could not be had back.
+    Withheld(WithheldReason),
+    /// A file stands there that no snapshot holds, such as an ignored one.
+    Occupied,
+    /// A submodule, of which the snapshot holds the commit's id alone.
+    Submodule,
+}
+
+impl fmt::Display for LeftReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Withheld(reason) => write!(f, "not in the snapshot of the present tree: {reason}"),
+            Self::Occupied => f.write_str("a file that no snapshot holds stands there"),
+            Self::Submodule => f.write_str("a submodule: `git submodule update` brings it"),
+        }
+    }
+}
+
 /// Looks for secrets in what is about to be recorded.
 pub trait FileScanner {
     /// The name of the rule by which `content` holds a secret, or `None` when it holds none.

@@ -7,18 +7,27 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::git::Git;
+use crate::git::{Git, Stdin};
 use crate::model::ObjectFormat;
-use crate::private::PrivateDir;
-use crate::{Change, FileScanner, Patch, SnapshotError, Tree, diff, repository};
+use crate::private::{PrivateDir, copy_if_there};
+use crate::{
+    Change, FileAt, FileScanner, Patch, Repository, Restored, SnapshotError, Tree, diff, file, repository, restore,
+};
 
 /// Reads the snapshots of a session, finished or not, and writes nothing into it.
 pub struct SnapshotReader {
     objects: PathBuf,
+    /// Where else objects lie.
+    alternates: Vec<PathBuf>,
+    /// Where the session worked, if that is still there.
+    working_dir: Option<PathBuf>,
+    repository: Option<Repository>,
+    /// The attributes of the repository there that are no part of its tree.
+    attributes: Option<PathBuf>,
     sha1: Git,
     sha256: Git,
     scan: Option<RefCell<Box<dyn FileScanner + Send>>>,
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl SnapshotReader {
@@ -31,12 +40,15 @@ impl SnapshotReader {
     /// made.
     pub fn open(working_dir: Option<&Path>, objects: &Path) -> Result<Self, SnapshotError> {
         let objects = std::path::absolute(objects).map_err(SnapshotError::io("find", objects))?;
-        let found = match working_dir.filter(|directory| directory.is_dir()).map(repository::find) {
+        let working_dir = working_dir.filter(|directory| directory.is_dir());
+        let found = match working_dir.map(repository::find) {
             Some(Err(error @ SnapshotError::GitMissing { .. })) => return Err(error),
             Some(Ok(found)) => found,
             _ => None,
         };
         let mut alternates = Vec::new();
+        let attributes = found.as_ref().map(|found| found.attributes.clone());
+        let repository = found.as_ref().map(|found| found.repository.clone());
         if let Some(found) = found {
             alternates.push(found.objects);
             // Where git keeps the repositories of submodules.
@@ -51,7 +63,8 @@ impl SnapshotReader {
             Ok(PrivateDir::create(scratch.path().join(name), objects.clone(), format)?.viewer(&alternates))
         };
         let (sha1, sha256) = (viewer("sha1", ObjectFormat::Sha1)?, viewer("sha256", ObjectFormat::Sha256)?);
-        Ok(Self { objects, sha1, sha256, scan: None, _scratch: scratch })
+        let working_dir = working_dir.map(Path::to_owned);
+        Ok(Self { objects, alternates, working_dir, repository, attributes, sha1, sha256, scan: None, scratch })
     }
 
     /// Leaves files with a secret out of patches, as [`crate::Snapshotter::patch`] does.
@@ -77,6 +90,59 @@ impl SnapshotReader {
     /// [`SnapshotError::Git`] when something in the trees is missing.
     pub fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
         diff::changes(self.git(from), from, to)
+    }
+
+    /// The repository that is now around the directory the session worked in.
+    #[must_use]
+    pub fn repository(&self) -> Option<&Repository> {
+        self.repository.as_ref()
+    }
+
+    /// Whether that repository has this commit. An id of another shape is none.
+    ///
+    /// # Errors
+    /// [`SnapshotError::GitMissing`] or [`SnapshotError::Io`] when git cannot be run.
+    pub fn has_commit(&self, id: &str) -> Result<bool, SnapshotError> {
+        let Ok(id) = Tree::parse(id) else { return Ok(false) };
+        let args = ["cat-file", "-e", &format!("{id}^{{commit}}")];
+        Ok(self.git(&id).ask(&args, Stdin::none())?.status.success())
+    }
+
+    /// Writes all of `tree` into `directory`, which must be there and empty. Line endings are made as the repository
+    /// of the session has them made, if it is still there; filters that it configures are not run.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Gone`] when something of the tree is missing: nothing is written then.
+    /// [`SnapshotError::Git`] when it cannot be written.
+    pub fn restore_into(&self, tree: &Tree, directory: &Path) -> Result<Restored, SnapshotError> {
+        let mut settings = match &self.working_dir {
+            Some(working_dir) => repository::content_settings(working_dir).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        settings.retain(|(key, _)| !key.as_encoded_bytes().starts_with(b"filter."));
+        let private = restore::private_in(self.scratch.path(), tree.format())?;
+        if let Some(attributes) = &self.attributes {
+            copy_if_there(attributes, &private.file("info/attributes"))?;
+        }
+        let alternates: Vec<PathBuf> = self.alternates.iter().chain([&self.objects]).cloned().collect();
+        restore::into_directory(&private.git(directory, &settings, &alternates), tree)
+    }
+
+    /// The file at `path` in `tree`, whose content is read up to `limit` bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::GitMissing`], [`SnapshotError::Io`] or [`SnapshotError::Git`] when git cannot be run; what
+    /// is missing is no error.
+    pub fn file(&self, tree: &Tree, path: &[u8], limit: u64) -> Result<FileAt, SnapshotError> {
+        file::read(self.git(tree), tree, path, limit)
+    }
+
+    /// Sees that a tree and all in it is there.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Gone`] names what is not.
+    pub fn check(&self, tree: &Tree) -> Result<(), SnapshotError> {
+        restore::check(self.git(tree), tree)
     }
 
     /// Whether the tree, or anything in it, is no longer to be found.

@@ -206,7 +206,9 @@ fn content_setting(key: &[u8], value: Vec<u8>) -> Option<Vec<u8>> {
     let dot = driver.iter().rposition(|byte| *byte == b'.')?;
     match (KEEPING_FILTERS.contains(&&driver[..dot]), &driver[dot + 1..]) {
         (true, _) => None,
-        (false, b"clean" | b"process") if !value.is_empty() => Some([UNSET_FOR_FILTERS.as_bytes(), &value].concat()),
+        (false, b"clean" | b"smudge" | b"process") if !value.is_empty() => {
+            Some([UNSET_FOR_FILTERS.as_bytes(), &value].concat())
+        }
         (false, b"required") => Some(value),
         _ => None,
     }
@@ -226,7 +228,8 @@ mod tests {
         assert!(!taken("core.worktree"));
         assert!(!taken("diff.external"));
         assert!(!taken("filter.lfs.process"));
-        assert!(!taken("filter.tidy.smudge"));
+        assert!(taken("filter.tidy.smudge"));
+        assert!(!taken("filter.lfs.smudge"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::limits::Budget;
 use crate::private::create_private;
 use crate::worktree::Worktree;
-use crate::{Change, FileScanner, Limits, Patch, Repository, SnapshotError, Taken, Tree, diff};
+use crate::{Change, FileScanner, Limits, Patch, Repository, Restored, SnapshotError, Taken, Tree, diff, restore};
 
 /// Takes snapshots of one working tree into one session's `objects/`.
 pub struct Snapshotter {
@@ -93,6 +93,17 @@ impl Snapshotter {
     pub fn take(&mut self) -> Result<Taken, SnapshotError> {
         let mut budget = Budget::new(&self.limits);
         self.worktree.take(&mut **self.scan.get_mut(), &mut budget)
+    }
+
+    /// Makes the working tree what `target` is, a tree whose objects lie in `objects` where the repository has not
+    /// got them. `present` is the snapshot just taken of it: what is in neither is not touched, and of the files that
+    /// differ those are left, and named, which `present` does not hold as they are.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Gone`] when something of `target` is missing, [`SnapshotError::InTheWay`] when files changed
+    /// since `present` or would be lost; nothing is changed then. [`SnapshotError::Git`].
+    pub fn restore(&self, present: &Taken, target: &Tree, objects: &Path) -> Result<Restored, SnapshotError> {
+        restore::in_place(&self.worktree, present, target, objects)
     }
 
     /// Writes the patch from one tree to another into `out`, as `git apply` takes it, and returns

@@ -109,6 +109,21 @@ impl Worktree {
         self.private.viewer(&self.alternates())
     }
 
+    /// A second git directory on the same working tree, with an index and objects of its own, for restoring what
+    /// lies in `objects`.
+    /// Gives its git that reads, and the one that stores and sees none of the repository.
+    pub(crate) fn second(&self, objects: &Path) -> Result<(PrivateDir, Git, Git), SnapshotError> {
+        let private = crate::restore::private_in(self.scratch.path(), self.format())?;
+        if let Some(found) = &self.found {
+            copy_if_there(&found.attributes, &private.file("info/attributes"))?;
+        }
+        let mut alternates = self.alternates();
+        alternates.extend([self.objects.clone(), objects.to_owned()]);
+        let git = private.git(&self.root, &self.settings, &alternates);
+        let writer = private.git(&self.root, &self.settings, &[]);
+        Ok((private, git, writer))
+    }
+
     /// Leaves untracked files that match `pattern`, in the syntax of `.gitignore`, out of snapshots.
     pub(crate) fn exclude(&self, pattern: &[u8]) -> Result<(), SnapshotError> {
         let path = self.private.file("info/exclude");

@@ -4,10 +4,13 @@
 //! loopback. [`agents`] installs the real agent programs at locked versions outside the checkout,
 //! and prepares a home directory in which each of them talks to that server and to nothing else.
 //!
+//! [`atif`] is the reference validator of a format that sessions are exported in.
+//!
 //! The crate knows the agents' and the models' wires. It must not know decklog's own crates: what
 //! is tested with it must not be able to agree with it by sharing code.
 
 pub mod agents;
+pub mod atif;
 mod server;
 pub mod usage;
 

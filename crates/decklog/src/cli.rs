@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, clean, completions, config, demo, diff, discard, logs, ls, run, search, show, stats, trust, verify, watch,
+    agents, blame, clean, completions, config, demo, diff, discard, export, logs, ls, restore, run, search, show,
+    stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -35,7 +36,7 @@ Examples:
   decklog search auth middleware              where that came up, ever
 
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
-Without a name, show, diff, logs, watch and discard open a picker on a terminal.
+Without a name, show, diff, logs, watch, restore, export and discard open a picker on a terminal.
 Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check or verification failed,
 2 failed or bad usage, 75 rate-limited (try later), 130 interrupted, 143 terminated.";
 
@@ -92,6 +93,12 @@ pub(crate) enum Verb {
     Diff(diff::Args),
     /// Follow a session as it happens
     Watch(watch::Args),
+    /// Tell which session, turn and agent wrote each line of a file
+    Blame(blame::Args),
+    /// Bring back the tree as it stood after a turn
+    Restore(restore::Args),
+    /// Write sessions in another format, or in one archive
+    Export(export::Args),
     /// Check that a record is what was written
     Verify(verify::Args),
     /// Remove sessions by name
@@ -124,6 +131,9 @@ impl Verb {
             Self::Show(args) => args.json.json,
             Self::Logs(args) => args.json.json,
             Self::Diff(args) => args.json.json,
+            Self::Blame(args) => args.json.json,
+            Self::Restore(args) => args.json.json,
+            Self::Export(args) => args.json.json,
             Self::Verify(args) => args.json.json,
             Self::Discard(args) => args.json.json,
             Self::Clean(args) => args.json.json,
@@ -143,6 +153,9 @@ impl Verb {
             Self::Logs(args) => logs::run(args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Watch(args) => watch::run(args, context),
+            Self::Blame(args) => blame::run(&args, context),
+            Self::Restore(args) => restore::run(args, context),
+            Self::Export(args) => export::run(args, context),
             Self::Verify(args) => verify::run(args, context),
             Self::Discard(args) => discard::run(args, context),
             Self::Clean(args) => clean::run(args, context),

@@ -10,6 +10,7 @@ mod laws;
 mod lengths;
 mod locks;
 mod oddities;
+mod portable;
 mod states;
 mod story;
 mod versions;

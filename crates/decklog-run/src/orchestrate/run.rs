@@ -157,7 +157,7 @@ pub fn run(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let redactor = redactor(plan);
+    let redactor = redactor(&plan.env, &plan.agent.env);
     let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = None;
     let mut writer = store.create(&plan.place, options, plan.id_suffix, |id, dir| {
@@ -260,11 +260,11 @@ pub fn run(
     })
 }
 
-fn redactor(plan: &RunPlan) -> Redactor {
+/// Keeps out what the environment holds that looks like a credential.
+pub(super) fn redactor(env: &[(OsString, OsString)], configured: &[(String, String)]) -> Redactor {
     use std::os::unix::ffi::OsStrExt;
-    let inherited =
-        plan.env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
-    let configured = plan.agent.env.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
+    let inherited = env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let configured = configured.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
     let named = inherited.chain(configured);
     let mut builder = Redactor::builder();
     for (name, value) in credential_values(named) {

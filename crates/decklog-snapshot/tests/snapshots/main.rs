@@ -14,6 +14,7 @@ mod places;
 mod random;
 mod reading;
 mod refusals;
+mod restoring;
 mod sandbox;
 mod secrets;
 mod submodules;

@@ -11,7 +11,7 @@ use crate::untouched::Fingerprint;
 
 /// A repository with the submodules `libs/one` and, in that, `inner`; and `absent`, which is not
 /// checked out.
-fn prepare(sandbox: &Sandbox) {
+pub(crate) fn prepare(sandbox: &Sandbox) {
     let origin = |name: &str| -> PathBuf {
         let path = sandbox.spare.join(name);
         fs::create_dir(&path).unwrap();

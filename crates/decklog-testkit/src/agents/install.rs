@@ -96,17 +96,22 @@ fn target() -> io::Result<PathBuf> {
     let lock = manifests().join("package-lock.json");
     let bytes = fs::read(&lock).map_err(|error| because(&lock, &error))?;
     let hash: String = Sha256::digest(bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    Ok(cache()?.join(format!("agents-{hash}")))
+}
+
+/// Where tests keep what they install.
+pub(crate) fn cache() -> io::Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value: &std::ffi::OsString| !value.is_empty());
     let cache = set("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
     let cache = cache.ok_or_else(|| io::Error::other("neither XDG_CACHE_HOME nor HOME is set"))?;
-    Ok(cache.join("decklog-tests").join(format!("agents-{hash}")))
+    Ok(cache.join("decklog-tests"))
 }
 
 fn programs(dir: &Path) -> PathBuf {
     dir.join("node_modules/.bin")
 }
 
-fn run<const N: usize>(dir: &Path, program: &str, args: [&str; N]) -> io::Result<()> {
+pub(crate) fn run<const N: usize>(dir: &Path, program: &str, args: [&str; N]) -> io::Result<()> {
     let mut command = Command::new(program);
     // Its messages are status, like ours: stdout stays the caller's.
     let output = command.args(args.map(OsStr::new)).current_dir(dir).output();

@@ -7,5 +7,7 @@
 mod home;
 mod install;
 
+pub(crate) use install::{cache, run};
+
 pub use home::prepare;
 pub use install::{install, installed};

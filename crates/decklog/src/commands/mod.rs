@@ -1,14 +1,18 @@
 //! One file per verb: its arguments and what it does.
 
 pub(crate) mod agents;
+pub(crate) mod blame;
 pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod discard;
+pub(crate) mod export;
 pub(crate) mod logs;
 pub(crate) mod ls;
+mod otlp_client;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod search;
 pub(crate) mod show;

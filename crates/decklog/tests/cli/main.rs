@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod agents;
+mod blaming;
 mod env;
+mod exporting;
 mod faults;
 mod filters;
 mod picking;
@@ -11,5 +13,6 @@ mod reading;
 mod recipes;
 mod recording;
 mod removing;
+mod restoring;
 mod search;
 mod showing;

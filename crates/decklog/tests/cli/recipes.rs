@@ -54,7 +54,7 @@ fn recipes(document: &str) -> Vec<Recipe> {
 }
 
 /// The sample sessions: the same task twice for the demo's agent, and a loop.
-fn samples() -> (TestEnv, PathBuf, PathBuf) {
+pub(crate) fn samples() -> (TestEnv, PathBuf, PathBuf) {
     let env = TestEnv::new().fixed();
     let config = env.home().join(".config/decklog");
     std::fs::create_dir_all(&config).unwrap();
@@ -224,8 +224,16 @@ fn every_key_stands_in_the_document() {
     for file in ["session.json", "turns/001-state.json"] {
         collect(&serde_json::from_slice(&std::fs::read(run.join(file)).unwrap()).unwrap(), &mut keys);
     }
+    for line in env.decklog(&["export", "--all", "--format", "jsonl"]).expect(0).stdout.lines() {
+        collect(&serde_json::from_str(line).unwrap(), &mut keys);
+    }
     for arguments in [
-        &["ls", "--json"][..],
+        &["blame", "--json", "greet.sh"][..],
+        &["restore", "3f2a@0", "--into", "out", "--json"],
+        &["restore", "3f2a@0", "--in-place", "-y", "--json"],
+        &["export", "3f2a", "--format", "atif", "-o", "out.json", "--json"],
+        &["export", "3f2a", "--format", "tar.zst", "-o", "out.tar.zst", "--json"],
+        &["ls", "--json"],
         &["stats", "--json"],
         &["search", "--json", "echo"],
         &["agents", "--json"],

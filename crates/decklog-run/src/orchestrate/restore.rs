@@ -1,0 +1,208 @@
+//! `restore --in-place`: an earlier tree over the present one, recorded as a session of one turn, so that the tree
+//! before that turn is the way back.
+//!
+//! What is to be restored and where has been decided before: nothing is looked up here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
+use decklog_journal::event::{EventBody, Message, SessionEnd, SessionStart, TurnEnd, TurnStart, Withheld};
+use decklog_journal::format::FormatVersion;
+use decklog_journal::store::{Place, StoreError};
+use decklog_journal::time::{Clock, seconds_between};
+use decklog_journal::wire::prompt_hash;
+use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
+use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
+use decklog_snapshot::{Restored, Tree};
+
+use super::run::redactor;
+use crate::supervise::Signals;
+use crate::trees::{Changes, Taken, Trees};
+
+/// The name of the agent in such a session.
+const AGENT: &str = "decklog";
+
+/// A restoration, decided.
+#[derive(Debug, Clone)]
+pub struct RestorePlan {
+    /// The command that says it, as its words.
+    pub command: Vec<String>,
+    /// Where the session that is restored from worked.
+    pub working_dir: PathBuf,
+    /// The tree.
+    pub target: Tree,
+    /// That session's objects.
+    pub objects: PathBuf,
+    /// The environment, for what must not be recorded.
+    pub env: Vec<(OsString, OsString)>,
+    /// The machine's name.
+    pub host: Option<String>,
+    /// What a power cut may take.
+    pub durability: Durability,
+    /// Where timestamps come from.
+    pub clock: Clock,
+    /// Last four digits of the id; absent: random.
+    pub id_suffix: Option<u16>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct RestoreResult {
+    /// The session that has the tree as it was before.
+    pub id: SessionId,
+    /// What was written, removed and left.
+    pub restored: Restored,
+    /// Files of the tree as it was before that the session does not have.
+    pub withheld: Vec<Withheld>,
+    /// Why the record of it is not whole, if it is not.
+    pub trouble: Option<String>,
+}
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The session could not be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The present tree could not be recorded, so there would be no way back.
+    #[error("the present tree could not be recorded, so nothing was changed: {0}")]
+    NotRecorded(String),
+    /// The tree could not be put in place.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<WriteError> for RestoreError {
+    fn from(error: WriteError) -> Self {
+        Self::NotRecorded(error.to_string())
+    }
+}
+
+/// Restores as `plan` says, as a new session in `store`. A signal that comes before the first file changes stops it;
+/// later ones wait, as half of a tree would be neither.
+///
+/// # Errors
+/// [`RestoreError`]; then no file was changed unless it says so.
+pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> Result<RestoreResult, RestoreError> {
+    let redactor = redactor(&plan.env, &[]);
+    let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
+    let mut trees = Trees::default();
+    let mut writer = store.create(&Place::Auto, options, plan.id_suffix, |id, dir| {
+        trees = Trees::open(&plan.working_dir, &dir.join(OBJECTS_DIR), &redactor, &[store.root(), dir]);
+        session_start(plan, id, dir, &trees)
+    })?;
+    let before = trees.take();
+    let withheld = before.withheld.clone();
+    let began = begin(&mut writer, plan, &before);
+    let restored = match (began, before.tree.is_some()) {
+        _ if signals.received().is_some() => Err(RestoreError::Refused("interrupted: nothing was changed".into())),
+        (Ok(()), true) => trees.restore(&plan.target, &plan.objects).map_err(RestoreError::Refused),
+        (Ok(()), false) => Err(RestoreError::NotRecorded(before.trouble.clone().unwrap_or_default())),
+        (Err(error), _) => Err(error.into()),
+    };
+    // From here on files have changed: what cannot be recorded is told, and stops nothing.
+    let after = trees.take();
+    let changes = trees.changes(&writer, 1, before.tree.as_deref(), after.tree.as_deref());
+    let trouble = after.trouble.clone().or_else(|| changes.trouble.clone());
+    let ended = end(&mut writer, &restored, after, changes);
+    let trouble = trouble.or_else(|| ended.err().map(|error| error.to_string()));
+    Ok(RestoreResult { id: writer.id().clone(), restored: restored?, withheld, trouble })
+}
+
+fn begin(writer: &mut SessionWriter, plan: &RestorePlan, before: &Taken) -> Result<(), WriteError> {
+    let prompt = plan.command.join(" ");
+    let prompt_artifact = Some(writer.write_artifact(&TurnFile::Prompt.path(1), prompt.as_bytes())?);
+    writer.append(TurnStart {
+        turn: 1,
+        agent: AGENT.into(),
+        role: Role::Solo,
+        model: None,
+        permissions: None,
+        command: plan.command.clone(),
+        prompt_artifact,
+        snapshot: before.tree.clone(),
+        withheld: before.withheld.clone(),
+    })?;
+    Ok(())
+}
+
+fn end(
+    writer: &mut SessionWriter,
+    restored: &Result<Restored, RestoreError>,
+    after: Taken,
+    changes: Changes,
+) -> Result<(), WriteError> {
+    let started = writer.head().map_or_else(|| writer.clock().now(), |head| head.started_at);
+    let text = match restored {
+        Ok(restored) => told(restored),
+        Err(error) => error.to_string(),
+    };
+    let (outcome, turn_outcome, exit_code) = match restored {
+        Ok(_) => (Outcome::Success, TurnOutcome::Success, 0),
+        Err(_) => (Outcome::Failed, TurnOutcome::Failed, 2),
+    };
+    let duration_secs = seconds_between(started, writer.clock().now());
+    let mut withheld = after.withheld;
+    withheld.extend(changes.withheld);
+    let said = Message { turn: 1, text: text.clone(), text_artifact: None, cut_artifact: None, continued: false };
+    let turn_end = TurnEnd {
+        turn: 1,
+        outcome: turn_outcome,
+        exit_code: Some(exit_code),
+        signal: None,
+        duration_secs,
+        agent_session_id: None,
+        model: None,
+        error: restored.as_ref().err().map(ToString::to_string),
+        snapshot: after.tree,
+        files: changes.files,
+        files_changed: changes.count,
+        patch_artifact: changes.patch,
+        withheld,
+        stream_artifact: None,
+        stderr_artifact: None,
+        output_artifact: None,
+    };
+    let summary = Some(text);
+    let session_end = SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
+    let mut result = Ok(());
+    if !writer.state().open_turns().is_empty() {
+        for event in [EventBody::from(said), turn_end.into()] {
+            result = result.and(writer.append(event).map(drop));
+        }
+    }
+    result.and(writer.append(session_end).map(drop))
+}
+
+fn told(restored: &Restored) -> String {
+    let mut text = format!("{} written, {} removed", restored.written.len(), restored.removed.len());
+    if !restored.left.is_empty() {
+        text += &format!(", {} left as they were", restored.left.len());
+    }
+    text
+}
+
+fn session_start(plan: &RestorePlan, id: SessionId, dir: &std::path::Path, trees: &Trees) -> SessionStart {
+    let prompt = plan.command.join(" ");
+    SessionStart {
+        format: FormatVersion::CURRENT,
+        id,
+        kind: SessionKind::Run,
+        prompt_hash: prompt_hash(prompt.as_bytes()),
+        prompt,
+        prompt_artifact: None,
+        working_dir: plan.working_dir.to_string_lossy().into_owned(),
+        session_dir: dir.to_string_lossy().into_owned(),
+        agents: vec![AGENT.into()],
+        actor_agent: None,
+        critic_agent: None,
+        actor_model: None,
+        critic_model: None,
+        max_iterations: None,
+        git: trees.git_state(),
+        host: plan.host.clone(),
+        pid: (!plan.clock.is_fixed()).then(std::process::id),
+        decklog_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
