@@ -33,7 +33,6 @@ fn try_open(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    db.pragma_update(None, "mmap_size", 1_i64 << 30)?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables == 0 {
         db.pragma_update(None, "journal_mode", "WAL")?;

@@ -57,8 +57,7 @@ impl RowIndex {
     /// [`IndexError`]: then read the store itself.
     pub fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
         let path = file(cache, store, "rows")?;
-        let db = db::open(&path, SCHEMA)?;
-        Ok(Self { store: store.clone(), path, db, names: Names::default() })
+        Ok(Self { store: store.clone(), db: Self::open_file(&path)?, path, names: Names::default() })
     }
 
     /// Brings it up to date, telling `progress` how far that is. When it is damaged, it is made anew. `now` is the time on
@@ -76,9 +75,16 @@ impl RowIndex {
         }
     }
 
+    fn open_file(path: &Path) -> Result<Connection, IndexError> {
+        let db = db::open(path, SCHEMA)?;
+        // Lists read all of it, one page after the other.
+        db.pragma_update(None, "mmap_size", 1_i64 << 30)?;
+        Ok(db)
+    }
+
     fn renew(&mut self) -> Result<(), IndexError> {
         db::remove(&self.path);
-        self.db = db::open(&self.path, SCHEMA)?;
+        self.db = Self::open_file(&self.path)?;
         self.names = Names::default();
         Ok(())
     }
