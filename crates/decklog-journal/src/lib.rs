@@ -44,9 +44,11 @@
 
 mod append;
 pub mod artifacts;
+pub mod bulk;
 pub mod event;
 pub mod files;
 pub mod filter;
+mod fit;
 pub mod format;
 pub mod head;
 pub mod id;

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::bulk::BulkWriter;
 use crate::event::SessionStart;
 use crate::files;
 use crate::filter::SessionFilter;
 use crate::head::{HEAD_FILE, Head, HeadError};
 use crate::id::{SelectError, Selector, SessionId};
 use crate::lock::{self, Held, LockError, SessionLock};
+use crate::redact::Redactor;
 use crate::session::{self, JOURNAL_FILE, LoadError, Session};
 use crate::wire;
 use crate::words::{ShownStatus, Status};
@@ -322,6 +324,47 @@ impl SessionStore {
         Ok(writer)
     }
 
+    /// The first id for a session that began at `at` that nobody has, from `suffix` on.
+    #[must_use]
+    pub fn free_id(&self, at: jiff::Timestamp, suffix: u16) -> Option<SessionId> {
+        (0..=u16::MAX)
+            .map(|more| SessionId::new(at, suffix.wrapping_add(more)))
+            .find(|id| self.entry(id).symlink_metadata().is_err())
+    }
+
+    /// Begins a whole session that happened elsewhere, to have the id `id` once it is finished. `start` is given the
+    /// absolute session directory that it will have.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is left behind then.
+    pub fn bulk(
+        &self,
+        id: &SessionId,
+        redactor: Redactor,
+        at: jiff::Timestamp,
+        start: impl FnOnce(&Path) -> SessionStart,
+    ) -> Result<BulkWriter, StoreError> {
+        let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
+        files::make_private_dirs(&self.root).map_err(|error| io(&self.root, error))?;
+        let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
+        let (staging, lock) = stage(&root)?;
+        let start = start(&root.join(id.as_str()));
+        Ok(BulkWriter::create(root, staging, lock, redactor, at, start)?)
+    }
+
+    /// Waits until everything under the root is on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the disk says so.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let io = |error| StoreError::Io { path: self.root.clone(), error };
+        match std::fs::File::open(&self.root) {
+            Ok(root) => rustix::fs::syncfs(&root).map_err(|errno| io(errno.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io(error)),
+        }
+    }
+
     /// Removes what recorders left that died before their session had a name. Gives how many there were.
     pub fn sweep(&self) -> usize {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return 0 };
@@ -347,19 +390,12 @@ impl SessionStore {
     ) -> Result<(SessionId, PathBuf, SessionLock), StoreError> {
         let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
         let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
-        let staging = match &target {
-            Some(dir) => dir.clone(),
-            None => {
-                let dir = root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()));
-                files::make_private_dir(&dir).map_err(|error| io(&dir, error))?;
-                dir
-            }
+        let (staging, lock) = match &target {
+            Some(dir) => (dir.clone(), take_new_lock(dir)?),
+            None => stage(&root)?,
         };
-        let reserved = SessionLock::create(&staging)
-            .map_err(|error| StoreError::Lock { path: staging.clone(), error })
-            .and_then(|lock| Ok((self.name(&root, target.as_deref(), &staging, options, suffix)?, lock)));
-        match reserved {
-            Ok((id, lock)) => {
+        match self.name(&root, target.as_deref(), &staging, options, suffix) {
+            Ok(id) => {
                 let dir = target.unwrap_or_else(|| root.join(id.as_str()));
                 Ok((id, dir, lock))
             }
@@ -463,6 +499,30 @@ fn sums_up(head: &Head, dir: &Path) -> bool {
     let read = journal.read_at(&mut end, from).unwrap_or_default();
     read == wire::END
         && end[..read].strip_suffix(b"\n").and_then(wire::split_sum).is_some_and(|(_, sum)| sum == head.sum)
+}
+
+/// Makes a directory that is to become a session, and takes its lock.
+fn stage(root: &Path) -> Result<(PathBuf, SessionLock), StoreError> {
+    let mut left = 100;
+    loop {
+        let dir = root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()));
+        match files::make_private_dir(&dir) {
+            Ok(()) => {
+                let lock = take_new_lock(&dir).inspect_err(|_| drop(std::fs::remove_dir(&dir)))?;
+                return Ok((dir, lock));
+            }
+            // Somebody of this process makes one too.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && left > 0 => left -= 1,
+            Err(error) => return Err(StoreError::Io { path: dir, error }),
+        }
+    }
+}
+
+fn take_new_lock(dir: &Path) -> Result<SessionLock, StoreError> {
+    SessionLock::create(dir).map_err(|error| {
+        let _ = std::fs::remove_file(dir.join(lock::LOCK_FILE));
+        StoreError::Lock { path: dir.to_owned(), error }
+    })
 }
 
 fn prepare_dir(dir: &Path) -> Result<PathBuf, StoreError> {

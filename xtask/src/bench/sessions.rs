@@ -140,6 +140,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
         host: Some("host".into()),
         pid: Some(4711),
         decklog_version: "0.1.0".into(),
+        source: None,
     })?;
     let prompt_artifact = Some(writer.write_artifact("turns/001-prompt.md", b"Fix the failing test\n")?);
     let (agent, role, model) = ("claude".into(), Role::Solo, None);

@@ -80,6 +80,7 @@ pub(crate) fn session_start(id: SessionId) -> SessionStart {
         host: Some("host".into()),
         pid: None,
         decklog_version: "0.1.0".into(),
+        source: None,
     }
 }
 

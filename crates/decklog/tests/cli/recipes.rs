@@ -91,6 +91,7 @@ fn record_loop(env: &TestEnv) -> PathBuf {
         host: None,
         pid: None,
         decklog_version: "0.1.0".into(),
+        source: None,
     };
     let options = WriterOptions {
         clock: Clock::fixed("2026-05-01T15:00:00Z".parse().unwrap()),
