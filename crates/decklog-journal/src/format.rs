@@ -3,7 +3,7 @@
 //! # Changelog
 //!
 //! - **1.0**: the first.
-//! - **1.1**: `source` in `session_start` and head, of imported sessions.
+//! - **1.1**: `source` in `session_start` and head, `prompt` in `turn_start`, `patch` in `turn_end`, of imported sessions.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.

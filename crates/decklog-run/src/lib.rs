@@ -5,6 +5,7 @@
 pub mod agents;
 mod check;
 mod finish;
+pub mod import;
 pub mod observe;
 pub mod orchestrate;
 mod record;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, clean, completions, config, demo, diff, discard, logs, ls, run, search, show, stats, trust, verify, watch,
+    agents, clean, completions, config, demo, diff, discard, import, logs, ls, run, search, show, stats, trust, verify,
+    watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -92,6 +93,8 @@ pub(crate) enum Verb {
     Diff(diff::Args),
     /// Follow a session as it happens
     Watch(watch::Args),
+    /// Take over histories that agents and other tools wrote themselves
+    Import(import::Args),
     /// Check that a record is what was written
     Verify(verify::Args),
     /// Remove sessions by name
@@ -124,6 +127,7 @@ impl Verb {
             Self::Show(args) => args.json.json,
             Self::Logs(args) => args.json.json,
             Self::Diff(args) => args.json.json,
+            Self::Import(args) => args.json.json,
             Self::Verify(args) => args.json.json,
             Self::Discard(args) => args.json.json,
             Self::Clean(args) => args.json.json,
@@ -143,6 +147,7 @@ impl Verb {
             Self::Logs(args) => logs::run(args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Watch(args) => watch::run(args, context),
+            Self::Import(args) => import::run(args, context),
             Self::Verify(args) => verify::run(args, context),
             Self::Discard(args) => discard::run(args, context),
             Self::Clean(args) => clean::run(args, context),

@@ -119,6 +119,9 @@ payload! {
         /// The program and its arguments, without the prompt.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         command: Vec<String>,
+        /// In an imported session: the prompt, or the beginning of a long one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prompt: String,
         /// The prompt as it was sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prompt_artifact: Option<ArtifactRef>,
@@ -354,6 +357,9 @@ payload! {
         files: Vec<FileChange>,
         /// How many files it changed; `files` may name fewer.
         files_changed: u64,
+        /// In an imported session: the patch itself, or the beginning of a long one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        patch: String,
         /// The patch, as `git apply` takes it; absent when nothing changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         patch_artifact: Option<ArtifactRef>,

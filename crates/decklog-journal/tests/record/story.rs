@@ -45,6 +45,7 @@ fn first_turn(mut writer: SessionWriter) {
         model: Some("opus".into()),
         permissions: Some(Permissions::Edit),
         command: vec!["claude".into(), "--print".into()],
+        prompt: String::new(),
         prompt_artifact: Some(prompt),
         snapshot: Some("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".into()),
         withheld: vec![Withheld { path: ".env".into(), reason: "holds a secret (github-pat)".into() }],
@@ -152,6 +153,7 @@ fn first_turn(mut writer: SessionWriter) {
             stream_artifact: files.next().flatten(),
             stderr_artifact: files.next().flatten(),
             output_artifact: files.next().flatten(),
+            patch: String::new(),
             patch_artifact: files.next().flatten(),
             withheld: Vec::new(),
         })
@@ -190,6 +192,7 @@ fn second_turn(mut writer: SessionWriter) {
         snapshot: None,
         files: Vec::new(),
         files_changed: 0,
+        patch: String::new(),
         patch_artifact: None,
         withheld: Vec::new(),
         stream_artifact: None,

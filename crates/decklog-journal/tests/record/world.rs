@@ -92,6 +92,7 @@ pub(crate) fn turn_start(turn: u32) -> TurnStart {
         model: None,
         permissions: None,
         command: Vec::new(),
+        prompt: String::new(),
         prompt_artifact: None,
         snapshot: None,
         withheld: Vec::new(),
