@@ -239,6 +239,13 @@ impl<'a> Draft<'a> {
         self.append(body);
     }
 
+    /// The model that answers in the open turn.
+    pub(super) fn model(&mut self, model: Option<String>) {
+        if let (Some(model), true) = (model, self.open.is_some()) {
+            self.event(AgentEvent::Model(model));
+        }
+    }
+
     /// Adds to what the turn has used.
     pub(super) fn usage(&mut self, model: Option<String>, tokens: Tokens, cost_usd: Option<f64>) {
         if tokens.is_zero() && cost_usd.is_none_or(|cost| cost == 0.0) {

@@ -8,10 +8,14 @@
 
 mod changes;
 mod claude;
+mod codex;
 mod draft;
+mod gemini;
 mod lines;
+mod opencode;
 mod recorded;
 mod run;
+mod sqlite;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,6 +60,12 @@ macro_rules! tools {
 tools! {
     /// Claude Code.
     Claude = "claude",
+    /// Codex.
+    Codex = "codex",
+    /// Gemini CLI.
+    Gemini = "gemini",
+    /// opencode.
+    Opencode = "opencode",
 }
 
 impl fmt::Display for Tool {
@@ -142,6 +152,12 @@ impl Homes {
     pub fn roots(&self, tool: Tool) -> Vec<Root> {
         let paths = match tool {
             Tool::Claude => vec![self.claude.clone().unwrap_or_else(|| self.home.join(".claude")).join("projects")],
+            Tool::Codex => {
+                let dir = self.codex.clone().unwrap_or_else(|| self.home.join(".codex"));
+                vec![dir.join("sessions"), dir.join("archived_sessions")]
+            }
+            Tool::Gemini => vec![self.home.join(".gemini/tmp")],
+            Tool::Opencode => vec![self.data.join("opencode")],
         };
         paths.into_iter().map(|path| Root { tool, path }).collect()
     }
@@ -173,11 +189,21 @@ pub fn recognise(path: &Path) -> Vec<Tool> {
 const RECOGNISED_BY: usize = 1000;
 
 fn tool_of(path: &Path) -> Option<Tool> {
+    if sqlite::is_database(path) {
+        let db = sqlite::open(path).ok()?;
+        return sqlite::has_table(&db, "part").then_some(Tool::Opencode);
+    }
     let mut lines = lines::Lines::open(path).ok()?;
     for _ in 0..3 {
         let lines::Line::Whole(line) = lines.next().ok()?? else { continue };
         let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
         let has = |key: &str| line.get(key).is_some();
+        if has("sessionId") && (has("projectHash") || has("startTime")) {
+            return Some(Tool::Gemini);
+        }
+        if line["type"] == "session_meta" {
+            return Some(Tool::Codex);
+        }
         if has("sessionId") && has("type") {
             return Some(Tool::Claude);
         }
@@ -206,6 +232,9 @@ pub fn find(roots: &[Root]) -> Finds {
     for root in roots {
         match root.tool {
             Tool::Claude => claude::find(&root.path, &mut finds),
+            Tool::Codex => codex::find(&root.path, &mut finds),
+            Tool::Gemini => gemini::find(&root.path, &mut finds),
+            Tool::Opencode => opencode::find(&root.path, &mut finds),
         }
     }
     finds.found.sort_by(|a, b| (a.tool, &a.path, &a.id).cmp(&(b.tool, &b.path, &b.id)));

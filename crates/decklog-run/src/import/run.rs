@@ -312,11 +312,17 @@ fn is_gone(known: &Known, found: &[Found]) -> bool {
 fn agent_name(tool: Tool) -> &'static str {
     match tool {
         Tool::Claude => "claude",
+        Tool::Codex => "codex",
+        Tool::Gemini => "gemini",
+        Tool::Opencode => "opencode",
     }
 }
 
 fn read_source(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     match found.tool {
         Tool::Claude => super::claude::read(found, draft),
+        Tool::Codex => super::codex::read(found, draft),
+        Tool::Gemini => super::gemini::read(found, draft),
+        Tool::Opencode => super::opencode::read(found, draft),
     }
 }
