@@ -85,6 +85,27 @@ impl Changes {
         .to_owned();
     }
 
+    /// Takes in a whole diff that git wrote.
+    pub(super) fn add_diff(&mut self, diff: &str) {
+        let at = |from: usize| diff[from..].find("\ndiff --git ").map(|at| from + at + 1);
+        let first = if diff.starts_with("diff --git ") { Some(0) } else { at(0) };
+        let Some(mut from) = first else { return };
+        loop {
+            let end = at(from).unwrap_or(diff.len());
+            self.files.extend(described(&diff[from..end]));
+            if end == diff.len() {
+                break;
+            }
+            from = end;
+        }
+        if self.patch.len() + diff.len() <= MAX_PATCH {
+            self.patch.push_str(diff);
+            if !diff.ends_with('\n') {
+                self.patch.push('\n');
+            }
+        }
+    }
+
     /// What it came to; begins anew.
     pub(super) fn take(&mut self) -> Told {
         let Self { mut files, patch, untold } = std::mem::take(self);
@@ -105,6 +126,36 @@ impl Changes {
             });
         Told { files, count, patch, withheld: withheld.collect() }
     }
+}
+
+/// The file that one part of a diff of git's is about.
+fn described(section: &str) -> Option<FileChange> {
+    let (head, hunks) = match section.find("\n@@") {
+        Some(at) => section.split_at(at + 1),
+        None => (section, ""),
+    };
+    let line = |start: &str| head.lines().find_map(|line| line.strip_prefix(start));
+    let named = |start: &str, side: &str| line(start).and_then(|path| path.strip_prefix(side));
+    let first = head.lines().next()?.strip_prefix("diff --git ")?;
+    let path = line("rename to ")
+        .or_else(|| named("+++ ", "b/"))
+        .or_else(|| named("--- ", "a/"))
+        .or_else(|| Some(first.split_once(" b/")?.1))?;
+    let status = match () {
+        () if head.contains("\nnew file mode ") => "added",
+        () if head.contains("\ndeleted file mode ") => "deleted",
+        () if head.contains("\nrename from ") => "renamed",
+        () => "modified",
+    };
+    let (added, removed) = count_lines(hunks);
+    let binary = head.contains("\nBinary files ") || head.contains("\nGIT binary patch");
+    Some(FileChange {
+        path: clip(path.trim_end_matches('\t').to_owned(), 4096),
+        old_path: line("rename from ").map(|path| clip(path.to_owned(), 4096)),
+        status: status.to_owned(),
+        added: (!binary).then_some(added),
+        removed: (!binary).then_some(removed),
+    })
 }
 
 /// A path as seen from `working_dir`, and whether it lies in it.
@@ -255,6 +306,28 @@ mod tests {
         let withheld: Vec<_> = told.withheld.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(withheld, ["/etc/passwd", "../up", "a\nb", "untold"]);
         assert_eq!(told.patch.matches("diff --git").count(), 1);
+    }
+
+    #[test]
+    fn a_diff_of_git_is_taken_whole() {
+        let diff = "diff --git a/a.txt b/a.txt\nindex 1..2 100644\n--- a/a.txt\n+++ b/a.txt\n@@ -1 +1,2 @@\n-x\n+y\n+z\n\
+                    diff --git a/b c b/b c\nnew file mode 100644\n--- /dev/null\n+++ b/b c\n@@ -0,0 +1 @@\n+q\n\
+                    diff --git a/old b/new\nsimilarity index 100%\nrename from old\nrename to new\n\
+                    diff --git a/p.png b/p.png\nindex 1..2 100644\nBinary files a/p.png and b/p.png differ\n";
+        let mut changes = Changes::default();
+        changes.add_diff(diff);
+        let told = changes.take();
+        let files: Vec<_> =
+            told.files.iter().map(|file| (file.path.as_str(), file.status.as_str(), file.added, file.removed)).collect();
+        let expected = [
+            ("a.txt", "modified", Some(2), Some(1)),
+            ("b c", "added", Some(1), Some(0)),
+            ("new", "renamed", Some(0), Some(0)),
+            ("p.png", "modified", None, None),
+        ];
+        assert_eq!((files.as_slice(), told.patch.as_str()), (expected.as_slice(), diff));
+        changes.add_diff("no diff at all");
+        assert!(changes.take().files.is_empty());
     }
 
     #[test]

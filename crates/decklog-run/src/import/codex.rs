@@ -150,8 +150,10 @@ struct Reader {
     thoughts: Told,
     /// Calls whose result was told.
     done: HashSet<String>,
-    /// Calls that `event_msg` told of, better than the model's own words for them.
+    /// Calls that were told.
     called: HashSet<String>,
+    /// Patches in the model's words, until it is known what became of them.
+    patches: HashMap<String, String>,
     total: Tokens,
     model: Option<String>,
     at_work: bool,
@@ -230,30 +232,8 @@ impl Reader {
                     self.think(ITEM, text(part, "text").to_owned(), draft);
                 }
             }
-            "function_call" => {
-                let arguments = text(item, "arguments");
-                let input = serde_json::from_str(arguments).unwrap_or_else(|_| Value::String(arguments.to_owned()));
-                self.call(item, text(item, "name"), input, draft);
-            }
-            "custom_tool_call" => {
-                self.call(item, text(item, "name"), Value::String(text(item, "input").to_owned()), draft);
-            }
-            "local_shell_call" => self.call(item, "shell", item["action"].clone(), draft),
-            "function_call_output" | "custom_tool_call_output" => {
-                let id = text(item, "call_id").to_owned();
-                if self.done.insert(id.clone()) {
-                    let output = output_text(&item["output"]);
-                    let exit_code = exit_code(&output);
-                    let failed = exit_code.is_some_and(|code| code != 0) || item["output"]["success"] == false;
-                    draft.event(AgentEvent::ToolResult {
-                        id,
-                        status: if failed { ToolStatus::Failed } else { ToolStatus::Completed },
-                        output,
-                        exit_code,
-                        duration_secs: None,
-                    });
-                }
-            }
+            "function_call" | "custom_tool_call" | "local_shell_call" => self.call(item, draft),
+            "function_call_output" | "custom_tool_call_output" => self.output(item, draft),
             "web_search_call" => {
                 let input = item["action"].clone();
                 let id = some_text(item, "id").unwrap_or_else(|| text(&input, "query").to_owned());
@@ -264,8 +244,15 @@ impl Reader {
         }
     }
 
-    fn call(&mut self, item: &Value, name: &str, input: Value, draft: &mut Draft<'_>) {
+    /// A call in the model's words, told as the live stream tells it.
+    fn call(&mut self, item: &Value, draft: &mut Draft<'_>) {
         let id = some_text(item, "call_id").or_else(|| some_text(item, "id")).unwrap_or_default();
+        let name = some_text(item, "name").unwrap_or_else(|| "shell".into());
+        let input = match (some_text(item, "arguments"), some_text(item, "input")) {
+            (Some(arguments), _) => serde_json::from_str(&arguments).unwrap_or(Value::String(arguments)),
+            (None, Some(input)) => Value::String(input),
+            (None, None) => item["action"].clone(),
+        };
         if name == "update_plan" {
             draft.event(AgentEvent::Plan(
                 list(&input, "plan")
@@ -277,8 +264,41 @@ impl Reader {
                     .collect(),
             ));
         }
-        let title = tool_title(&input).or_else(|| input.as_str()?.lines().next().map(str::to_owned));
-        self.start(id, name, tool_kind(name), title, input, draft);
+        if !self.called.insert(id.clone()) {
+            return;
+        }
+        let line = command_line(&input);
+        let patch = match (name.as_str(), &line) {
+            ("apply_patch", _) => input.as_str().map(str::to_owned).or_else(|| some_text(&input, "input")),
+            (_, Some(line)) if line.trim_start().starts_with("apply_patch") => Some(line.clone()),
+            _ => None,
+        };
+        if let Some(patch) = patch {
+            let paths: Vec<_> = patched(&patch).into_iter().map(|edit| edit.path).collect();
+            self.start(id.clone(), "apply_patch", ToolKind::Edit, Some(paths.join(", ")), input, draft);
+            self.patches.insert(id, patch);
+        } else if let Some(line) = line {
+            let title = line.lines().next().map(str::to_owned);
+            self.start(id, "shell", ToolKind::Execute, title, json!({ "command": line }), draft);
+        } else {
+            let title = tool_title(&input).or_else(|| input.as_str()?.lines().next().map(str::to_owned));
+            self.start(id, &name, tool_kind(&name), title, input, draft);
+        }
+    }
+
+    fn output(&mut self, item: &Value, draft: &mut Draft<'_>) {
+        let id = text(item, "call_id").to_owned();
+        let patch = self.patches.remove(&id);
+        if self.done.contains(&id) {
+            return;
+        }
+        let output = output_text(&item["output"]);
+        let exit_code = exit_code(&output);
+        let failed = exit_code.is_some_and(|code| code != 0) || item["output"]["success"] == false;
+        self.end(id, if failed { ToolStatus::Failed } else { ToolStatus::Completed }, output, exit_code, None, draft);
+        if let Some(patch) = patch.filter(|_| !failed) {
+            patched(&patch).into_iter().for_each(|edit| draft.edit(edit));
+        }
     }
 
     fn start(
@@ -376,12 +396,7 @@ impl Reader {
     }
 
     fn command(&mut self, event: &Value, id: String, draft: &mut Draft<'_>) {
-        let words: Vec<_> = list(event, "command").iter().filter_map(Value::as_str).collect();
-        // `bash -lc SCRIPT`: the script is what was run.
-        let line = match words.as_slice() {
-            [_, "-lc" | "-c", script] => (*script).to_owned(),
-            words => words.join(" "),
-        };
+        let line = words_line(list(event, "command"));
         if self.called.insert(id.clone()) {
             let title = line.lines().next().map(str::to_owned);
             self.start(id.clone(), "shell", ToolKind::Execute, title, json!({ "command": line }), draft);
@@ -508,6 +523,60 @@ fn exit_code(output: &str) -> Option<i32> {
         let rest = line.strip_prefix("Process exited with code ").or_else(|| line.strip_prefix("Exit code: "))?;
         rest.trim().parse().ok()
     })
+}
+
+/// The command line of a call of any of the shell tools there were.
+fn command_line(input: &Value) -> Option<String> {
+    let command = input.get("cmd").or_else(|| input.get("command"))?;
+    match command {
+        Value::String(line) => Some(line.clone()),
+        Value::Array(words) => Some(words_line(words)),
+        _ => None,
+    }
+}
+
+/// `bash -lc SCRIPT`: the script is what was run.
+fn words_line(words: &[Value]) -> String {
+    let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+    match words.as_slice() {
+        [_, "-lc" | "-c", script] => (*script).to_owned(),
+        words => words.join(" "),
+    }
+}
+
+/// The edits of a patch in Codex's own format. It has no line numbers, so only new and removed files can be told whole.
+fn patched(patch: &str) -> Vec<Edit> {
+    let mut edits: Vec<Edit> = Vec::new();
+    let mut content = String::new();
+    let close = |edit: Option<&mut Edit>, content: &mut String| {
+        if let Some(edit) = edit.filter(|edit| edit.status == "added") {
+            edit.hunks = Some(whole_file(content, '+').0);
+        }
+        content.clear();
+    };
+    for line in patch.lines() {
+        let begun = [("*** Add File: ", "added"), ("*** Update File: ", "modified"), ("*** Delete File: ", "deleted")]
+            .into_iter()
+            .find_map(|(start, status)| Some((line.strip_prefix(start)?.trim(), status)));
+        if let Some((path, status)) = begun {
+            close(edits.last_mut(), &mut content);
+            let lines = (status != "deleted").then_some((0, 0));
+            edits.push(Edit { path: path.to_owned(), status, lines, ..Edit::default() });
+        } else if let Some(edit) = edits.last_mut() {
+            if let Some(to) = line.strip_prefix("*** Move to: ") {
+                let from = std::mem::replace(&mut edit.path, to.trim().to_owned());
+                (edit.old_path, edit.status) = (Some(from), "renamed");
+            } else if let Some(added) = line.strip_prefix('+') {
+                content.push_str(added);
+                content.push('\n');
+                edit.lines = edit.lines.map(|(plus, minus)| (plus + 1, minus));
+            } else if line.starts_with('-') {
+                edit.lines = edit.lines.map(|(plus, minus)| (plus, minus + 1));
+            }
+        }
+    }
+    close(edits.last_mut(), &mut content);
+    edits
 }
 
 /// One file of a patch that was applied.

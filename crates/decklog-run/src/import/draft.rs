@@ -6,9 +6,12 @@
 //!
 //! Must not know: the formats of sources.
 
+use std::path::Path;
+
+use decklog_journal::artifacts::LOGS_DIR;
 use decklog_journal::bulk::BulkWriter;
 use decklog_journal::event::{
-    EventBody, GitState, Iteration, Message, Notice, Plan, PlanEntry, RateLimited, SessionEnd, SessionStart, Source,
+    EventBody, GitState, Handoff, Iteration, Message, Notice, Plan, PlanEntry, RateLimited, SessionEnd, SessionStart, Source,
     Thought, Tokens, ToolCall, ToolResult, TurnEnd, TurnStart, Usage,
 };
 use decklog_journal::format::FormatVersion;
@@ -87,6 +90,7 @@ struct OpenTurn {
     since: Timestamp,
     usage: Vec<(Option<String>, Tokens, Option<f64>)>,
     changes: Changes,
+    exit_code: Option<i32>,
     outcome: Option<TurnOutcome>,
     error: Option<String>,
     model: Option<String>,
@@ -125,6 +129,11 @@ impl<'a> Draft<'a> {
     /// Whether there is no sense in telling more.
     pub(super) fn is_broken(&self) -> bool {
         self.trouble.is_some()
+    }
+
+    /// Names the agent, where each source of a tool has its own.
+    pub(super) fn agent(&mut self, name: &str) {
+        self.agent = self.clip(name.to_owned());
     }
 
     /// What a source names as its file is more than what was found: the whole as it is read.
@@ -169,6 +178,7 @@ impl<'a> Draft<'a> {
             since: self.at,
             usage: Vec::new(),
             changes: Changes::default(),
+            exit_code: None,
             outcome: None,
             error: None,
             model: None,
@@ -281,6 +291,42 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The patch that the source tells of the open turn, as git wrote it.
+    pub(super) fn patch(&mut self, diff: &str) {
+        if let Some(open) = &mut self.open {
+            open.changes.add_diff(diff);
+        }
+    }
+
+    /// The exit code of the open turn's agent.
+    pub(super) fn exit_code(&mut self, code: Option<i32>) {
+        if let Some(open) = &mut self.open {
+            open.exit_code = code;
+        }
+    }
+
+    /// The session moved to another agent.
+    pub(super) fn handoff(&mut self, mut handoff: Handoff) {
+        self.end_turn();
+        handoff.reason = self.clip(handoff.reason);
+        self.append(handoff);
+    }
+
+    /// A log that belongs to the session: a file of its own, where decklog has such, or else a notice.
+    pub(super) fn log(&mut self, path: &Path, bytes: &[u8]) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+        let named = matches!(name.as_str(), "container.log" | "network.jsonl") || name.ends_with(".stderr");
+        let Some(writer) = self.writer.as_ref().filter(|_| self.trouble.is_none()) else { return };
+        if plain && named && !name.starts_with('.') {
+            if let Err(error) = writer.write_artifact(&format!("{LOGS_DIR}/{name}"), bytes) {
+                self.trouble = Some(error.into());
+            }
+        } else {
+            self.notice("log", format!("{name}\n{}", String::from_utf8_lossy(bytes)));
+        }
+    }
+
     /// The turn goes on after all: what seemed to be its end was not.
     pub(super) fn clear_outcome(&mut self) {
         if let Some(open) = &mut self.open {
@@ -319,7 +365,7 @@ impl<'a> Draft<'a> {
         self.append(TurnEnd {
             turn: self.turn,
             outcome,
-            exit_code: None,
+            exit_code: open.exit_code,
             signal: None,
             duration_secs: seconds_between(open.since, self.at),
             agent_session_id: Some(self.clip(self.source.id.clone())),
@@ -359,7 +405,7 @@ impl<'a> Draft<'a> {
         };
         let git = Some(opening.git.clone()).filter(|git| git.head.is_some() || git.branch.is_some());
         let [actor, critic] = opening.pair.clone().map_or([None, None], |pair| pair.map(Some));
-        let start = |dir: &std::path::Path| SessionStart {
+        let start = |dir: &Path| SessionStart {
             format: FormatVersion::CURRENT,
             id: id.clone(),
             kind: SessionKind::Import,

@@ -8,12 +8,15 @@
 
 mod changes;
 mod claude;
+mod codeloops;
 mod codex;
 mod draft;
 mod gemini;
 mod lines;
 mod opencode;
+mod outrig;
 mod recorded;
+mod relay;
 mod run;
 mod sqlite;
 
@@ -66,6 +69,12 @@ tools! {
     Gemini = "gemini",
     /// opencode.
     Opencode = "opencode",
+    /// outrig.
+    Outrig = "outrig",
+    /// codeloops.
+    Codeloops = "codeloops",
+    /// agent-relay.
+    AgentRelay = "agent-relay",
 }
 
 impl fmt::Display for Tool {
@@ -158,6 +167,9 @@ impl Homes {
             }
             Tool::Gemini => vec![self.home.join(".gemini/tmp")],
             Tool::Opencode => vec![self.data.join("opencode")],
+            Tool::Outrig => vec![self.data.join("outrig/sessions")],
+            Tool::Codeloops => vec![self.data.join("codeloops")],
+            Tool::AgentRelay => vec![self.repository.join(".agent-relay/sessions")],
         };
         paths.into_iter().map(|path| Root { tool, path }).collect()
     }
@@ -185,13 +197,29 @@ pub fn recognise(path: &Path) -> Vec<Tool> {
     tools
 }
 
+/// Bytes of a record that is read whole.
+const MAX_RECORD: u64 = 1024 * 1024;
+
 /// Files of a directory that are looked into to learn whose they are.
 const RECOGNISED_BY: usize = 1000;
 
 fn tool_of(path: &Path) -> Option<Tool> {
     if sqlite::is_database(path) {
         let db = sqlite::open(path).ok()?;
+        if codeloops::is_ours(&db) {
+            return Some(Tool::Codeloops);
+        }
         return sqlite::has_table(&db, "part").then_some(Tool::Opencode);
+    }
+    if path.ancestors().nth(3).is_some_and(|dir| dir.ends_with("storage")) {
+        return path.parent()?.parent()?.ends_with("session").then_some(Tool::Opencode);
+    }
+    if path.file_name().is_some_and(|name| name == "session.json" || name == "meta.json") {
+        let record = serde_json::from_slice(&decklog_journal::files::read_limited(path, MAX_RECORD).ok()?).ok()?;
+        if outrig::is_record(&record) {
+            return Some(Tool::Outrig);
+        }
+        return relay::is_record(&record).then_some(Tool::AgentRelay);
     }
     let mut lines = lines::Lines::open(path).ok()?;
     for _ in 0..3 {
@@ -200,6 +228,9 @@ fn tool_of(path: &Path) -> Option<Tool> {
         let has = |key: &str| line.get(key).is_some();
         if has("sessionId") && (has("projectHash") || has("startTime")) {
             return Some(Tool::Gemini);
+        }
+        if codeloops::is_start(&line) {
+            return Some(Tool::Codeloops);
         }
         if line["type"] == "session_meta" {
             return Some(Tool::Codex);
@@ -235,6 +266,9 @@ pub fn find(roots: &[Root]) -> Finds {
             Tool::Codex => codex::find(&root.path, &mut finds),
             Tool::Gemini => gemini::find(&root.path, &mut finds),
             Tool::Opencode => opencode::find(&root.path, &mut finds),
+            Tool::Outrig => outrig::find(&root.path, &mut finds),
+            Tool::Codeloops => codeloops::find(&root.path, &mut finds),
+            Tool::AgentRelay => relay::find(&root.path, &mut finds),
         }
     }
     finds.found.sort_by(|a, b| (a.tool, &a.path, &a.id).cmp(&(b.tool, &b.path, &b.id)));

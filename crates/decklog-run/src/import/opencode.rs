@@ -46,6 +46,19 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
     let storage = root.join("storage");
     let storage = if storage.is_dir() { storage } else { root.to_owned() };
     walk(&storage.join("session"), finds, &mut |path, finds| in_storage(&storage, &path, finds));
+    if databases.is_empty() && !storage.join("session").is_dir() {
+        // Not opencode's own directory, but one somewhere above: a backup.
+        walk(root, finds, &mut |path, finds| {
+            if path.extension().is_some_and(|extension| extension == "db") && is_database(&path) {
+                in_database(&path, finds);
+            } else if let Some(storage) = path.ancestors().nth(3).filter(|dir| dir.ends_with("storage")) {
+                let is_session = path.strip_prefix(storage).is_ok_and(|inside| inside.starts_with("session"));
+                if is_session {
+                    in_storage(storage, &path, finds);
+                }
+            }
+        });
+    }
 }
 
 fn in_database(path: &Path, finds: &mut Finds) {

@@ -315,6 +315,7 @@ fn agent_name(tool: Tool) -> &'static str {
         Tool::Codex => "codex",
         Tool::Gemini => "gemini",
         Tool::Opencode => "opencode",
+        Tool::Outrig | Tool::Codeloops | Tool::AgentRelay => "",
     }
 }
 
@@ -324,5 +325,8 @@ fn read_source(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
         Tool::Codex => super::codex::read(found, draft),
         Tool::Gemini => super::gemini::read(found, draft),
         Tool::Opencode => super::opencode::read(found, draft),
+        Tool::Outrig => super::outrig::read(found, draft),
+        Tool::Codeloops => super::codeloops::read(found, draft),
+        Tool::AgentRelay => super::relay::read(found, draft),
     }
 }

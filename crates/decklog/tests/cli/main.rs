@@ -7,6 +7,7 @@ mod env;
 mod faults;
 mod filters;
 mod picking;
+mod import;
 mod reading;
 mod recipes;
 mod recording;
