@@ -24,9 +24,8 @@ fn id() -> SessionId {
 
 /// The events of one turn, in an order that is legal.
 fn turn() -> Vec<EventBody> {
-    let (starts, rest): (Vec<_>, Vec<_>) = events(1).into_iter().partition(|event| event.turn() != Some(1));
-    drop(starts);
-    let (ends, rest): (Vec<_>, Vec<_>) = rest.into_iter().partition(|event| matches!(event, EventBody::TurnEnd(_)));
+    let of_the_turn = events(1).into_iter().filter(|event| event.turn() == Some(1));
+    let (ends, rest): (Vec<_>, Vec<_>) = of_the_turn.partition(|event| matches!(event, EventBody::TurnEnd(_)));
     let rest = rest.into_iter().filter(|event| !matches!(event, EventBody::TurnStart(_)));
     [turn_start(1).into(), message(1, &"long ".repeat(40_000))].into_iter().chain(rest).chain(ends).collect()
 }
@@ -35,15 +34,20 @@ fn turn() -> Vec<EventBody> {
 fn the_bytes_are_those_of_a_recorded_session() {
     let world = World::new();
     let mut recorded = world.create_with(1, options(), |_| session_start(id()));
-    let mut bulk = begin(&world, &id());
+    let began = recorded.head().unwrap().started_at;
+    let mut bulk = world.store.bulk(&id(), Redactor::none(), began, |_| session_start(id())).unwrap();
     for event in turn() {
-        recorded.append(event.clone()).unwrap();
-        bulk.append(at(), event).unwrap();
+        let at = recorded.append(event.clone()).unwrap().timestamp;
+        bulk.append(at, event).unwrap();
     }
     assert!(matches!(bulk.finish().unwrap(), Named::Done));
     let dir = world.store.entry(&id());
-    let read = |dir: &std::path::Path| std::fs::read(dir.join(JOURNAL_FILE)).unwrap();
-    assert_eq!(read(recorded.dir()), read(&dir));
+    let read = |dir: &std::path::Path| std::fs::read_to_string(dir.join(JOURNAL_FILE)).unwrap();
+    let (recorded_lines, lines) = (read(recorded.dir()), read(&dir));
+    for (recorded, line) in recorded_lines.lines().zip(lines.lines()) {
+        assert_eq!(recorded, line);
+    }
+    assert_eq!(recorded_lines.len(), lines.len());
     assert_eq!(Head::read(&dir).unwrap(), *recorded.head().unwrap());
     assert!(!dir.join("lock").exists());
     let report = verify(&dir);
