@@ -143,7 +143,10 @@ impl BulkWriter {
         let entry = self.root.join(self.id.as_str());
         let io = |error| WriteError::Io { path: entry.clone(), error };
         if !std::fs::symlink_metadata(&entry).map_err(io)?.is_dir() {
-            return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "a session that stands elsewhere stays as it is")));
+            return Err(io(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a session that stands elsewhere stays as it is",
+            )));
         }
         let held = SessionLock::take(&entry, false)
             .map_err(|error: LockError| WriteError::Lock { path: entry.clone(), error })?;

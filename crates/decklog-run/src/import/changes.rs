@@ -274,7 +274,10 @@ mod tests {
         changes.add(edit("./a.txt", "modified", Some("@@ -1,1 +1,1 @@\n-one\n+two\n")), "/w");
         let told = changes.take();
         assert_eq!(told.count, 1);
-        assert_eq!((told.files[0].status.as_str(), told.files[0].added, told.files[0].removed), ("added", Some(2), Some(1)));
+        assert_eq!(
+            (told.files[0].status.as_str(), told.files[0].added, told.files[0].removed),
+            ("added", Some(2), Some(1))
+        );
         insta::assert_snapshot!(told.patch, @r"
         diff --git a/a.txt b/a.txt
         new file mode 100644
@@ -296,7 +299,8 @@ mod tests {
     fn what_is_not_told_whole_or_lies_outside_is_named_and_not_in_the_patch() {
         let mut changes = Changes::default();
         let hunk = Some("@@ -1,1 +1,1 @@\n-a\n+b\n");
-        for (path, hunks) in [("/etc/passwd", hunk), ("../up", hunk), ("a\nb", hunk), ("told", hunk), ("untold", None)] {
+        for (path, hunks) in [("/etc/passwd", hunk), ("../up", hunk), ("a\nb", hunk), ("told", hunk), ("untold", None)]
+        {
             changes.add(edit(path, "modified", hunks), "/w");
         }
         // After a gap nothing more of that file.
@@ -317,8 +321,11 @@ mod tests {
         let mut changes = Changes::default();
         changes.add_diff(diff);
         let told = changes.take();
-        let files: Vec<_> =
-            told.files.iter().map(|file| (file.path.as_str(), file.status.as_str(), file.added, file.removed)).collect();
+        let files: Vec<_> = told
+            .files
+            .iter()
+            .map(|file| (file.path.as_str(), file.status.as_str(), file.added, file.removed))
+            .collect();
         let expected = [
             ("a.txt", "modified", Some(2), Some(1)),
             ("b c", "added", Some(1), Some(0)),

@@ -97,8 +97,7 @@ const PASSED_OVER: [&[u8]; 12] = [
 
 /// Whether the first key of a line tells that it can be passed over unread.
 fn is_passed_over(line: &[u8]) -> bool {
-    line.strip_prefix(br#"{"type":""#)
-        .is_some_and(|rest| PASSED_OVER.iter().any(|kind| rest.starts_with(kind)))
+    line.strip_prefix(br#"{"type":""#).is_some_and(|rest| PASSED_OVER.iter().any(|kind| rest.starts_with(kind)))
 }
 
 /// What the beginning of a transcript tells.
@@ -108,6 +107,8 @@ struct Beginning {
     uuid: Option<String>,
     parent: Option<String>,
     started: Option<Timestamp>,
+    /// Whether a line was no JSON.
+    broken: bool,
 }
 
 fn beginning(path: &Path) -> io::Result<Beginning> {
@@ -116,7 +117,10 @@ fn beginning(path: &Path) -> io::Result<Beginning> {
     for _ in 0..BEGINNING {
         let Some(line) = lines.next()? else { break };
         let Line::Whole(line) = line else { continue };
-        let Ok(entry) = serde_json::from_slice::<Entry<'_>>(line) else { continue };
+        let Ok(entry) = serde_json::from_slice::<Entry<'_>>(line) else {
+            told.broken = true;
+            continue;
+        };
         told.started = told.started.or(entry.at());
         told.session = told.session.or(entry.session_id.map(Cow::into_owned));
         if let Some(uuid) = entry.uuid {
@@ -188,7 +192,11 @@ fn chains(files: Vec<PathBuf>, finds: &mut Finds) -> Vec<Chain> {
     let mut open: Chain = Vec::new();
     for path in files {
         match beginning(&path) {
-            Ok(told) if told.session.is_none() && told.uuid.is_none() => {}
+            Ok(told) if told.session.is_none() && told.uuid.is_none() => {
+                if told.broken {
+                    finds.troubles.push(Trouble { path, reason: "nothing in it can be read".into() });
+                }
+            }
             Ok(told) => open.push((path, told)),
             Err(error) => finds.troubles.push(Trouble { path, reason: error.to_string() }),
         }
@@ -234,9 +242,12 @@ fn found(chain: &Chain, parts: Vec<PathBuf>) -> io::Result<Found> {
         bytes += more;
         modified = modified.max(at);
     }
-    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().split('.').next().unwrap_or_default().to_owned());
+    let name = |path: &Path| {
+        path.file_name().map(|name| name.to_string_lossy().split('.').next().unwrap_or_default().to_owned())
+    };
     let id = told.session.clone().or_else(|| name(path)).unwrap_or_default();
-    let mut also: Vec<String> = chain.iter().flat_map(|(path, told)| [told.session.clone(), name(path)]).flatten().collect();
+    let mut also: Vec<String> =
+        chain.iter().flat_map(|(path, told)| [told.session.clone(), name(path)]).flatten().collect();
     also.retain(|other| *other != id);
     also.dedup();
     Ok(Found {
@@ -344,12 +355,14 @@ impl Reader {
 
     /// Whether a line was not read before and belongs to this conversation.
     fn is_ours(&mut self, entry: &Entry<'_>, path: &Path, sidechain: bool) -> bool {
-        if let Some(session) = entry.session_id.as_deref().filter(|session| !sidechain && !self.ids.contains(*session)) {
+        if let Some(session) = entry.session_id.as_deref().filter(|session| !sidechain && !self.ids.contains(*session))
+        {
             // Two running at once were seen to write into one file. What has no file of its own stays here.
             let plain = session.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            let elsewhere = *self.others.entry(session.to_owned()).or_insert_with(|| {
-                plain && path.with_file_name(format!("{session}.jsonl")).exists()
-            });
+            let elsewhere = *self
+                .others
+                .entry(session.to_owned())
+                .or_insert_with(|| plain && path.with_file_name(format!("{session}.jsonl")).exists());
             if elsewhere {
                 self.foreign += 1;
                 return false;
@@ -538,10 +551,17 @@ impl Reader {
 fn edits(result: &Value, draft: &mut Draft<'_>) {
     let Some(path) = some_text(result, "filePath").or_else(|| some_text(result, "notebook_path")) else { return };
     let patch = list(result, "structuredPatch");
-    let created = text(result, "type") == "create" || (result["originalFile"].is_null() && result.get("content").is_some());
+    let created =
+        text(result, "type") == "create" || (result["originalFile"].is_null() && result.get("content").is_some());
     if created {
         let (hunk, lines) = whole_file(text(result, "content"), '+');
-        return draft.edit(Edit { path, status: "added", lines: Some((lines, 0)), hunks: Some(hunk), ..Edit::default() });
+        return draft.edit(Edit {
+            path,
+            status: "added",
+            lines: Some((lines, 0)),
+            hunks: Some(hunk),
+            ..Edit::default()
+        });
     }
     if !patch.is_empty() {
         let hunks = changes::structured(patch);

@@ -216,7 +216,9 @@ impl Reader {
         };
         let feedback = some_text(told, "feedback");
         draft.prompt_to("", Some(&self.pair[1]), Role::Critic);
-        draft.event(AgentEvent::Text(format!("{verdict}\n{}", feedback.as_deref().unwrap_or_default()).trim().to_owned()));
+        draft.event(AgentEvent::Text(
+            format!("{verdict}\n{}", feedback.as_deref().unwrap_or_default()).trim().to_owned(),
+        ));
         let (decision, confidence) = decision(&verdict);
         self.confidence = confidence.or(self.confidence);
         draft.iteration(Iteration {
@@ -263,9 +265,9 @@ fn decision(verdict: &str) -> (Decision, Option<f64>) {
         word if word.starts_with("CONTINUE") => Decision::Continue,
         _ => Decision::Error,
     };
-    let percent = verdict.split_once("confidence:").and_then(|(_, rest)| {
-        rest.trim_start().split(['%', ')']).next()?.trim().parse::<f64>().ok()
-    });
+    let percent = verdict
+        .split_once("confidence:")
+        .and_then(|(_, rest)| rest.trim_start().split(['%', ')']).next()?.trim().parse::<f64>().ok());
     (decision, percent.map(|percent| percent / 100.0).filter(|share| (0.0..=1.0).contains(share)))
 }
 
@@ -288,7 +290,7 @@ fn time(value: &Value, keys: &[&str]) -> Option<Timestamp> {
 /// A row as JSON, by the names of its columns.
 fn object(row: &Row<'_>) -> rusqlite::Result<Value> {
     let mut object = Map::new();
-    for (at, name) in row.as_ref().column_names().into_iter().enumerate() {
+    for (at, name) in row.as_ref().column_names().enumerate() {
         let value = match row.get_ref(at)? {
             ValueRef::Null => continue,
             ValueRef::Integer(number) => number.into(),

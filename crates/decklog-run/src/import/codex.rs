@@ -310,7 +310,14 @@ impl Reader {
         input: Value,
         draft: &mut Draft<'_>,
     ) {
-        draft.event(AgentEvent::ToolCall { id, name: name.to_owned(), kind, title, input, status: ToolStatus::InProgress });
+        draft.event(AgentEvent::ToolCall {
+            id,
+            name: name.to_owned(),
+            kind,
+            title,
+            input,
+            status: ToolStatus::InProgress,
+        });
     }
 
     fn end(
@@ -354,7 +361,14 @@ impl Reader {
             "patch_apply_end" => self.patch(event, text(event, "call_id").to_owned(), draft),
             "mcp_tool_call_end" => {
                 let (id, call) = (text(event, "call_id").to_owned(), &event["invocation"]);
-                self.mcp(id, text(call, "server"), text(call, "tool"), call["arguments"].clone(), &event["result"], draft);
+                self.mcp(
+                    id,
+                    text(call, "server"),
+                    text(call, "tool"),
+                    call["arguments"].clone(),
+                    &event["result"],
+                    draft,
+                );
             }
             "item_completed" => self.completed(&event["item"], draft),
             "error" | "stream_error" => {

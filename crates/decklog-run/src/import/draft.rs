@@ -11,8 +11,8 @@ use std::path::Path;
 use decklog_journal::artifacts::LOGS_DIR;
 use decklog_journal::bulk::BulkWriter;
 use decklog_journal::event::{
-    EventBody, GitState, Handoff, Iteration, Message, Notice, Plan, PlanEntry, RateLimited, SessionEnd, SessionStart, Source,
-    Thought, Tokens, ToolCall, ToolResult, TurnEnd, TurnStart, Usage,
+    EventBody, GitState, Handoff, Iteration, Message, Notice, Plan, PlanEntry, RateLimited, SessionEnd, SessionStart,
+    Source, Thought, Tokens, ToolCall, ToolResult, TurnEnd, TurnStart, Usage,
 };
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::Redactor;
@@ -80,6 +80,10 @@ pub(super) struct Draft<'a> {
     first: Option<Timestamp>,
     at: Timestamp,
     early: Vec<Notice>,
+    /// Hash of the session's prompt.
+    asked: String,
+    /// The agent's own id for the conversation.
+    native: Option<String>,
     turn: u32,
     open: Option<OpenTurn>,
     unread: Unread,
@@ -111,6 +115,8 @@ impl<'a> Draft<'a> {
             first: None,
             at: Timestamp::UNIX_EPOCH,
             early: Vec::new(),
+            asked: String::new(),
+            native: (!agent.is_empty()).then(|| found.id.clone()),
             turn: 0,
             open: None,
             unread: Unread::default(),
@@ -136,6 +142,11 @@ impl<'a> Draft<'a> {
         self.agent = self.clip(name.to_owned());
     }
 
+    /// The next turn is of another conversation of an agent's.
+    pub(super) fn forget_native(&mut self) {
+        self.native = None;
+    }
+
     /// What a source names as its file is more than what was found: the whole as it is read.
     pub(super) fn read_bytes(&mut self, bytes: u64) {
         self.source.bytes = bytes;
@@ -159,8 +170,9 @@ impl<'a> Draft<'a> {
         self.end_turn();
         self.begin(text);
         self.turn += 1;
-        // The first turn's prompt is the session's.
-        let prompt = if self.turn == 1 { String::new() } else { text.to_owned() };
+        // The first turn's prompt is the session's, as a rule.
+        let is_known = self.turn == 1 && prompt_hash(text.as_bytes()) == self.asked;
+        let prompt = if is_known { String::new() } else { text.to_owned() };
         let start = TurnStart {
             turn: self.turn,
             agent: self.clip(agent.unwrap_or(&self.agent).to_owned()),
@@ -244,7 +256,11 @@ impl<'a> Draft<'a> {
                 }
                 return;
             }
-            AgentEvent::Session(_) | AgentEvent::Notice { .. } => return,
+            AgentEvent::Session(id) => {
+                self.native = Some(self.clip(id));
+                return;
+            }
+            AgentEvent::Notice { .. } => return,
         };
         self.append(body);
     }
@@ -368,7 +384,7 @@ impl<'a> Draft<'a> {
             exit_code: open.exit_code,
             signal: None,
             duration_secs: seconds_between(open.since, self.at),
-            agent_session_id: Some(self.clip(self.source.id.clone())),
+            agent_session_id: self.native.clone(),
             model: open.model,
             error: open.error,
             snapshot: None,
@@ -398,11 +414,14 @@ impl<'a> Draft<'a> {
             return;
         };
         let agents = match &opening.pair {
-            Some([(actor, _), (critic, _)]) if actor != critic => vec![self.clip(actor.clone()), self.clip(critic.clone())],
+            Some([(actor, _), (critic, _)]) if actor != critic => {
+                vec![self.clip(actor.clone()), self.clip(critic.clone())]
+            }
             Some([(actor, _), _]) => vec![self.clip(actor.clone())],
             None if self.agent.is_empty() => Vec::new(),
             None => vec![self.agent.clone()],
         };
+        self.asked = prompt_hash(prompt.as_bytes());
         let git = Some(opening.git.clone()).filter(|git| git.head.is_some() || git.branch.is_some());
         let [actor, critic] = opening.pair.clone().map_or([None, None], |pair| pair.map(Some));
         let start = |dir: &Path| SessionStart {
@@ -411,7 +430,7 @@ impl<'a> Draft<'a> {
             kind: SessionKind::Import,
             prompt: prompt.to_owned(),
             prompt_artifact: None,
-            prompt_hash: prompt_hash(prompt.as_bytes()),
+            prompt_hash: self.asked.clone(),
             working_dir: opening.working_dir.clone(),
             session_dir: dir.to_string_lossy().into_owned(),
             agents,
@@ -462,7 +481,10 @@ impl<'a> Draft<'a> {
         }
         if self.unread.count > 0 && self.writer.is_some() {
             let places = self.unread.places.join("\n");
-            self.notice("source_unreadable", format!("{} places of the source could not be read:\n{places}", self.unread.count));
+            self.notice(
+                "source_unreadable",
+                format!("{} places of the source could not be read:\n{places}", self.unread.count),
+            );
         }
         let outcome = ending.outcome.unwrap_or(match self.last_outcome {
             None | Some(TurnOutcome::Success) => Outcome::Success,

@@ -156,7 +156,9 @@ fn lines(found: &Found, chat: &mut Chat, draft: &mut Draft<'_>) -> io::Result<()
                     Err(error) => draft.unread(format!("line {number}"), error),
                 }
             }
-            Ok(Some(Line::TooLong(bytes))) => draft.unread(format!("line {number}"), format!("it is {bytes} bytes long")),
+            Ok(Some(Line::TooLong(bytes))) => {
+                draft.unread(format!("line {number}"), format!("it is {bytes} bytes long"))
+            }
             Ok(None) => return Ok(()),
             Err(error) if number > 1 => {
                 draft.unread(format!("line {number}"), error);

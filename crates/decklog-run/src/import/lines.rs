@@ -100,6 +100,7 @@ fn skip_line(source: &mut impl BufRead) -> io::Result<u64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
 

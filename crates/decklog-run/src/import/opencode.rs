@@ -68,7 +68,8 @@ fn in_database(path: &Path, finds: &mut Finds) {
             return Ok(Vec::new());
         }
         let ask = || {
-            let mut rows = db.prepare("SELECT id, time_created, time_updated FROM session ORDER BY time_created, id")?;
+            let mut rows =
+                db.prepare("SELECT id, time_created, time_updated FROM session ORDER BY time_created, id")?;
             rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<rusqlite::Result<Vec<_>>>()
         };
         ask().map_err(sqlite::error)
@@ -162,15 +163,18 @@ struct Reader {
 
 impl Reader {
     fn database(&mut self, db: &Connection, id: &str, draft: &mut Draft<'_>) -> rusqlite::Result<()> {
-        let (directory, title, parent): (String, String, Option<String>) = db.query_row(
-            "SELECT directory, title, parent_id FROM session WHERE id = ?1",
-            [id],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )?;
+        let (directory, title, parent): (String, String, Option<String>) =
+            db.query_row("SELECT directory, title, parent_id FROM session WHERE id = ?1", [id], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
         self.opening(directory, title, parent, draft);
-        let bytes: i64 = db.query_row("SELECT COALESCE(SUM(LENGTH(data)), 0) FROM part WHERE session_id = ?1", [id], |row| row.get(0))?;
+        let bytes: i64 =
+            db.query_row("SELECT COALESCE(SUM(LENGTH(data)), 0) FROM part WHERE session_id = ?1", [id], |row| {
+                row.get(0)
+            })?;
         draft.read_bytes(bytes.unsigned_abs());
-        let mut messages = db.prepare("SELECT id, time_created, data FROM message WHERE session_id = ?1 ORDER BY time_created, id")?;
+        let mut messages =
+            db.prepare("SELECT id, time_created, data FROM message WHERE session_id = ?1 ORDER BY time_created, id")?;
         let mut parts = db.prepare("SELECT id, data FROM part WHERE message_id = ?1 ORDER BY id")?;
         let mut rows = messages.query([id])?;
         while let Some(row) = rows.next()? {
@@ -311,7 +315,13 @@ fn tool(part: &Value, draft: &mut Draft<'_>) {
                 let (hunk, lines) = whole_file(text(input, "content"), '+');
                 Edit { path, status: "added", lines: Some((lines, 0)), hunks: Some(hunk), ..Edit::default() }
             } else {
-                Edit { path, status: "modified", lines: diff.as_deref().map(count_lines), hunks: diff, ..Edit::default() }
+                Edit {
+                    path,
+                    status: "modified",
+                    lines: diff.as_deref().map(count_lines),
+                    hunks: diff,
+                    ..Edit::default()
+                }
             });
         }
         "edit" | "multiedit" => {
@@ -335,7 +345,8 @@ fn tool(part: &Value, draft: &mut Draft<'_>) {
                     "delete" => "deleted",
                     _ => "modified",
                 };
-                let hunks = some_text(file, "diff").or_else(|| some_text(file, "patch")).and_then(|diff| hunks_of(&diff));
+                let hunks =
+                    some_text(file, "diff").or_else(|| some_text(file, "patch")).and_then(|diff| hunks_of(&diff));
                 draft.edit(Edit { path, status, lines: hunks.as_deref().map(count_lines), hunks, ..Edit::default() });
             }
         }

@@ -93,8 +93,7 @@ fn in_a_stream(dir: &Path, id: &str) -> bool {
     let Ok(entries) = std::fs::read_dir(dir.join(decklog_journal::artifacts::TURNS_DIR)) else { return false };
     entries.flatten().filter(|entry| entry.file_name().to_string_lossy().ends_with("-stream.jsonl")).any(|entry| {
         let mut beginning = Vec::new();
-        files::open_regular(&entry.path())
-            .is_ok_and(|file| file.take(BEGINNING).read_to_end(&mut beginning).is_ok())
+        files::open_regular(&entry.path()).is_ok_and(|file| file.take(BEGINNING).read_to_end(&mut beginning).is_ok())
             && memchr::memmem::find(&beginning, id.as_bytes()).is_some()
     })
 }

@@ -292,6 +292,7 @@ fn turn(files: &BTreeMap<&'static str, PathBuf>, agent: &str, draft: &mut Draft<
         _ => {}
     }
     draft.end_turn();
+    draft.forget_native();
 }
 
 /// What the agent printed: lines for programs, or, where there is no adapter for them, text.

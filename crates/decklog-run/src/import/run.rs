@@ -109,6 +109,9 @@ pub struct Importer<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Imported sessions by tool and the tool's own id.
+type ByName = HashMap<(String, String), Known>;
+
 /// What is known of an imported session.
 struct Known {
     session: SessionId,
@@ -196,17 +199,14 @@ impl Importer<'_> {
     }
 
     /// What the heads tell: imported sessions by tool and id, and those that decklog recorded.
-    fn known(&self) -> Result<(HashMap<(String, String), Known>, Recorded), StoreError> {
+    fn known(&self) -> Result<(ByName, Recorded), StoreError> {
         let (mut known, mut recorded) = (HashMap::new(), Recorded::default());
         self.store.each(&SessionFilter::default(), |read| {
             let Ok(listed) = read else { return };
             let head = listed.head;
             let Some(source) = head.source else { return recorded.add(listed.entry, &head, listed.status) };
             let (session, events, continued) = (head.id, head.events, head.pid.is_some());
-            known.insert(
-                (source.tool.clone(), source.id.clone()),
-                Known { session, source, events, continued },
-            );
+            known.insert((source.tool.clone(), source.id.clone()), Known { session, source, events, continued });
         })?;
         Ok((known, recorded))
     }
@@ -214,20 +214,28 @@ impl Importer<'_> {
     fn one(&self, found: &Found, known: Option<&Known>, recorded: &Recorded) -> Result<Came, StoreError> {
         let session = known.map(|known| known.session.clone());
         if let Some(known) = known {
-            let same = known.source.modified == found.modified
-                && found.bytes.is_none_or(|bytes| bytes == known.source.bytes);
+            let same =
+                known.source.modified == found.modified && found.bytes.is_none_or(|bytes| bytes == known.source.bytes);
             if same {
                 return Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread: Unread::default() });
             }
             if found.bytes.is_some_and(|bytes| bytes < known.source.bytes) {
-                return Ok(skipped(session, "it is smaller than when it was imported: the session stays as it is".into()));
+                return Ok(skipped(
+                    session,
+                    "it is smaller than when it was imported: the session stays as it is".into(),
+                ));
             }
             if known.continued {
                 return Ok(skipped(session, "its session was continued with decklog and stays as it is".into()));
             }
         } else if let Some(by) = recorded.session_of(found) {
             let reason = Some(format!("recorded as session {by}"));
-            return Ok(Came { outcome: Outcome::AlreadyRecorded, session: Some(by), reason, unread: Unread::default() });
+            return Ok(Came {
+                outcome: Outcome::AlreadyRecorded,
+                session: Some(by),
+                reason,
+                unread: Unread::default(),
+            });
         }
         let outcome = if known.is_some() { Outcome::Updated } else { Outcome::Imported };
         if self.dry_run {

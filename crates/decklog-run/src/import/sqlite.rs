@@ -69,6 +69,8 @@ fn connect(path: &Path, how: &str) -> io::Result<Connection> {
         // A schema is somebody else's text: it must not run functions of its choice.
         db.pragma_update(None, "trusted_schema", false)?;
         db.pragma_update(None, "cell_size_check", true)?;
+        // What is no database says so only when it is read.
+        db.query_row("SELECT COUNT(*) FROM sqlite_master", [], |_| Ok(()))?;
         Ok(db)
     };
     open().map_err(error)

@@ -29,7 +29,7 @@ const NAMED: usize = 20;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// A tool's name, to import what it keeps in its usual place; then, or instead, files and directories
-    #[arg(value_name = "TOOL|PATH", required_unless_present = "all")]
+    #[arg(value_name = "TOOL|PATH")]
     what: Vec<PathBuf>,
     /// Import the histories of every tool that keeps some on this machine
     #[arg(long, conflicts_with = "what")]
@@ -89,6 +89,10 @@ fn roots(args: &Args, context: &Context) -> Result<Vec<Root>, CliError> {
         let homes = context.homes()?;
         return Ok(Tool::ALL.iter().flat_map(|tool| homes.roots(*tool)).collect());
     }
+    if args.what.is_empty() {
+        return Err(CliError::new("nothing is named that is to be imported")
+            .hint("decklog import --all takes over every history there is; see decklog import --help"));
+    }
     let tool = args.what.first().and_then(|word| word.to_str()).and_then(|word| word.parse::<Tool>().ok());
     let paths: Vec<PathBuf> =
         args.what[usize::from(tool.is_some())..].iter().map(|path| context.cwd.join(path)).collect();
@@ -118,12 +122,14 @@ fn roots(args: &Args, context: &Context) -> Result<Vec<Root>, CliError> {
 /// What stands in the user's environment as a credential must not come into the record from a history either.
 fn redactor(context: &Context) -> Redactor {
     let environment = context.environment();
-    let named = environment.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let named =
+        environment.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
     Redactor::builder().values(credential_values(named)).build()
 }
 
 fn once(importer: &Importer<'_>, finds: Finds, context: &Context) -> Result<Report, CliError> {
-    let bar = Bar { shown: context.err_is_terminal && !context.json, start: Instant::now(), last: AtomicBool::new(false) };
+    let bar =
+        Bar { shown: context.err_is_terminal && !context.json, start: Instant::now(), last: AtomicBool::new(false) };
     let report = importer.import(finds, &bar);
     bar.clear();
     report.map_err(|error| CliError::new(error).hint("what was imported before stays; run it again to go on"))
@@ -248,7 +254,8 @@ fn print(report: &Report, dry_run: bool, context: &Context) -> Result<(), CliErr
     }
     if unread > 0 {
         context.warn(&format!("{} could not be read", counted(unread, "line")));
-        let places = report.sources.iter().flat_map(|source| source.unread.places.iter().map(move |place| (source, place)));
+        let places =
+            report.sources.iter().flat_map(|source| source.unread.places.iter().map(move |place| (source, place)));
         for (source, place) in places.take(NAMED) {
             context.say(format!("  {}: {}", visible(&source.path.display().to_string()), visible(place)));
         }

@@ -23,7 +23,8 @@ fn told(turn: &Value, work: &str) -> Value {
             json!({ "name": call["name"], "kind": call["kind"], "title": title, "status": call["status"] })
         })
         .collect();
-    let files: Vec<Value> = turn["files"].as_array().unwrap().iter().map(|file| json!([file["path"], file["status"]])).collect();
+    let files: Vec<Value> =
+        turn["files"].as_array().unwrap().iter().map(|file| json!([file["path"], file["status"]])).collect();
     let said: Vec<&str> = turn["steps"]
         .as_array()
         .unwrap()

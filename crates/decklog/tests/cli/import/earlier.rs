@@ -55,7 +55,13 @@ fn loops_of_codeloops_in_both_spellings() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|head| (head["outcome"].as_str().unwrap(), head["exit_code"].as_i64().unwrap(), head["iterations"].as_u64().unwrap()))
+        .map(|head| {
+            (
+                head["outcome"].as_str().unwrap(),
+                head["exit_code"].as_i64().unwrap(),
+                head["iterations"].as_u64().unwrap(),
+            )
+        })
         .collect();
     assert_eq!(told, [("interrupted", 130, 1), ("interrupted", 130, 2), ("success", 0, 2)]);
 }
@@ -86,7 +92,10 @@ fn the_database_of_codeloops() {
     assert_eq!(state(&env.home().join(".local/share/codeloops")), before);
     let heads = env.decklog(&["ls", "--json"]).expect(0).json();
     assert_eq!((&heads[0]["outcome"], &heads[0]["turns"]), (&json!("interrupted"), &json!(1)));
-    assert_eq!((&heads[1]["outcome"], &heads[1]["turns"], &heads[1]["iterations"]), (&json!("success"), &json!(2), &json!(1)));
+    assert_eq!(
+        (&heads[1]["outcome"], &heads[1]["turns"], &heads[1]["iterations"]),
+        (&json!("success"), &json!(2), &json!(1))
+    );
     assert_eq!(counts(&import(&env, &["--all"])), [("unchanged", 2)]);
     // The second goes on.
     let db = Connection::open(&path).unwrap();
@@ -123,8 +132,12 @@ fn sessions_of_agent_relay_in_both_layouts() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     };
-    put("s1/session.json", &json!({ "schema_version": 2, "kind": "session_manifest", "session_id": "s1", "repo_root": "/work",
-        "objective": "Fix it", "initial_agent": "claude", "created_at": "2026-05-01T10:00:00Z" }).to_string());
+    put(
+        "s1/session.json",
+        &json!({ "schema_version": 2, "kind": "session_manifest", "session_id": "s1", "repo_root": "/work",
+        "objective": "Fix it", "initial_agent": "claude", "created_at": "2026-05-01T10:00:00Z" })
+        .to_string(),
+    );
     let event = |number: u32, kind: &str, payload: Value| {
         let event = json!({ "type": kind, "sequence": number, "timestamp": format!("2026-05-01T10:0{number}:00Z"), "payload": payload });
         put(&format!("s1/journal/{number:06}-{kind}.json"), &event.to_string());
@@ -156,7 +169,10 @@ fn sessions_of_agent_relay_in_both_layouts() {
     assert_eq!(counts(&report), [("imported", 2)], "{report:#}");
     assert_eq!(state(&env.work().join(".agent-relay")), before);
     let documented = show(&env);
-    assert_eq!((&documented["turns"][0]["agent"], &documented["turns"][0]["steps"][0]["text"]), (&json!("gemini"), &json!("Written.")));
+    assert_eq!(
+        (&documented["turns"][0]["agent"], &documented["turns"][0]["steps"][0]["text"]),
+        (&json!("gemini"), &json!("Written."))
+    );
     env.decklog(&["verify", "@2"]).expect(0);
     insta::assert_json_snapshot!(stable(env.decklog(&["show", "--json", "@2"]).expect(0).json()));
     assert_eq!(counts(&import(&env, &[env.work().to_str().unwrap()])), [("unchanged", 2)]);

@@ -139,17 +139,25 @@ fn subagents_and_compactions_belong_to_their_session() {
         + &answered(A, 2, "m1", call)
         + &line(A, 9, Some(2), "user", result)
         + &text(A, 10, "m2", "Seen.")
-        + &line(A, 11, Some(10), "system", json!({ "subtype": "compact_boundary", "content": "Conversation compacted" }))
+        + &line(
+            A,
+            11,
+            Some(10),
+            "system",
+            json!({ "subtype": "compact_boundary", "content": "Conversation compacted" }),
+        )
         + &line(A, 12, Some(11), "user", summary);
     put(&env, &format!("{PROJECT}/{A}.jsonl"), lines);
     let read = json!({ "type": "tool_use", "id": "t2", "name": "Read", "input": { "file_path": "/work/a.txt" } });
-    let own = (said(A, 3, None, "look, agent") + &answered(A, 4, "m9", read)).replace("\"isSidechain\":false", "\"isSidechain\":true");
+    let own = (said(A, 3, None, "look, agent") + &answered(A, 4, "m9", read))
+        .replace("\"isSidechain\":false", "\"isSidechain\":true");
     put(&env, &format!("{PROJECT}/{A}/subagents/agent-a1b2.jsonl"), own);
     assert_eq!(counts(&import(&env, &["--all"])), [("imported", 1)]);
     let shown = show(&env);
     assert_eq!(shown["turns"].as_array().unwrap().len(), 1);
     let steps = shown["turns"][0]["steps"].as_array().unwrap();
-    let told: Vec<_> = steps.iter().map(|step| step["name"].as_str().or(step["code"].as_str()).unwrap_or("message")).collect();
+    let told: Vec<_> =
+        steps.iter().map(|step| step["name"].as_str().or(step["code"].as_str()).unwrap_or("message")).collect();
     assert_eq!(told, ["Task", "subagent", "Read", "message", "compacted", "compacted"]);
     assert_eq!(shown["turns"][0]["tokens"]["output"], 21);
 }
@@ -169,7 +177,11 @@ fn edits_become_a_patch_that_applies() {
     let hunk = json!([{ "oldStart": 1, "oldLines": 1, "newStart": 1, "newLines": 2, "lines": [" one", "+two"] }]);
     let lines = said(A, 1, None, "edit")
         + &edit(2, "t1", json!({ "filePath": work.join("a.txt"), "structuredPatch": hunk, "originalFile": "one\n" }))
-        + &edit(4, "t2", json!({ "type": "create", "filePath": work.join("new dir/b.txt"), "content": "b", "originalFile": null }))
+        + &edit(
+            4,
+            "t2",
+            json!({ "type": "create", "filePath": work.join("new dir/b.txt"), "content": "b", "originalFile": null }),
+        )
         + &edit(6, "t3", json!({ "filePath": "/etc/outside", "structuredPatch": hunk, "originalFile": "one\n" }));
     let lines = lines.replace("\"cwd\":\"/work\"", &format!("\"cwd\":{}", json!(work)));
     put(&env, &format!("{PROJECT}/{A}.jsonl"), lines);
@@ -203,7 +215,12 @@ fn what_cannot_be_read_is_told_and_hides_nothing() {
     let before = state(&env.home());
     let report = import(&env, &["--all"]);
     assert_eq!(counts(&report), [("imported", 1), ("unread", 5)], "{report:#}");
-    assert!(!report["troubles"].as_array().unwrap().is_empty());
+    let troubles: Vec<_> =
+        report["troubles"].as_array().unwrap().iter().map(|one| env.plain(one["path"].as_str().unwrap())).collect();
+    assert_eq!(
+        troubles,
+        ["[TMP]/home/.claude/projects/-work/binary.jsonl", "[TMP]/home/.local/share/opencode/opencode.db"]
+    );
     let shown = show(&env);
     assert!(shown["turns"][0]["steps"].as_array().unwrap().iter().any(|step| step["text"] == "still \u{1b}[31mhere"));
     let notice = shown.to_string();
@@ -252,20 +269,41 @@ fn a_compressed_rollout_and_its_plain_one_are_the_same() {
     let patch = "*** Begin Patch\n*** Add File: b.txt\n+b\n*** Update File: a.txt\n@@\n-one\n+two\n*** End Patch";
     let usage = |input: u64| json!({ "input_tokens": input, "cached_input_tokens": 1, "output_tokens": 2, "reasoning_output_tokens": 1 });
     let count = |input| json!({ "type": "token_count", "info": { "total_token_usage": usage(input), "last_token_usage": usage(10) } });
-    let lines = entry("session_meta", json!({ "id": id, "cwd": "/work", "git": { "commit_hash": "abc", "branch": "main" } }))
-        + &entry("response_item", json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "<environment_context>x</environment_context>" }] }))
-        + &entry("response_item", json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "go" }] }))
-        + &entry("event_msg", json!({ "type": "user_message", "message": "go" }))
+    let lines = entry(
+        "session_meta",
+        json!({ "id": id, "cwd": "/work", "git": { "commit_hash": "abc", "branch": "main" } }),
+    ) + &entry(
+        "response_item",
+        json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "<environment_context>x</environment_context>" }] }),
+    ) + &entry(
+        "response_item",
+        json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "go" }] }),
+    ) + &entry("event_msg", json!({ "type": "user_message", "message": "go" }))
         + &entry("turn_context", json!({ "model": "gpt-x", "cwd": "/work" }))
-        + &entry("response_item", json!({ "type": "function_call", "name": "shell", "call_id": "c1", "arguments": "{\"command\":[\"bash\",\"-lc\",\"ls\"]}" }))
-        + &entry("response_item", json!({ "type": "function_call_output", "call_id": "c1", "output": "{\"output\":\"a.txt\",\"metadata\":{\"exit_code\":0}}" }))
-        + &entry("response_item", json!({ "type": "custom_tool_call", "name": "apply_patch", "call_id": "c2", "input": patch }))
+        + &entry(
+            "response_item",
+            json!({ "type": "function_call", "name": "shell", "call_id": "c1", "arguments": "{\"command\":[\"bash\",\"-lc\",\"ls\"]}" }),
+        )
+        + &entry(
+            "response_item",
+            json!({ "type": "function_call_output", "call_id": "c1", "output": "{\"output\":\"a.txt\",\"metadata\":{\"exit_code\":0}}" }),
+        )
+        + &entry(
+            "response_item",
+            json!({ "type": "custom_tool_call", "name": "apply_patch", "call_id": "c2", "input": patch }),
+        )
         + &entry("response_item", json!({ "type": "custom_tool_call_output", "call_id": "c2", "output": "ok" }))
         + &entry("event_msg", count(10))
         + &entry("event_msg", count(10))
         + &entry("event_msg", json!({ "type": "agent_message", "message": "done" }))
-        + &entry("response_item", json!({ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "done" }] }))
-        + &entry("response_item", json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "go" }] }))
+        + &entry(
+            "response_item",
+            json!({ "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "done" }] }),
+        )
+        + &entry(
+            "response_item",
+            json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "go" }] }),
+        )
         + &entry("event_msg", json!({ "type": "user_message", "message": "go" }))
         + &entry("event_msg", count(25));
     let packed = zstd::encode_all(lines.as_bytes(), 3).unwrap();
@@ -274,7 +312,12 @@ fn a_compressed_rollout_and_its_plain_one_are_the_same() {
     let shown = show(&env);
     let turns = shown["turns"].as_array().unwrap();
     assert_eq!(turns.len(), 2, "{shown:#}");
-    let steps: Vec<_> = turns[0]["steps"].as_array().unwrap().iter().map(|step| step["title"].as_str().or(step["text"].as_str()).unwrap()).collect();
+    let steps: Vec<_> = turns[0]["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["title"].as_str().or(step["text"].as_str()).unwrap())
+        .collect();
     assert_eq!(steps, ["ls", "b.txt, a.txt", "done"]);
     assert_eq!((&turns[0]["tokens"]["input"], &turns[1]["tokens"]["input"]), (&json!(10), &json!(15)));
     assert_eq!(turns[0]["files_changed"], 2);
@@ -293,9 +336,12 @@ fn the_last_word_of_a_chat_of_geminis_counts() {
     let env = TestEnv::new();
     let id = "1d5cbbd4-2332-42fa-ad64-e00fd1d4d5c1";
     let at = "2026-05-01T10:00:00.000Z";
-    let user = |id: &str, words: &str| json!({ "id": id, "timestamp": at, "type": "user", "content": [{ "text": words }] });
-    let model = |id: &str, words: &str| json!({ "id": id, "timestamp": at, "type": "gemini", "content": words, "model": "g",
-        "tokens": { "input": 10, "output": 2, "cached": 3, "thoughts": 1, "tool": 0, "total": 13 } });
+    let user =
+        |id: &str, words: &str| json!({ "id": id, "timestamp": at, "type": "user", "content": [{ "text": words }] });
+    let model = |id: &str, words: &str| {
+        json!({ "id": id, "timestamp": at, "type": "gemini", "content": words, "model": "g",
+        "tokens": { "input": 10, "output": 2, "cached": 3, "thoughts": 1, "tool": 0, "total": 13 } })
+    };
     let lines = [
         json!({ "sessionId": id, "projectHash": "x", "startTime": at, "kind": "main" }),
         json!({ "$set": { "messages": [user("0", "<session_context>\nx</session_context>")] } }),
@@ -320,7 +366,8 @@ fn the_last_word_of_a_chat_of_geminis_counts() {
     let new = sessions.as_array().unwrap().iter().find(|head| head["source"]["id"] == id).unwrap();
     assert_eq!((&new["turns"], &new["working_dir"]), (&json!(2), &json!("/work")));
     let shown = env.decklog(&["show", "--json", new["id"].as_str().unwrap()]).expect(0).json();
-    let said: Vec<_> = shown["turns"].as_array().unwrap().iter().map(|turn| turn["steps"][0]["text"].as_str().unwrap()).collect();
+    let said: Vec<_> =
+        shown["turns"].as_array().unwrap().iter().map(|turn| turn["steps"][0]["text"].as_str().unwrap()).collect();
     assert_eq!(said, ["one", "two"]);
     assert_eq!(new["tokens"], json!({ "input": 20, "cached_input": 6, "output": 6, "reasoning": 2 }));
 }
@@ -330,20 +377,35 @@ fn opencodes_older_storage() {
     let env = TestEnv::new();
     let base = ".local/share/opencode/storage";
     let at = |secs: i64| 1_777_629_600_000_i64 + secs * 1000;
-    put(&env, &format!("{base}/session/proj/ses_1.json"), json!({ "id": "ses_1", "directory": "/work", "title": "A title", "time": { "created": at(0) } }).to_string());
-    put(&env, &format!("{base}/message/ses_1/msg_1.json"), json!({ "id": "msg_1", "role": "user", "time": { "created": at(0) } }).to_string());
+    put(
+        &env,
+        &format!("{base}/session/proj/ses_1.json"),
+        json!({ "id": "ses_1", "directory": "/work", "title": "A title", "time": { "created": at(0) } }).to_string(),
+    );
+    put(
+        &env,
+        &format!("{base}/message/ses_1/msg_1.json"),
+        json!({ "id": "msg_1", "role": "user", "time": { "created": at(0) } }).to_string(),
+    );
     put(&env, &format!("{base}/part/msg_1/prt_1.json"), json!({ "type": "text", "text": "go" }).to_string());
     put(&env, &format!("{base}/message/ses_1/msg_2.json"), json!({ "id": "msg_2", "role": "assistant", "modelID": "m", "cost": 0.5,
         "tokens": { "input": 1, "output": 2, "reasoning": 3, "cache": { "read": 4, "write": 5 } }, "time": { "created": at(1), "completed": at(2) } }).to_string());
-    put(&env, &format!("{base}/part/msg_2/prt_2.json"), json!({ "type": "tool", "tool": "edit", "callID": "c", "state": { "status": "completed",
+    put(
+        &env,
+        &format!("{base}/part/msg_2/prt_2.json"),
+        json!({ "type": "tool", "tool": "edit", "callID": "c", "state": { "status": "completed",
         "input": { "filePath": "/work/a.txt", "oldString": "a", "newString": "b" }, "output": "ok",
-        "metadata": { "diff": "Index: a\n--- a\n+++ a\n@@ -1,1 +1,1 @@\n-a\n+b\n" } } }).to_string());
+        "metadata": { "diff": "Index: a\n--- a\n+++ a\n@@ -1,1 +1,1 @@\n-a\n+b\n" } } })
+        .to_string(),
+    );
     put(&env, &format!("{base}/part/msg_2/prt_3.json"), "{ broken");
     assert_eq!(counts(&import(&env, &["--all"])), [("imported", 1), ("unread", 1)]);
     let shown = show(&env);
     assert_eq!(shown["session"]["tokens"], json!({ "input": 10, "cached_input": 4, "output": 5, "reasoning": 3 }));
     assert_eq!((&shown["session"]["prompt"], &shown["session"]["cost_usd"]), (&json!("go"), &json!(0.5)));
-    assert!(env.decklog(&["diff", "@"]).expect(0).stdout.contains("--- a/a.txt\n+++ b/a.txt\n@@ -1,1 +1,1 @@\n-a\n+b\n"));
+    assert!(
+        env.decklog(&["diff", "@"]).expect(0).stdout.contains("--- a/a.txt\n+++ b/a.txt\n@@ -1,1 +1,1 @@\n-a\n+b\n")
+    );
     assert_eq!(counts(&import(&env, &["--all"])), [("unchanged", 1)]);
 }
 
