@@ -2,7 +2,8 @@
 //!
 //! Seen with version 0.61. The file is a log of changes to a list of messages: a message takes the place of an earlier
 //! one with its `id`, `{"$set": …}` changes the whole, `{"$rewindTo": id}` cuts it off. So the list is made first, then
-//! told. What a tool gave comes back as a `user` message too, which is no prompt.
+//! told. A chat that is resumed begins by setting the list to what the model is told, which is less than what was
+//! there: what was there counts. What a tool gave comes back as a `user` message too, which is no prompt.
 
 use std::collections::HashMap;
 use std::io;
@@ -86,7 +87,14 @@ impl Chat {
     fn put(&mut self, message: Value) {
         let id = text(&message, "id").to_owned();
         match self.places.get(&id) {
-            Some(at) if !id.is_empty() => self.messages[*at] = message,
+            Some(at) if !id.is_empty() => {
+                // Told again when a chat is resumed, in the model's words: without counts and results.
+                let is_rich = |message: &Value| message.get("tokens").is_some() || message.get("toolCalls").is_some();
+                let known = &mut self.messages[*at];
+                if is_rich(&message) || !is_rich(known) && text(known, "type") != "user" {
+                    *known = message;
+                }
+            }
             _ => {
                 self.places.insert(id, self.messages.len());
                 self.messages.push(message);
@@ -94,16 +102,11 @@ impl Chat {
         }
     }
 
-    fn replace(&mut self, messages: Vec<Value>) {
-        self.messages.clear();
-        self.places.clear();
-        messages.into_iter().for_each(|message| self.put(message));
-    }
-
     fn line(&mut self, mut line: Value) {
         if let Some(set) = line.get_mut("$set") {
             if let Some(Value::Array(messages)) = set.get_mut("messages").map(Value::take) {
-                self.replace(messages);
+                // What went before was said all the same.
+                messages.into_iter().for_each(|message| self.put(message));
             }
         } else if let Some(to) = line.get("$rewindTo") {
             let to = to.as_str().unwrap_or_default();
@@ -125,7 +128,7 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     if found.path.extension().is_some_and(|extension| extension == "json") {
         let mut old = whole(&found.path)?;
         if let Some(Value::Array(messages)) = old.get_mut("messages").map(Value::take) {
-            chat.replace(messages);
+            messages.into_iter().for_each(|message| chat.put(message));
         }
     } else {
         lines(found, &mut chat, draft)?;
@@ -190,7 +193,9 @@ fn tell(message: &Value, draft: &mut Draft<'_>) {
                 return;
             }
             let said = content_text(content);
-            if !said.trim().is_empty() && !said.trim_start().starts_with("<session_context>") {
+            if said.trim_start().starts_with("<state_snapshot>") {
+                draft.notice("compacted", said);
+            } else if !said.trim().is_empty() && !said.trim_start().starts_with("<session_context>") {
                 draft.prompt(&said);
             }
         }

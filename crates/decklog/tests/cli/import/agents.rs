@@ -101,3 +101,49 @@ fn an_imported_run_is_what_was_recorded_of_it() {
         },
     );
 }
+
+/// Runs the agent itself, without decklog; the second time it goes on with its conversation.
+fn natively(env: &TestEnv, agent: &str, prompt: &str, session: Option<&str>) {
+    let arguments: Vec<&str> = match (agent, session) {
+        ("claude", None) => vec!["-p", prompt, "--permission-mode", "acceptEdits"],
+        ("claude", Some(id)) => vec!["-p", prompt, "--resume", id],
+        ("codex", None) => vec!["exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", prompt],
+        ("codex", Some(id)) => vec!["exec", "--skip-git-repo-check", "resume", id, prompt],
+        ("gemini", None) => vec!["-p", prompt, "--approval-mode", "yolo"],
+        ("gemini", Some(id)) => vec!["-p", prompt, "--resume", id],
+        (_, None) => vec!["run", prompt],
+        (_, Some(id)) => vec!["run", "--session", id, prompt],
+    };
+    let mut command = env.command(agent);
+    command.args(arguments).env("PWD", env.work());
+    crate::env::finish(command).expect(0);
+}
+
+#[test]
+fn a_conversation_that_goes_on_is_read_on() {
+    use decklog_testkit::usage::OUTPUT;
+    each_of(
+        writers(),
+        |_| vec![write("one\n"), Step::Text("It is written.".into()), Step::Text("It still is.".into())],
+        |agent, env, _| {
+            natively(env, agent, "write hello", None);
+            let report = import(env, &["--all"]);
+            assert_eq!(counts(&report), [("imported", 1)], "{agent}: {report:#}");
+            let dir = env.session();
+            let id = report["sources"][0]["id"].as_str().unwrap().to_owned();
+
+            natively(env, agent, "is it written?", Some(&id));
+            let report = import(env, &["--all"]);
+            assert_eq!(counts(&report), [("updated", 1)], "{agent}: {report:#}");
+            assert_eq!(env.session(), dir, "{agent}");
+            let session = super::show(env);
+            let turns = session["turns"].as_array().unwrap();
+            assert_eq!(turns.len(), 2, "{agent}: {session:#}");
+            assert_eq!(turns[1]["prompt"].as_str().unwrap().trim_matches('"'), "is it written?", "{agent}");
+            let outputs = [&turns[0], &turns[1]].map(|turn| turn["tokens"]["output"].as_u64().unwrap());
+            assert_eq!(outputs, [2 * OUTPUT, OUTPUT], "{agent}");
+            assert_eq!(session["session"]["outcome"], "success", "{agent}");
+            assert_eq!(counts(&import(env, &["--all"])), [("unchanged", 1)], "{agent}");
+        },
+    );
+}
