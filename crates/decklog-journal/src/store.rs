@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::bulk::BulkWriter;
-use crate::event::SessionStart;
+use crate::event::{SessionStart, Source};
 use crate::files;
 use crate::filter::SessionFilter;
 use crate::head::{HEAD_FILE, Head, HeadError};
@@ -43,6 +43,15 @@ pub enum Place {
     Auto,
     /// This directory, made if absent, with a link to it under the root.
     Dir(PathBuf),
+}
+
+/// An id for a session that comes from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdFor {
+    /// Nobody has it.
+    New(SessionId),
+    /// The session of the same source has it.
+    There(SessionId),
 }
 
 /// Why the store could not do what it was asked.
@@ -324,12 +333,19 @@ impl SessionStore {
         Ok(writer)
     }
 
-    /// The first id for a session that began at `at` that nobody has, from `suffix` on.
+    /// The first id, from `suffix` on, for a session that began at `at` and comes from `source`: one that nobody has,
+    /// or that of the session that is made of this source already. `None` when all of that second are taken.
     #[must_use]
-    pub fn free_id(&self, at: jiff::Timestamp, suffix: u16) -> Option<SessionId> {
-        (0..=u16::MAX)
-            .map(|more| SessionId::new(at, suffix.wrapping_add(more)))
-            .find(|id| self.entry(id).symlink_metadata().is_err())
+    pub fn id_for(&self, at: jiff::Timestamp, suffix: u16, source: &Source) -> Option<IdFor> {
+        (0..=u16::MAX).find_map(|more| {
+            let id = SessionId::new(at, suffix.wrapping_add(more));
+            let entry = self.entry(&id);
+            if entry.symlink_metadata().is_err() {
+                return Some(IdFor::New(id));
+            }
+            let has = current_head(&entry).ok()?.source?;
+            (has.tool == source.tool && has.id == source.id).then_some(IdFor::There(id))
+        })
     }
 
     /// Begins a whole session that happened elsewhere, to have the id `id` once it is finished. `start` is given the

@@ -1,9 +1,10 @@
 //! Whole sessions that happened elsewhere: the same bytes as recorded ones, seen whole or not at all.
 
 use decklog_journal::bulk::{BulkWriter, Named};
-use decklog_journal::event::{EventBody, TurnStart};
+use decklog_journal::event::{EventBody, SessionStart, Source, TurnStart};
 use decklog_journal::redact::Redactor;
 use decklog_journal::session::JOURNAL_FILE;
+use decklog_journal::store::IdFor;
 use decklog_journal::verify::verify;
 use decklog_journal::{Head, SessionFilter, SessionId, WriteError};
 
@@ -75,7 +76,20 @@ fn an_id_that_is_taken_stays_with_its_session() {
     assert!(matches!(second.finish().unwrap(), Named::Taken));
     assert_eq!(std::fs::read(world.store.entry(&id()).join(JOURNAL_FILE)).unwrap(), before);
     assert_eq!(std::fs::read_dir(world.store.root()).unwrap().count(), 1);
-    assert_eq!(world.store.free_id(at(), 0x3f2a).unwrap(), SessionId::new(at(), 0x3f2b));
+    let source = |id: &str| Source {
+        tool: "codex".into(),
+        id: id.into(),
+        path: String::new(),
+        bytes: 0,
+        modified: at(),
+        parts: Vec::new(),
+    };
+    let next = SessionId::new(at(), 0x3f2b);
+    assert_eq!(world.store.id_for(at(), 0x3f2a, &source("a")), Some(IdFor::New(next.clone())));
+    let start = |_: &std::path::Path| SessionStart { source: Some(source("a")), ..session_start(next.clone()) };
+    world.store.bulk(&next, Redactor::none(), at(), start).unwrap().finish().unwrap();
+    assert_eq!(world.store.id_for(at(), 0x3f2a, &source("a")), Some(IdFor::There(next)));
+    assert_eq!(world.store.id_for(at(), 0x3f2a, &source("b")), Some(IdFor::New(SessionId::new(at(), 0x3f2c))));
 }
 
 #[test]

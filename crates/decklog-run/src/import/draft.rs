@@ -16,7 +16,7 @@ use decklog_journal::event::{
 };
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::Redactor;
-use decklog_journal::store::StoreError;
+use decklog_journal::store::{IdFor, StoreError};
 use decklog_journal::time::seconds_between;
 use decklog_journal::wire::prompt_hash;
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
@@ -76,6 +76,8 @@ pub(super) struct Draft<'a> {
     /// What the first turn is told before it begins.
     pub(super) opening: Opening,
     writer: Option<BulkWriter>,
+    /// Somebody else made the session of this source meanwhile.
+    there: Option<SessionId>,
     trouble: Option<StoreError>,
     first: Option<Timestamp>,
     at: Timestamp,
@@ -111,6 +113,7 @@ impl<'a> Draft<'a> {
             agent: agent.to_owned(),
             opening: Opening::default(),
             writer: None,
+            there: None,
             trouble: None,
             first: None,
             at: Timestamp::UNIX_EPOCH,
@@ -408,10 +411,17 @@ impl<'a> Draft<'a> {
         let at = self.first.unwrap_or(self.source.modified);
         self.at = self.at.max(at);
         let opening = std::mem::take(&mut self.opening);
-        let Some(id) = self.id.clone().or_else(|| self.desk.store.free_id(at, self.suffix)) else {
-            let error = std::io::Error::other("all 65,536 ids of this second are taken");
-            self.trouble = Some(StoreError::Io { path: self.desk.store.root().to_owned(), error });
-            return;
+        let store = self.desk.store;
+        let id = match self.id.clone().map(IdFor::New).or_else(|| store.id_for(at, self.suffix, &self.source)) {
+            Some(IdFor::New(id)) => id,
+            there => {
+                if let Some(IdFor::There(id)) = there {
+                    self.there = Some(id);
+                }
+                let error = std::io::Error::other("no id of this second is to be had");
+                self.trouble = Some(StoreError::Io { path: store.root().to_owned(), error });
+                return;
+            }
         };
         let agents = match &opening.pair {
             Some([(actor, _), (critic, _)]) if actor != critic => {
@@ -471,6 +481,11 @@ impl<'a> Draft<'a> {
             Err(error) => self.trouble = Some(error.into()),
             Ok(()) => {}
         }
+    }
+
+    /// The session that somebody else made of this source meanwhile.
+    pub(super) fn there(&self) -> Option<&SessionId> {
+        self.there.as_ref()
     }
 
     /// Ends the session. Gives it ready for its name, `None` when the source held none, and what could not be read.

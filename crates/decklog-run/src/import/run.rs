@@ -255,6 +255,12 @@ impl Importer<'_> {
                 Ok(ending) => ending,
                 Err(error) => return Ok(skipped(old, error.to_string())),
             };
+            if let Some(there) = draft.there() {
+                // Another import was faster.
+                let session = Some(there.clone());
+                let unread = Unread::default();
+                return Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread });
+            }
             let (writer, unread) = draft.finish(ending)?;
             let Some(writer) = writer else {
                 let reason = "nothing in it is a conversation".to_owned();

@@ -456,3 +456,21 @@ fn watching_goes_on_until_it_is_interrupted() {
     kill(child.id(), "INT");
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn two_imports_at_once_make_one_session_of_each() {
+    let env = TestEnv::new();
+    for number in 0..60 {
+        let session = format!("aaaaaaaa-0000-4000-8000-{number:012}");
+        let lines = said(&session, number * 10 + 1, None, "same") + &text(&session, number * 10 + 2, "m1", "one");
+        put(&env, &format!("{PROJECT}/{session}.jsonl"), lines);
+    }
+    let children: Vec<_> = (0..4).map(|_| env.start(&["import", "--all", "--json"])).collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(env.sessions().len(), 60);
+    assert_eq!(state(&env.root()).len(), 120);
+    env.decklog(&["verify", "--all"]).expect(0);
+}
