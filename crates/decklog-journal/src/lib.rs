@@ -54,6 +54,7 @@ pub mod head;
 pub mod id;
 pub mod lock;
 pub mod read;
+pub mod readable;
 pub mod redact;
 pub mod remove;
 pub mod retention;

@@ -8,6 +8,7 @@ pub mod excerpt;
 pub mod follow;
 pub mod index;
 pub mod logs;
+pub mod made;
 pub mod query;
 pub mod scan;
 pub mod search;

@@ -10,6 +10,5 @@ pub mod observe;
 pub mod orchestrate;
 mod record;
 pub mod supervise;
-mod transcript;
 mod trees;
 mod turn;

@@ -61,6 +61,12 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     assert_eq!(shown["turns"].as_array().unwrap().len(), 2);
     assert_eq!(shown["turns"][1]["prompt"], "second");
     assert_eq!(std::fs::read_to_string(dir.join("mine.txt")).unwrap(), "keep");
+    // Its turns are made files when asked for.
+    for (name, is) in [("prompt", "first"), ("002-prompt", "second"), ("002-output.md", "\n\ntwo"), ("001-patch", "")] {
+        assert_eq!(env.decklog(&["logs", "@", name]).expect(0).stdout, is, "{name}");
+    }
+    assert!(env.decklog(&["logs", "@", "003-output"]).expect(2).stderr.contains("there is no log"));
+    assert!(env.decklog(&["logs", "@"]).expect(0).stderr.contains("001-output"));
     assert_eq!(std::fs::read_dir(env.root()).unwrap().count(), 1, "no staging directory is left");
 
     let before = state(&env.root());
