@@ -50,6 +50,8 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
     assert_eq!(counts(&import(&env, &["--all"])), [("unchanged", 1)]);
     assert_eq!(show(&env)["session"]["prompt"], "first");
+    let hits = |words: &str| env.decklog(&["search", "--json", words]).stdout.matches("\"turn\": ").count();
+    assert_eq!((hits("one"), hits("second")), (1, 0));
 
     // What a person laid into the session's directory stays.
     std::fs::write(dir.join("mine.txt"), "keep").unwrap();
@@ -61,6 +63,8 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     assert_eq!(shown["turns"].as_array().unwrap().len(), 2);
     assert_eq!(shown["turns"][1]["prompt"], "second");
     assert_eq!(std::fs::read_to_string(dir.join("mine.txt")).unwrap(), "keep");
+    assert_eq!((hits("one"), hits("second"), hits("two")), (1, 1, 1));
+    assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["turns"], 2);
     // Its turns are made files when asked for.
     for (name, is) in [("prompt", "first"), ("002-prompt", "second"), ("002-output.md", "\n\ntwo"), ("001-patch", "")] {
         assert_eq!(env.decklog(&["logs", "@", name]).expect(0).stdout, is, "{name}");
