@@ -276,6 +276,28 @@ pub fn find(roots: &[Root]) -> Finds {
     finds
 }
 
+/// Directories that hold no history, and many files.
+const NOT_SEARCHED: [&str; 3] = ["opencode/snapshot", "node_modules", ".git"];
+
+/// What tells the present state of everything below `roots` from another: while it is the same, there is nothing new
+/// to find. No file is opened for it.
+#[must_use]
+pub fn stamp(roots: &[Root]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    for root in roots {
+        if root.path.is_file() {
+            stat(&root.path).ok().hash(&mut hasher);
+        } else {
+            walk(&root.path, &mut Finds::default(), &mut |path, _| {
+                stat(&path).ok().hash(&mut hasher);
+                path.hash(&mut hasher);
+            });
+        }
+    }
+    hasher.finish()
+}
+
 /// A file's size, and when it was changed, to the microsecond: what a journal can hold.
 fn stat(path: &Path) -> std::io::Result<(u64, Timestamp)> {
     let meta = path.metadata()?;
@@ -305,6 +327,7 @@ fn walk_to(dir: &Path, depth: usize, finds: &mut Finds, take: &mut dyn FnMut(Pat
     paths.sort_by(|a, b| a.0.cmp(&b.0));
     for (path, kind) in paths {
         match kind {
+            Some(kind) if kind.is_dir() && NOT_SEARCHED.iter().any(|name| path.ends_with(name)) => {}
             Some(kind) if kind.is_dir() && depth > 0 => walk_to(&path, depth - 1, finds, take),
             Some(kind) if kind.is_file() => take(path, finds),
             _ => {}

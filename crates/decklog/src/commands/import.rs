@@ -28,7 +28,8 @@ const NAMED: usize = 20;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A tool's name, to import what it keeps in its usual place; then, or instead, files and directories
+    /// claude, codex, gemini, opencode, outrig, codeloops or agent-relay, for what it keeps in its usual place; then,
+    /// or instead, files and directories
     #[arg(value_name = "TOOL|PATH")]
     what: Vec<PathBuf>,
     /// Import the histories of every tool that keeps some on this machine
@@ -173,7 +174,13 @@ fn watch(
         context.say("nothing to import yet");
     }
     context.say(format!("watching; sessions come to {}; Ctrl-C ends it", visible(&store.root().display().to_string())));
+    let mut last = None;
     while !importer.stop.load(Ordering::Relaxed) {
+        let stamp = import::stamp(roots);
+        if last.replace(stamp) == Some(stamp) {
+            pause(importer);
+            continue;
+        }
         let mut finds = import::find(roots);
         finds.found.retain(|found| {
             let now = (found.bytes, found.modified);
@@ -186,12 +193,17 @@ fn watch(
                 print(&report, false, context)?;
             }
         }
-        let until = Instant::now() + LOOK;
-        while Instant::now() < until && !importer.stop.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        pause(importer);
     }
     Ok(())
+}
+
+/// Waits until it is time to look again, or to stop.
+fn pause(importer: &Importer<'_>) {
+    let until = Instant::now() + LOOK;
+    while Instant::now() < until && !importer.stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn print(report: &Report, dry_run: bool, context: &Context) -> Result<(), CliError> {

@@ -43,10 +43,10 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     let file = put(&env, &format!("{PROJECT}/{A}.jsonl"), &first);
     assert_eq!(counts(&import(&env, &["--all"])), [("imported", 1)]);
     let dir = env.session();
-    // Nothing was added; not even its file is opened.
-    let unreadable = first.replace("first", "other");
+    // By size and time nothing was added: it is not read.
+    let unseen = first.replace("first", "other");
     let modified = file.metadata().unwrap().modified().unwrap();
-    std::fs::write(&file, unreadable).unwrap();
+    std::fs::write(&file, unseen).unwrap();
     std::fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
     assert_eq!(counts(&import(&env, &["--all"])), [("unchanged", 1)]);
     assert_eq!(show(&env)["session"]["prompt"], "first");
