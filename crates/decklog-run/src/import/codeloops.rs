@@ -20,6 +20,9 @@ use super::{Finds, Found, Tool, Trouble, stat, walk};
 use crate::agents::AgentEvent;
 use crate::agents::common::{count, some_text, text};
 
+/// Lines at the beginning of a file in which it must be recognised.
+const BEGINNING: usize = 20;
+
 /// Loops below `root`, or in the file `root`.
 pub(super) fn find(root: &Path, finds: &mut Finds) {
     let take = |path: PathBuf, finds: &mut Finds| {
@@ -44,9 +47,19 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
 
 fn in_file(path: &Path) -> io::Result<Vec<Found>> {
     let mut lines = Lines::open(path)?;
-    let Some(Line::Whole(line)) = lines.next()? else { return Ok(Vec::new()) };
-    let first: Value = serde_json::from_slice(line).unwrap_or_default();
-    if !is_start(&first) {
+    let (mut first, mut is_loop) = (Value::Null, false);
+    for _ in 0..BEGINNING {
+        let Some(line) = lines.next()? else { break };
+        let Line::Whole(line) = line else { continue };
+        let line: Value = serde_json::from_slice(line).unwrap_or_default();
+        if is_start(&line) {
+            (first, is_loop) = (line, true);
+            break;
+        }
+        // Its first line is lost.
+        is_loop |= line["type"] == "iteration" && line.get("critic_decision").is_some() && line.get("sum").is_none();
+    }
+    if !is_loop {
         return Ok(Vec::new());
     }
     let id = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -199,6 +212,9 @@ impl Reader {
         let number = u32::try_from(count(told, "iteration_number")).unwrap_or(u32::MAX).max(1);
         self.iterations = self.iterations.max(number);
         let prompt = if number == 1 { self.prompt.clone() } else { String::new() };
+        for agent in self.pair.iter_mut().filter(|agent| agent.is_empty()) {
+            *agent = agent_name("");
+        }
         draft.prompt_to(&prompt, Some(&self.pair[0]), Role::Actor);
         let output = text(told, "actor_output").to_owned();
         draft.event(AgentEvent::Text(output.clone()));

@@ -12,7 +12,7 @@ use std::path::Path;
 use decklog_journal::event::Tokens;
 use decklog_journal::words::ToolStatus;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::changes::{Edit, count_lines, hunks_of, whole_file};
 use super::draft::{Draft, Ending};
@@ -25,6 +25,9 @@ use decklog_journal::files;
 /// Bytes of messages that are held at a time; a chat with more is told as far as that.
 const MAX_HELD: usize = 256 * 1024 * 1024;
 
+/// Lines at the beginning of a file in which its session must be named.
+const BEGINNING: usize = 100;
+
 /// Chats below `root`, or `root` itself.
 pub(super) fn find(root: &Path, finds: &mut Finds) {
     let take = |path: &Path, finds: &mut Finds| {
@@ -36,7 +39,13 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
         }
         match stat(path).and_then(|stat| Ok((stat, header(path)?))) {
             Ok(((bytes, modified), header)) => {
-                let Some(id) = some_text(&header, "sessionId") else { return };
+                let Some(id) = some_text(&header, "sessionId") else {
+                    if bytes > 0 {
+                        let reason = "nothing in it can be read".to_owned();
+                        finds.troubles.push(Trouble { path: path.to_owned(), reason });
+                    }
+                    return;
+                };
                 finds.found.push(Found {
                     tool: Tool::Gemini,
                     id,
@@ -64,10 +73,19 @@ fn header(path: &Path) -> io::Result<Value> {
         return whole(path);
     }
     let mut lines = Lines::open(path)?;
-    match lines.next()? {
-        Some(Line::Whole(line)) => Ok(serde_json::from_slice(line).unwrap_or_default()),
-        _ => Ok(Value::Null),
+    let mut is_chat = false;
+    for _ in 0..BEGINNING {
+        let Some(line) = lines.next()? else { break };
+        let Line::Whole(line) = line else { continue };
+        let line: Value = serde_json::from_slice(line).unwrap_or_default();
+        if some_text(&line, "sessionId").is_some() {
+            return Ok(line);
+        }
+        is_chat |= line.get("$set").is_some() || line.get("id").is_some() && line.get("type").is_some();
     }
+    // Its head is lost: the file's name tells it from others.
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    Ok(name.filter(|_| is_chat).map_or(Value::Null, |name| json!({ "sessionId": name })))
 }
 
 fn whole(path: &Path) -> io::Result<Value> {
