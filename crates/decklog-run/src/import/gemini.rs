@@ -278,6 +278,10 @@ fn tool(call: &Value, draft: &mut Draft<'_>) {
         duration_secs: None,
     });
     let Some(path) = some_text(shown, "filePath").filter(|_| !failed) else { return };
+    if shown["originalContent"].is_string() && shown["originalContent"] == shown["newContent"] {
+        // Written as it was.
+        return;
+    }
     draft.edit(if shown["isNewFile"] == true {
         let (hunk, lines) = whole_file(text(shown, "newContent"), '+');
         Edit { path, status: "added", lines: Some((lines, 0)), hunks: Some(hunk), ..Edit::default() }

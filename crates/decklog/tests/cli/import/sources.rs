@@ -65,6 +65,8 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     assert_eq!(std::fs::read_to_string(dir.join("mine.txt")).unwrap(), "keep");
     assert_eq!((hits("one"), hits("second"), hits("two")), (1, 1, 1));
     assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["turns"], 2);
+    assert!(env.decklog(&["show", "@"]).expect(0).stdout.contains("turn 2 · claude\n  > second\n"));
+    assert!(env.decklog(&["show", "@", "--html"]).expect(0).stdout.contains("<pre class=prose>second</pre>"));
     // Its turns are made files when asked for.
     for (name, is) in [("prompt", "first"), ("002-prompt", "second"), ("002-output.md", "\n\ntwo"), ("001-patch", "")] {
         assert_eq!(env.decklog(&["logs", "@", name]).expect(0).stdout, is, "{name}");
