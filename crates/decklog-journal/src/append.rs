@@ -40,12 +40,33 @@ pub(crate) struct JournalWriter {
     sum: String,
     durability: Durability,
     redactor: Redactor,
+    /// Lines that wait to be written together; only where nobody reads along.
+    gathered: Option<Vec<u8>>,
 }
+
+/// Bytes of lines that are written together.
+const GATHER: usize = 256 * 1024;
 
 impl JournalWriter {
     pub(crate) fn create(path: &Path, durability: Durability, redactor: Redactor) -> io::Result<Self> {
         let file = files::create_private(path)?;
-        Ok(Self { file, length: 0, next_seq: 0, sum: String::new(), durability, redactor })
+        Ok(Self { file, length: 0, next_seq: 0, sum: String::new(), durability, redactor, gathered: None })
+    }
+
+    /// The same for a journal that nobody sees before it is whole: lines are written many at a time.
+    pub(crate) fn create_unseen(path: &Path, redactor: Redactor) -> io::Result<Self> {
+        let mut writer = Self::create(path, Durability::Os, redactor)?;
+        writer.gathered = Some(Vec::with_capacity(2 * GATHER));
+        Ok(writer)
+    }
+
+    /// Writes what was gathered.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if let Some(gathered) = &mut self.gathered {
+            self.file.write_all(gathered)?;
+            gathered.clear();
+        }
+        Ok(())
     }
 
     /// Goes on where `chain` says the last whole line ended; nothing may stand behind it any more.
@@ -58,9 +79,18 @@ impl JournalWriter {
         let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = OpenOptions::new().write(true).custom_flags(files::flag_bits(flags)).open(path)?;
         let sum = chain.sum.clone().unwrap_or_default();
-        let mut writer = Self { file, length: chain.offset, next_seq: chain.next_seq, sum, durability, redactor };
+        let (length, next_seq) = (chain.offset, chain.next_seq);
+        let mut writer = Self { file, length, next_seq, sum, durability, redactor, gathered: None };
         writer.rewind()?;
         Ok(writer)
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    pub(crate) fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -78,7 +108,12 @@ impl JournalWriter {
 
     /// Writes a line made by [`Self::encode`]; gives the event as it stands in the journal, without secrets.
     pub(crate) fn append(&mut self, at: Timestamp, body: EventBody, line: Encoded) -> io::Result<Event> {
-        if let Err(error) = self.file.write_all(&line.bytes) {
+        if let Some(gathered) = &mut self.gathered {
+            gathered.extend_from_slice(&line.bytes);
+            if gathered.len() >= GATHER {
+                self.flush()?;
+            }
+        } else if let Err(error) = self.file.write_all(&line.bytes) {
             // Should this fail too, the next try, or the next reader, deals with the torn bytes.
             let _ = self.rewind();
             return Err(error);

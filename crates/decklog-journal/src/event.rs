@@ -159,6 +159,8 @@ impl EventBody {
         use LongKey::{Json, Text};
         match self {
             Self::SessionStart(e) => vec![Text("prompt", &mut e.prompt, &mut e.prompt_artifact)],
+            Self::TurnStart(e) => vec![Text("prompt", &mut e.prompt, &mut e.prompt_artifact)],
+            Self::TurnEnd(e) => vec![Text("patch", &mut e.patch, &mut e.patch_artifact)],
             Self::Message(e) => vec![Text("message", &mut e.text, &mut e.text_artifact)],
             Self::Thought(e) => vec![Text("thought", &mut e.text, &mut e.text_artifact)],
             Self::Notice(e) => vec![Text("notice", &mut e.text, &mut e.text_artifact)],

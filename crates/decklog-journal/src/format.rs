@@ -3,6 +3,7 @@
 //! # Changelog
 //!
 //! - **1.0**: the first.
+//! - **1.1**: `source` in `session_start` and head, `prompt` in `turn_start`, `patch` in `turn_end`, of imported sessions.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.
@@ -23,7 +24,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this crate writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 0 };
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
 
     /// Whether this crate can read a session of this version.
     #[must_use]
@@ -33,7 +34,6 @@ impl FormatVersion {
 
     /// Whether this crate may add to a session of this version.
     #[must_use]
-    #[expect(clippy::absurd_extreme_comparisons, reason = "so only as long as the minor version is 0")]
     pub fn is_writable(self) -> bool {
         self.is_readable() && self.minor <= Self::CURRENT.minor
     }

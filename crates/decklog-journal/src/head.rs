@@ -10,7 +10,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, EventBody, GitState, Tokens};
+use crate::event::{Event, EventBody, GitState, Source, Tokens};
 use crate::files;
 use crate::format::FormatVersion;
 use crate::id::SessionId;
@@ -110,6 +110,9 @@ pub struct Head {
     pub pid: Option<u32>,
     /// Version of the program that recorded.
     pub decklog_version: String,
+    /// In an imported session: where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// `recording_failed` notices: how often something could not be kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording_failures: Option<u32>,
@@ -311,6 +314,7 @@ impl Head {
             host: start.host.clone(),
             pid: start.pid,
             decklog_version: start.decklog_version.clone(),
+            source: start.source.clone(),
             recording_failures: None,
             events: 0,
             journal_bytes: 0,

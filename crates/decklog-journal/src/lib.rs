@@ -44,15 +44,18 @@
 
 mod append;
 pub mod artifacts;
+pub mod bulk;
 pub mod event;
 pub mod files;
 pub mod filter;
+mod fit;
 pub mod format;
 pub mod head;
 pub mod id;
 pub mod lock;
 pub mod portable;
 pub mod read;
+pub mod readable;
 pub mod redact;
 pub mod remove;
 pub mod retention;

@@ -101,9 +101,15 @@ pub struct Turn {
     pub files: Vec<FileChange>,
     /// How many files changed.
     pub files_changed: u64,
+    /// The patch, or its beginning, where it stands in the journal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub patch: String,
     /// The patch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patch_artifact: Option<ArtifactRef>,
+    /// The prompt, or its beginning, where it stands in the journal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prompt: String,
     /// Prompt as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_artifact: Option<ArtifactRef>,
@@ -401,7 +407,9 @@ impl Turn {
             validations: Vec::new(),
             files: Vec::new(),
             files_changed: 0,
+            patch: String::new(),
             patch_artifact: None,
+            prompt: start.prompt,
             prompt_artifact: start.prompt_artifact,
             snapshot_before: start.snapshot,
             snapshot_after: None,
@@ -420,6 +428,7 @@ impl Turn {
         self.model = end.model.or(self.model.take());
         self.files = end.files;
         self.files_changed = end.files_changed;
+        self.patch = end.patch;
         self.patch_artifact = end.patch_artifact;
         self.snapshot_after = end.snapshot;
         for withheld in end.withheld {

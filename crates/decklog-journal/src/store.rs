@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::event::SessionStart;
+use crate::bulk::BulkWriter;
+use crate::event::{SessionStart, Source};
 use crate::files;
 use crate::filter::SessionFilter;
 use crate::head::{HEAD_FILE, Head, HeadError};
 use crate::id::{SelectError, Selector, SessionId};
 use crate::lock::{self, Held, LockError, SessionLock};
+use crate::redact::Redactor;
 use crate::session::{self, JOURNAL_FILE, LoadError, Session};
 use crate::wire;
 use crate::words::{ShownStatus, Status};
@@ -41,6 +43,15 @@ pub enum Place {
     Auto,
     /// This directory, made if absent, with a link to it under the root.
     Dir(PathBuf),
+}
+
+/// An id for a session that comes from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdFor {
+    /// Nobody has it.
+    New(SessionId),
+    /// The session of the same source has it.
+    There(SessionId),
 }
 
 /// Why the store could not do what it was asked.
@@ -322,6 +333,54 @@ impl SessionStore {
         Ok(writer)
     }
 
+    /// The first id, from `suffix` on, for a session that began at `at` and comes from `source`: one that nobody has,
+    /// or that of the session that is made of this source already. `None` when all of that second are taken.
+    #[must_use]
+    pub fn id_for(&self, at: jiff::Timestamp, suffix: u16, source: &Source) -> Option<IdFor> {
+        (0..=u16::MAX).find_map(|more| {
+            let id = SessionId::new(at, suffix.wrapping_add(more));
+            let entry = self.entry(&id);
+            if entry.symlink_metadata().is_err() {
+                return Some(IdFor::New(id));
+            }
+            let has = current_head(&entry).ok()?.source?;
+            (has.tool == source.tool && has.id == source.id).then_some(IdFor::There(id))
+        })
+    }
+
+    /// Begins a whole session that happened elsewhere, to have the id `id` once it is finished. `start` is given the
+    /// absolute session directory that it will have.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing is left behind then.
+    pub fn bulk(
+        &self,
+        id: &SessionId,
+        redactor: Redactor,
+        at: jiff::Timestamp,
+        start: impl FnOnce(&Path) -> SessionStart,
+    ) -> Result<BulkWriter, StoreError> {
+        let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
+        files::make_private_dirs(&self.root).map_err(|error| io(&self.root, error))?;
+        let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
+        let (staging, lock) = stage(&root)?;
+        let start = start(&root.join(id.as_str()));
+        Ok(BulkWriter::create(root, staging, lock, redactor, at, start)?)
+    }
+
+    /// Waits until everything under the root is on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the disk says so.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let io = |error| StoreError::Io { path: self.root.clone(), error };
+        match std::fs::File::open(&self.root) {
+            Ok(root) => rustix::fs::syncfs(&root).map_err(|errno| io(errno.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io(error)),
+        }
+    }
+
     /// Removes what recorders left that died before their session had a name. Gives how many there were.
     pub fn sweep(&self) -> usize {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return 0 };
@@ -340,7 +399,7 @@ impl SessionStore {
 
     /// A name under the root for a session that is on its way to one.
     pub(crate) fn staging(&self) -> PathBuf {
-        self.root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()))
+        staging(&self.root)
     }
 
     /// Takes the lock of a directory, then gives it an id that nobody has: whoever sees a session sees it locked.
@@ -352,19 +411,12 @@ impl SessionStore {
     ) -> Result<(SessionId, PathBuf, SessionLock), StoreError> {
         let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
         let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
-        let staging = match &target {
-            Some(dir) => dir.clone(),
-            None => {
-                let dir = SessionStore::open(&root).staging();
-                files::make_private_dir(&dir).map_err(|error| io(&dir, error))?;
-                dir
-            }
+        let (staging, lock) = match &target {
+            Some(dir) => (dir.clone(), take_new_lock(dir)?),
+            None => stage(&root)?,
         };
-        let reserved = SessionLock::create(&staging)
-            .map_err(|error| StoreError::Lock { path: staging.clone(), error })
-            .and_then(|lock| Ok((self.name(&root, target.as_deref(), &staging, options, suffix)?, lock)));
-        match reserved {
-            Ok((id, lock)) => {
+        match self.name(&root, target.as_deref(), &staging, options, suffix) {
+            Ok(id) => {
                 let dir = target.unwrap_or_else(|| root.join(id.as_str()));
                 Ok((id, dir, lock))
             }
@@ -468,6 +520,34 @@ fn sums_up(head: &Head, dir: &Path) -> bool {
     let read = journal.read_at(&mut end, from).unwrap_or_default();
     read == wire::END
         && end[..read].strip_suffix(b"\n").and_then(wire::split_sum).is_some_and(|(_, sum)| sum == head.sum)
+}
+
+/// Makes a directory that is to become a session, and takes its lock.
+fn staging(root: &Path) -> PathBuf {
+    root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()))
+}
+
+fn stage(root: &Path) -> Result<(PathBuf, SessionLock), StoreError> {
+    let mut left = 100;
+    loop {
+        let dir = staging(root);
+        match files::make_private_dir(&dir) {
+            Ok(()) => {
+                let lock = take_new_lock(&dir).inspect_err(|_| drop(std::fs::remove_dir(&dir)))?;
+                return Ok((dir, lock));
+            }
+            // Somebody of this process makes one too.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && left > 0 => left -= 1,
+            Err(error) => return Err(StoreError::Io { path: dir, error }),
+        }
+    }
+}
+
+fn take_new_lock(dir: &Path) -> Result<SessionLock, StoreError> {
+    SessionLock::create(dir).map_err(|error| {
+        let _ = std::fs::remove_file(dir.join(lock::LOCK_FILE));
+        StoreError::Lock { path: dir.to_owned(), error }
+    })
 }
 
 fn prepare_dir(dir: &Path) -> Result<PathBuf, StoreError> {

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::append::{Durability, JournalWriter};
-use crate::artifacts::{ArtifactWriter, RESERVE_FILE, TORN_FILE, long_text_path};
-use crate::event::{ArtifactRef, Event, EventBody, LongKey, Notice, Resumed, SessionStart};
+use crate::artifacts::{ArtifactWriter, RESERVE_FILE, TORN_FILE};
+use crate::event::{ArtifactRef, Event, EventBody, Notice, Resumed, SessionStart};
 use crate::files;
+use crate::fit;
 use crate::head::{Head, HeadFold, RECORDING_FAILED};
 use crate::id::SessionId;
 use crate::lock::{LockError, SessionLock};
@@ -19,13 +20,8 @@ use crate::redact::Redactor;
 use crate::session::JOURNAL_FILE;
 use crate::state::{IllegalEvent, State};
 use crate::time::Clock;
-use crate::wire::MAX_LINE;
 
-/// A text longer than this, in bytes, goes to an artifact.
-pub const MAX_INLINE: usize = 64 * 1024;
-
-/// Bytes of a long text that its line keeps.
-const PREVIEW: usize = 1024;
+pub use crate::fit::MAX_INLINE;
 
 /// Room kept for the last events of a session on a full disk, in bytes.
 const RESERVE: u64 = 128 * 1024;
@@ -311,49 +307,8 @@ impl SessionWriter {
         Ok(())
     }
 
-    fn try_write(&mut self, at: Timestamp, mut body: EventBody) -> io::Result<Event> {
-        // Escapes can make a line longer than its texts: then shorter texts go to artifacts too.
-        for limit in [MAX_INLINE, MAX_INLINE / 4, MAX_INLINE / 16, PREVIEW] {
-            self.spill(&mut body, limit)?;
-            let line = self.journal.encode(at, &body)?;
-            if line.bytes.len() <= MAX_LINE {
-                return self.journal.append(at, body, line);
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, format!("a {} event is too long for a line", body.kind())))
-    }
-
-    /// Moves texts longer than `limit` to artifacts.
-    fn spill(&self, body: &mut EventBody, limit: usize) -> io::Result<()> {
-        let (turn, seq) = (body.turn(), self.fold.head().map_or(0, |head| head.events));
-        for key in body.long_keys() {
-            match key {
-                LongKey::Text(what, text, artifact) if text.len() > limit && artifact.is_none() => {
-                    // Before it is cut: half a secret would pass.
-                    let safe = self.options.redactor.redact_str(text);
-                    *artifact = Some(self.store(long_text_path(turn, seq, what), safe.as_bytes())?);
-                    *text = safe[..safe.floor_char_boundary(PREVIEW)].to_owned();
-                }
-                LongKey::Json(what, value, artifact) if artifact.is_none() && !value.is_null() => {
-                    let text = value.to_string();
-                    if text.len() > limit {
-                        let safe = self.options.redactor.redact_str(&text);
-                        *artifact = Some(self.store(long_text_path(turn, seq, what), safe.as_bytes())?);
-                        *value = serde_json::Value::String(safe[..safe.floor_char_boundary(PREVIEW)].to_owned());
-                    }
-                }
-                LongKey::Text(..) | LongKey::Json(..) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn store(&self, path: String, bytes: &[u8]) -> io::Result<ArtifactRef> {
-        // A try that failed before may have left a part of it.
-        let _ = std::fs::remove_file(self.dir.join(&path));
-        let mut artifact = ArtifactWriter::create(&self.dir, path, &self.options.redactor)?;
-        artifact.write(bytes)?;
-        artifact.finish()
+    fn try_write(&mut self, at: Timestamp, body: EventBody) -> io::Result<Event> {
+        fit::append(&self.dir, &mut self.journal, at, body)
     }
 
     /// Begins an artifact; `path` is relative to the session directory, one of this crate's names.

@@ -1,12 +1,13 @@
 //! What a session changed: the patch of one turn, of a range, or of all of it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use decklog_journal::Session;
 use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::{ArtifactRef, FileChange};
-use decklog_journal::session::Turn;
+use decklog_journal::session::{JOURNAL_FILE, Turn};
 use decklog_journal::verify::find_artifact;
 use decklog_snapshot::{Change, SnapshotError, SnapshotReader, Tree};
 
@@ -61,6 +62,8 @@ pub enum Diff<'a> {
     Recorded(&'a ArtifactRef, &'a [FileChange]),
     /// To be made from two snapshots.
     Between(Tree, Tree),
+    /// The patches of turns that were never snapshotted, as far as their source tells them.
+    Told(Vec<&'a Turn>),
 }
 
 /// Finds the diff of `range` in `session`.
@@ -83,6 +86,14 @@ pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> 
         }
         DiffRange::Turns(first, last) => (at(first)?, at(last)?),
     };
+    let range = || turns.iter().filter(|turn| (first.turn..=last.turn).contains(&turn.turn));
+    let is_told = |turn: &Turn| !turn.patch.is_empty() || turn.snapshot_before.is_none() && turn.files_changed > 0;
+    if range().all(|turn| turn.snapshot_before.is_none() && turn.outcome.is_some())
+        && (session.head.source.is_some() || range().any(is_told))
+    {
+        let told: Vec<_> = range().filter(|turn| is_told(turn)).collect();
+        return Ok(if told.is_empty() { Diff::Empty } else { Diff::Told(told) });
+    }
     let before = tree(first, first.snapshot_before.as_deref())?;
     let after = tree(last, last.snapshot_after.as_deref())?;
     if before == after {
@@ -114,22 +125,46 @@ fn reader(dir: &Path, session: &Session) -> Result<SnapshotReader, DiffError> {
 pub fn write_patch(dir: &Path, session: &Session, diff: &Diff<'_>, out: &mut dyn Write) -> Result<(), DiffError> {
     match diff {
         Diff::Empty => Ok(()),
-        Diff::Recorded(patch, _) => {
-            let io = |error| DiffError::Io { path: patch.path.clone(), error };
-            let found = find_artifact(dir, &patch.path).map_err(io)?;
-            let mut source: Box<dyn Read> = if found.compressed {
-                Box::new(zstd::Decoder::new(found.file).map_err(io)?)
-            } else {
-                Box::new(found.file)
-            };
-            io::copy(&mut source, out).map_err(io)?;
-            Ok(())
-        }
+        Diff::Recorded(patch, _) => copy(dir, patch, out),
+        Diff::Told(turns) => turns.iter().try_for_each(|turn| match &turn.patch_artifact {
+            Some(patch) => copy(dir, patch, out),
+            None => out
+                .write_all(turn.patch.as_bytes())
+                .map_err(|error| DiffError::Io { path: JOURNAL_FILE.to_owned(), error }),
+        }),
         Diff::Between(before, after) => {
             reader(dir, session)?.patch(before, after, out)?;
             Ok(())
         }
     }
+}
+
+fn copy(dir: &Path, patch: &ArtifactRef, out: &mut dyn Write) -> Result<(), DiffError> {
+    let io = |error| DiffError::Io { path: patch.path.clone(), error };
+    let found = find_artifact(dir, &patch.path).map_err(io)?;
+    let mut source: Box<dyn Read> =
+        if found.compressed { Box::new(zstd::Decoder::new(found.file).map_err(io)?) } else { Box::new(found.file) };
+    io::copy(&mut source, out).map_err(io)?;
+    Ok(())
+}
+
+/// The files that turns changed, each once.
+fn merged(turns: &[&Turn]) -> Vec<FileChange> {
+    let mut files: BTreeMap<&str, FileChange> = BTreeMap::new();
+    for file in turns.iter().flat_map(|turn| &turn.files) {
+        let Some(known) = files.get_mut(file.path.as_str()) else {
+            files.insert(&file.path, file.clone());
+            continue;
+        };
+        let sum = |known: Option<u64>, more: Option<u64>| Some(known?.saturating_add(more?));
+        (known.added, known.removed) = (sum(known.added, file.added), sum(known.removed, file.removed));
+        known.status = match (known.status.as_str(), file.status.as_str()) {
+            ("added", status) if status != "deleted" => "added",
+            (_, status) => status,
+        }
+        .to_owned();
+    }
+    files.into_values().collect()
 }
 
 /// The changed files, in path order.
@@ -140,6 +175,7 @@ pub fn files(dir: &Path, session: &Session, diff: &Diff<'_>) -> Result<Vec<FileC
     match diff {
         Diff::Empty => Ok(Vec::new()),
         Diff::Recorded(_, files) => Ok(files.to_vec()),
+        Diff::Told(turns) => Ok(merged(turns)),
         Diff::Between(before, after) => {
             Ok(reader(dir, session)?.changes(before, after)?.into_iter().map(file_change).collect())
         }

@@ -10,6 +10,7 @@ pub mod export;
 pub mod follow;
 pub mod index;
 pub mod logs;
+pub mod made;
 pub mod query;
 pub mod restore;
 pub mod scan;

@@ -176,6 +176,7 @@ mod tests {
         apply(start.into());
         for (number, (before, after)) in (1..).zip(turns) {
             let begin = TurnStart {
+                prompt: String::new(),
                 turn: number,
                 agent: "a".into(),
                 role: Role::Solo,

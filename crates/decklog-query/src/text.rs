@@ -221,6 +221,8 @@ fn fill(passage: &mut Passage, body: &EventBody, session_prompt: Option<String>,
                 && let Some(prompt) = sent.and_then(|sent| read(dir, sent))
             {
                 passage.add(Field::Prompt, &prompt);
+            } else if sent.is_none() {
+                passage.add(Field::Prompt, &start.prompt);
             }
         }
         EventBody::Message(e) => passage.say(Field::Output, &whole(&e.text, &e.text_artifact), e.continued),
@@ -255,9 +257,7 @@ fn fill(passage: &mut Passage, body: &EventBody, session_prompt: Option<String>,
                 passage.add(Field::File, &file.path);
                 passage.add(Field::File, file.old_path.as_deref().unwrap_or_default());
             }
-            if let Some(patch) = end.patch_artifact.as_ref().and_then(|artifact| read(dir, artifact)) {
-                passage.add(Field::Diff, &changed_lines(&patch));
-            }
+            passage.add(Field::Diff, &changed_lines(&whole(&end.patch, &end.patch_artifact)));
         }
         _ => {}
     }

@@ -209,6 +209,7 @@ impl World {
                 host: None,
                 pid: None,
                 decklog_version: "0".into(),
+                source: None,
             });
         self.writers.push(writer.expect("a session"));
     }
@@ -284,6 +285,7 @@ fn begin_turn(writer: &mut SessionWriter, number: usize) {
         model,
         permissions,
         command,
+        prompt: String::new(),
         prompt_artifact,
         snapshot,
         withheld,
@@ -322,6 +324,7 @@ fn end_turn(writer: &mut SessionWriter, number: usize) {
         snapshot: None,
         files: vec![file],
         files_changed: 1,
+        patch: String::new(),
         patch_artifact: None,
         withheld: Vec::new(),
         stream_artifact: None,

@@ -5,10 +5,10 @@
 pub mod agents;
 mod check;
 mod finish;
+pub mod import;
 pub mod observe;
 pub mod orchestrate;
 mod record;
 pub mod supervise;
-mod transcript;
 mod trees;
 mod turn;

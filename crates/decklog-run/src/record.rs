@@ -11,6 +11,7 @@ use decklog_journal::event::{
     ArtifactRef, EventBody, Message, Notice, Plan, RateLimited, Thought, Tokens, ToolCall, ToolResult, Usage,
 };
 use decklog_journal::head::RECORDING_FAILED;
+use decklog_journal::readable;
 use decklog_journal::redact::{RedactStream, Redactor};
 use decklog_journal::words::ToolStatus;
 use decklog_journal::{SessionWriter, WriteError};
@@ -18,7 +19,6 @@ use jiff::Timestamp;
 
 use crate::agents::AgentEvent;
 use crate::observe::{AgentStream, Observer};
-use crate::transcript;
 
 /// Pieces of a text wait so long for more before they are recorded.
 const GATHER: Duration = Duration::from_millis(200);
@@ -169,7 +169,7 @@ impl<'a> TurnRecorder<'a> {
         let body = body.into();
         match self.writer.append(body) {
             Ok(event) => {
-                let text = transcript::markdown(&event);
+                let text = readable::markdown(&event);
                 if !text.is_empty() {
                     self.raw(TurnFile::Output, text.as_bytes());
                 }

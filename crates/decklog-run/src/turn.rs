@@ -105,6 +105,7 @@ pub(crate) fn run_turn(
             .map(|word| clip_safely(word.to_string_lossy().into_owned(), 4096, writer.redactor()))
             .take(64)
             .collect(),
+        prompt: String::new(),
         prompt_artifact,
         snapshot: before.tree.clone(),
         withheld: before.withheld,
@@ -188,6 +189,7 @@ pub(crate) fn run_turn(
         snapshot: after.tree,
         files: changes.files,
         files_changed: changes.count,
+        patch: String::new(),
         patch_artifact: changes.patch,
         withheld,
         stream_artifact: files.stream,

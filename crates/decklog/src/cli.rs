@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, blame, clean, completions, config, demo, diff, discard, export, logs, ls, restore, run, search, show,
-    stats, trust, verify, watch,
+    agents, blame, clean, completions, config, demo, diff, discard, export, import, logs, ls, restore, run, search,
+    show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -99,6 +99,8 @@ pub(crate) enum Verb {
     Restore(restore::Args),
     /// Write sessions in another format, or in one archive
     Export(export::Args),
+    /// Take over histories that agents and other tools wrote themselves
+    Import(import::Args),
     /// Check that a record is what was written
     Verify(verify::Args),
     /// Remove sessions by name
@@ -134,6 +136,7 @@ impl Verb {
             Self::Blame(args) => args.json.json,
             Self::Restore(args) => args.json.json,
             Self::Export(args) => args.json.json,
+            Self::Import(args) => args.json.json,
             Self::Verify(args) => args.json.json,
             Self::Discard(args) => args.json.json,
             Self::Clean(args) => args.json.json,
@@ -156,6 +159,7 @@ impl Verb {
             Self::Blame(args) => blame::run(&args, context),
             Self::Restore(args) => restore::run(args, context),
             Self::Export(args) => export::run(args, context),
+            Self::Import(args) => import::run(args, context),
             Self::Verify(args) => verify::run(args, context),
             Self::Discard(args) => discard::run(args, context),
             Self::Clean(args) => clean::run(args, context),

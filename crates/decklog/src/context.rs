@@ -113,6 +113,20 @@ impl Context {
         })
     }
 
+    /// Where agents and other tools keep their histories.
+    pub(crate) fn homes(&self) -> Result<decklog_run::import::Homes, CliError> {
+        let home = self.home().ok_or_else(|| CliError::new("HOME is not set").hint("set it, or name a path"))?;
+        let absolute = |name: &str| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let repository = self.cwd.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(&self.cwd);
+        Ok(decklog_run::import::Homes {
+            data: absolute("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share")),
+            claude: absolute("CLAUDE_CONFIG_DIR"),
+            codex: absolute("CODEX_HOME"),
+            repository: repository.to_owned(),
+            home,
+        })
+    }
+
     /// The configuration, after telling what of it was refused.
     pub(crate) fn config(&self) -> Result<Config, CliError> {
         let mut config = Config::load(&self.places()?)?;

@@ -148,6 +148,7 @@ fn session(
         host: Some("host".into()),
         pid: Some(4711),
         decklog_version: "0.1.0".into(),
+        source: None,
     })?;
     let turns = 1 + u32::try_from(size / 30_000)?.min(20);
     for turn in 1..=turns {
@@ -177,6 +178,7 @@ fn one_turn(
         model: None,
         permissions: None,
         command: Vec::new(),
+        prompt: String::new(),
         prompt_artifact: None,
         snapshot: None,
         withheld: Vec::new(),
@@ -244,6 +246,7 @@ fn one_turn(
         snapshot: None,
         files: vec![file],
         files_changed: 1,
+        patch: String::new(),
         patch_artifact: None,
         withheld: Vec::new(),
         stream_artifact: None,

@@ -140,6 +140,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
         host: Some("host".into()),
         pid: Some(4711),
         decklog_version: "0.1.0".into(),
+        source: None,
     })?;
     let prompt_artifact = Some(writer.write_artifact("turns/001-prompt.md", b"Fix the failing test\n")?);
     let (agent, role, model) = ("claude".into(), Role::Solo, None);
@@ -152,6 +153,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
         model,
         permissions: None,
         command,
+        prompt: String::new(),
         prompt_artifact,
         snapshot,
         withheld: Vec::new(),
@@ -218,6 +220,7 @@ pub(crate) fn turn_end() -> TurnEnd {
         snapshot: Some("3660c46e4fbabb3e54c33f040912050a8544688c".into()),
         files: vec![file("src/parser.rs"), file("tests/parser.rs")],
         files_changed: 2,
+        patch: String::new(),
         patch_artifact: None,
         withheld: Vec::new(),
         stream_artifact: None,

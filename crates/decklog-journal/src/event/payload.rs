@@ -28,6 +28,24 @@ pub struct GitState {
     pub branch: Option<String>,
 }
 
+/// Where an imported session was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The tool that wrote it: `claude`, `codex`, `gemini`, `opencode`, `outrig`, `codeloops`, `agent-relay`.
+    pub tool: String,
+    /// That tool's own id for it. Tool and id together name a source.
+    pub id: String,
+    /// The file or directory it was read from.
+    pub path: String,
+    /// Bytes of all files that were read.
+    pub bytes: u64,
+    /// When the newest of them was last changed.
+    pub modified: Timestamp,
+    /// Further files that belong to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+}
+
 payload! {
     /// `session_start`: who was asked what, where.
     SessionStart {
@@ -77,6 +95,9 @@ payload! {
         pid: Option<u32>,
         /// Version of the program that recorded.
         decklog_version: String,
+        /// In an imported session: where it comes from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<Source>,
     }
 }
 
@@ -98,6 +119,9 @@ payload! {
         /// The program and its arguments, without the prompt.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         command: Vec<String>,
+        /// In an imported session: the prompt, or the beginning of a long one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prompt: String,
         /// The prompt as it was sent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prompt_artifact: Option<ArtifactRef>,
@@ -333,6 +357,9 @@ payload! {
         files: Vec<FileChange>,
         /// How many files it changed; `files` may name fewer.
         files_changed: u64,
+        /// In an imported session: the patch itself, or the beginning of a long one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        patch: String,
         /// The patch, as `git apply` takes it; absent when nothing changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         patch_artifact: Option<ArtifactRef>,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod alterations;
+mod bulk;
 mod cut;
 mod frozen;
 mod heads;

@@ -73,6 +73,7 @@ pub(crate) fn turn_end(turn: u32) -> TurnEnd {
         snapshot: None,
         files: Vec::new(),
         files_changed: 0,
+        patch: String::new(),
         patch_artifact: None,
         withheld: Vec::new(),
         stream_artifact: None,

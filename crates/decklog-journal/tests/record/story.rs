@@ -25,6 +25,14 @@ pub(crate) fn write(world: &World, suffix: u16) -> PathBuf {
             branch: Some("main".into()),
         }),
         pid: Some(4242),
+        source: Some(Source {
+            tool: "codeloops".into(),
+            id: "2026-05-01T13-44-12Z_a3f2c1".into(),
+            path: "/home/you/.local/share/codeloops/sessions/2026-05-01T13-44-12Z_a3f2c1.jsonl".into(),
+            bytes: 4096,
+            modified: "2026-05-01T14:00:00Z".parse().unwrap(),
+            parts: vec!["/home/you/more.jsonl".into()],
+        }),
         ..start
     });
     let dir = writer.dir().to_owned();
@@ -45,6 +53,7 @@ fn first_turn(mut writer: SessionWriter) {
         model: Some("opus".into()),
         permissions: Some(Permissions::Edit),
         command: vec!["claude".into(), "--print".into()],
+        prompt: String::new(),
         prompt_artifact: Some(prompt),
         snapshot: Some("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".into()),
         withheld: vec![Withheld { path: ".env".into(), reason: "holds a secret (github-pat)".into() }],
@@ -152,6 +161,7 @@ fn first_turn(mut writer: SessionWriter) {
             stream_artifact: files.next().flatten(),
             stderr_artifact: files.next().flatten(),
             output_artifact: files.next().flatten(),
+            patch: String::new(),
             patch_artifact: files.next().flatten(),
             withheld: Vec::new(),
         })
@@ -171,6 +181,7 @@ fn second_turn(mut writer: SessionWriter) {
     }
     .into());
     add(TurnStart {
+        prompt: "Judge it.".into(),
         agent: "codex".into(),
         role: Role::Critic,
         permissions: Some(Permissions::ReadOnly),
@@ -190,6 +201,7 @@ fn second_turn(mut writer: SessionWriter) {
         snapshot: None,
         files: Vec::new(),
         files_changed: 0,
+        patch: "diff --git a/a b/a\n".into(),
         patch_artifact: None,
         withheld: Vec::new(),
         stream_artifact: None,

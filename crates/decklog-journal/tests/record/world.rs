@@ -80,6 +80,7 @@ pub(crate) fn session_start(id: SessionId) -> SessionStart {
         host: Some("host".into()),
         pid: None,
         decklog_version: "0.1.0".into(),
+        source: None,
     }
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn turn_start(turn: u32) -> TurnStart {
         model: None,
         permissions: None,
         command: Vec::new(),
+        prompt: String::new(),
         prompt_artifact: None,
         snapshot: None,
         withheld: Vec::new(),

@@ -92,16 +92,7 @@ impl Claude {
             if text(block, "type") != "tool_result" {
                 continue;
             }
-            let failed = block.get("is_error").and_then(Value::as_bool).unwrap_or(false);
-            let output = content_text(&block["content"]);
-            let exit_code = failed.then(|| exit_code(&output)).flatten();
-            out.push(AgentEvent::ToolResult {
-                id: text(block, "tool_use_id").to_owned(),
-                status: if failed { ToolStatus::Failed } else { ToolStatus::Completed },
-                output,
-                exit_code,
-                duration_secs: None,
-            });
+            out.push(tool_result(block));
         }
     }
 
@@ -222,7 +213,8 @@ impl Adapter for Claude {
     }
 }
 
-fn tool_use(block: &Value, out: &mut Output) {
+/// A call, as a block of a message tells it.
+pub(crate) fn tool_use(block: &Value, out: &mut Output) {
     let (name, input) = (text(block, "name"), block["input"].clone());
     if name == "TodoWrite" {
         let entries = list(&input, "todos").iter();
@@ -245,7 +237,22 @@ fn tool_use(block: &Value, out: &mut Output) {
     });
 }
 
-fn tokens(usage: &Value) -> Tokens {
+/// A result, as a block of a message tells it.
+pub(crate) fn tool_result(block: &Value) -> AgentEvent {
+    let failed = block.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+    let output = content_text(&block["content"]);
+    let exit_code = failed.then(|| exit_code(&output)).flatten();
+    AgentEvent::ToolResult {
+        id: text(block, "tool_use_id").to_owned(),
+        status: if failed { ToolStatus::Failed } else { ToolStatus::Completed },
+        output,
+        exit_code,
+        duration_secs: None,
+    }
+}
+
+/// The counts of one answer of the model.
+pub(crate) fn tokens(usage: &Value) -> Tokens {
     let cached = count(usage, "cache_read_input_tokens");
     Tokens {
         input: count(usage, "input_tokens") + cached + count(usage, "cache_creation_input_tokens"),

@@ -4,27 +4,27 @@ use decklog_journal::words::ToolKind;
 use serde_json::Value;
 
 /// The text at `key`, or an empty one.
-pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The text at `key`, if there is one that says something.
-pub(super) fn some_text(value: &Value, key: &str) -> Option<String> {
+pub(crate) fn some_text(value: &Value, key: &str) -> Option<String> {
     value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 /// The count at `key`, or 0.
-pub(super) fn count(value: &Value, key: &str) -> u64 {
+pub(crate) fn count(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// The list at `key`, or an empty one.
-pub(super) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// Content that is a string, or blocks of which some are text, as one text.
-pub(super) fn content_text(content: &Value) -> String {
+pub(crate) fn content_text(content: &Value) -> String {
     match content {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
@@ -50,7 +50,7 @@ pub(super) fn content_text(content: &Value) -> String {
 }
 
 /// What sort of tool has this name, by the names that agents in use give theirs.
-pub(super) fn tool_kind(name: &str) -> ToolKind {
+pub(crate) fn tool_kind(name: &str) -> ToolKind {
     let name = name.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
     if has(&["todo", "plan", "task", "think", "agent"]) {
@@ -75,7 +75,7 @@ pub(super) fn tool_kind(name: &str) -> ToolKind {
 }
 
 /// One line on what a call does: its most telling argument.
-pub(super) fn tool_title(input: &Value) -> Option<String> {
+pub(crate) fn tool_title(input: &Value) -> Option<String> {
     const TELLING: [&str; 14] = [
         "command",
         "cmd",
@@ -103,7 +103,7 @@ pub(super) fn tool_title(input: &Value) -> Option<String> {
 }
 
 /// Whether a failed call's output is the agent's own word for a permission that was not given.
-pub(super) fn says_refused(output: &str) -> bool {
+pub(crate) fn says_refused(output: &str) -> bool {
     ["denied by policy", "rejected permission", "specified a rule which prevents", "while in plan mode"]
         .iter()
         .any(|words| output.contains(words))

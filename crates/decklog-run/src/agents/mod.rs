@@ -7,12 +7,12 @@
 //! Must not know: journals, sessions, the terminal.
 
 mod acp;
-mod claude;
+pub(crate) mod claude;
 mod codex;
-mod common;
+pub(crate) mod common;
 mod gemini;
 mod limits;
-mod opencode;
+pub(crate) mod opencode;
 mod registry;
 mod text;
 

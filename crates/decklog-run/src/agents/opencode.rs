@@ -59,15 +59,7 @@ impl Adapter for Opencode {
             "reasoning" => out.push(AgentEvent::Thought(text(part, "text").to_owned())),
             "tool_use" => tool_use(part, out),
             "step_finish" => {
-                let tokens = &part["tokens"];
-                let (read, written) = (count(&tokens["cache"], "read"), count(&tokens["cache"], "write"));
-                let reasoning = count(tokens, "reasoning");
-                let tokens = Tokens {
-                    input: count(tokens, "input") + read + written,
-                    cached_input: read,
-                    output: count(tokens, "output") + reasoning,
-                    reasoning,
-                };
+                let tokens = tokens(&part["tokens"]);
                 let cost_usd = part.get("cost").and_then(Value::as_f64);
                 out.push(AgentEvent::Usage { tokens, cost_usd, model: None });
             }
@@ -91,8 +83,20 @@ impl Adapter for Opencode {
     }
 }
 
+/// The counts of one step.
+pub(crate) fn tokens(told: &Value) -> Tokens {
+    let (read, written) = (count(&told["cache"], "read"), count(&told["cache"], "write"));
+    let reasoning = count(told, "reasoning");
+    Tokens {
+        input: count(told, "input") + read + written,
+        cached_input: read,
+        output: count(told, "output") + reasoning,
+        reasoning,
+    }
+}
+
 /// A tool's part comes once, when it has ended.
-fn tool_use(part: &Value, out: &mut Output) {
+pub(crate) fn tool_use(part: &Value, out: &mut Output) {
     let (name, id, state) = (text(part, "tool"), text(part, "callID").to_owned(), &part["state"]);
     let input = state["input"].clone();
     if name == "todowrite" {

@@ -114,6 +114,7 @@ fn begin(writer: &mut SessionWriter, plan: &RestorePlan, before: &Taken) -> Resu
     let prompt = plan.command.join(" ");
     let prompt_artifact = Some(writer.write_artifact(&TurnFile::Prompt.path(1), prompt.as_bytes())?);
     writer.append(TurnStart {
+        prompt: String::new(),
         turn: 1,
         agent: AGENT.into(),
         role: Role::Solo,
@@ -147,6 +148,7 @@ fn end(
     withheld.extend(changes.withheld);
     let said = Message { turn: 1, text: text.clone(), text_artifact: None, cut_artifact: None, continued: false };
     let turn_end = TurnEnd {
+        patch: String::new(),
         turn: 1,
         outcome: turn_outcome,
         exit_code: Some(exit_code),
@@ -186,6 +188,7 @@ fn told(restored: &Restored) -> String {
 fn session_start(plan: &RestorePlan, id: SessionId, dir: &std::path::Path, trees: &Trees) -> SessionStart {
     let prompt = plan.command.join(" ");
     SessionStart {
+        source: None,
         format: FormatVersion::CURRENT,
         id,
         kind: SessionKind::Run,

@@ -293,6 +293,7 @@ fn session_start(plan: &RunPlan, id: SessionId, dir: &std::path::Path, trees: &T
         host: plan.host.clone(),
         pid: (!plan.clock.is_fixed()).then(std::process::id),
         decklog_version: env!("CARGO_PKG_VERSION").to_owned(),
+        source: None,
     }
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use decklog_journal::lock::{self, Held};
+use decklog_journal::store::current_head;
 use decklog_query::follow::FileFollower;
-use decklog_query::logs;
+use decklog_query::{logs, made};
 
 use crate::cli::Json;
 use crate::context::Context;
@@ -55,7 +56,10 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if args.follow {
         return follow(&dir, name, context);
     }
-    let log = logs::find(&dir, name)?;
+    let log = match logs::find(&dir, name) {
+        Ok(log) => log,
+        Err(missing) => return make(&dir, name, context)?.map_or_else(|| Err(missing.into()), Ok),
+    };
     let mut source = logs::open(&dir, &log)?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
@@ -76,6 +80,30 @@ fn emit(bytes: &[u8], context: &Context) -> Result<(), CliError> {
     }
 }
 
+/// A turn's file that an imported session does not have, made of its journal. `None` when there is no such thing.
+fn make(dir: &Path, name: &str, context: &Context) -> Result<Option<i32>, CliError> {
+    let Some((turn, kind)) = made::parse(name).filter(|_| is_imported(dir)) else { return Ok(None) };
+    Ok(made::write(dir, turn, kind, &mut Emit(context))?.then_some(0))
+}
+
+/// [`emit`] as a place to write to.
+struct Emit<'a>(&'a Context);
+
+impl std::io::Write for Emit<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        emit(bytes, self.0).map_err(|error| std::io::Error::other(error.message))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_imported(dir: &Path) -> bool {
+    current_head(dir).is_ok_and(|head| head.source.is_some())
+}
+
 fn list(dir: &Path, context: &Context) -> CliResult {
     let all = logs::list(dir);
     if context.json {
@@ -89,6 +117,10 @@ fn list(dir: &Path, context: &Context) -> CliResult {
     ];
     let rows: Vec<_> = all.iter().map(|log| vec![log.name.clone(), size(log.bytes), log.path.clone()]).collect();
     context.print(table(&columns, rows, context.width(), context.out_paint, |_, _, cell| cell))?;
+    if is_imported(dir) {
+        context
+            .say("an imported session's turns are made files when asked for: 001-prompt, 001-output, 001-patch, 002-…");
+    }
     Ok(0)
 }
 

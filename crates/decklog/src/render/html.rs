@@ -160,6 +160,10 @@ fn show_turn(
         escape(&turn.agent),
         turn.role
     ));
+    if !turn.prompt.is_empty() {
+        let more = turn.prompt_artifact.as_ref().map_or("", |_| "…");
+        out.push_str(&format!("<pre class=prose>{}{more}</pre>\n", escape(turn.prompt.trim_end())));
+    }
     let last_plan = turn.steps.iter().rev().find_map(|step| match step {
         Step::Plan { entries } => Some(entries.as_slice()),
         _ => None,

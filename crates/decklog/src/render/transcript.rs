@@ -148,7 +148,12 @@ impl Transcript {
             EventBody::TurnStart(start) if full => {
                 let model = start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
                 let permissions = start.permissions.map(|p| format!(" · {p}")).unwrap_or_default();
-                paint.bold(&format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent))) + "\n"
+                let turn = format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent));
+                let prompt = visible_lines(&start.prompt);
+                let more = start.prompt_artifact.as_ref().filter(|_| !prompt.is_empty());
+                let more = more.map(|whole| format!("  … {} in all\n", size(whole.bytes))).unwrap_or_default();
+                let asked: String = prompt.lines().map(|line| format!("  > {line}\n")).collect();
+                format!("{}\n{asked}{more}", paint.bold(&turn))
             }
             EventBody::ToolCall(call) => {
                 let title = call.title.as_deref().unwrap_or_default();

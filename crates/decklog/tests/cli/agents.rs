@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::env::{Ran, TestEnv, all_bytes, eventually, is_alive, kill};
 
 /// An agent of decklog's, and the program that must be set up for it.
-const AGENTS: [(&str, &str); 8] = [
+pub(crate) const AGENTS: [(&str, &str); 8] = [
     ("claude", "claude"),
     ("codex", "codex"),
     ("gemini", "gemini"),
@@ -24,6 +24,15 @@ const AGENTS: [(&str, &str); 8] = [
 
 /// Runs `check` in a world where `agent` talks to a server with `script`; all agents side by side, two at a time.
 fn each(script: impl Fn(&str) -> Vec<Step> + Sync, check: impl Fn(&str, &TestEnv, &ModelServer) + Sync) {
+    each_of(&AGENTS, script, check);
+}
+
+/// The same for some of the agents.
+pub(crate) fn each_of(
+    which: &[(&str, &str)],
+    script: impl Fn(&str) -> Vec<Step> + Sync,
+    check: impl Fn(&str, &TestEnv, &ModelServer) + Sync,
+) {
     if agents::installed().is_none() {
         assert!(std::env::var_os("DECKLOG_TEST_REQUIRE_ALL").is_none(), "the agents are not installed");
         eprintln!("skipped: the agents are not installed (cargo xtask test installs them)");
@@ -31,7 +40,8 @@ fn each(script: impl Fn(&str) -> Vec<Step> + Sync, check: impl Fn(&str, &TestEnv
     }
     let (script, check) = (&script, &check);
     std::thread::scope(|scope| {
-        for half in [&AGENTS[..4], &AGENTS[4..]] {
+        let (first, second) = which.split_at(which.len() / 2);
+        for half in [first, second] {
             scope.spawn(move || {
                 for (agent, program) in half {
                     let server = ModelServer::start(script(agent));
@@ -55,11 +65,11 @@ fn world(program: &str, server: &ModelServer) -> TestEnv {
     env
 }
 
-fn write(content: &str) -> Step {
+pub(crate) fn write(content: &str) -> Step {
     Step::Write { path: "hello.txt".into(), content: content.into() }
 }
 
-fn run(env: &TestEnv, agent: &str, arguments: &[&str]) -> Ran {
+pub(crate) fn run(env: &TestEnv, agent: &str, arguments: &[&str]) -> Ran {
     let mut all = vec!["run"];
     all.extend(arguments);
     all.extend([agent, "write hello"]);
@@ -71,7 +81,7 @@ fn show(env: &TestEnv) -> Value {
     env.decklog(&["show", "@", "--json"]).expect(0).json()
 }
 
-fn tools(turn: &Value) -> Vec<&Value> {
+pub(crate) fn tools(turn: &Value) -> Vec<&Value> {
     turn["steps"].as_array().unwrap().iter().filter(|step| step["type"] == "tool").collect()
 }
 

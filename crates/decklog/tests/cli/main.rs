@@ -8,6 +8,7 @@ mod env;
 mod exporting;
 mod faults;
 mod filters;
+mod import;
 mod picking;
 mod reading;
 mod recipes;

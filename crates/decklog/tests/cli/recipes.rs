@@ -91,6 +91,7 @@ fn record_loop(env: &TestEnv) -> PathBuf {
         host: None,
         pid: None,
         decklog_version: "0.1.0".into(),
+        source: None,
     };
     let options = WriterOptions {
         clock: Clock::fixed("2026-05-01T15:00:00Z".parse().unwrap()),
@@ -203,6 +204,11 @@ fn the_recipe_for_sums_finds_what_verify_finds() {
 #[test]
 fn every_key_stands_in_the_document() {
     let (env, run, in_loop) = samples();
+    let project = env.home().join(".claude/projects/-work");
+    std::fs::create_dir_all(&project).unwrap();
+    for (name, line) in [("good", r#"{"type":"user","sessionId":"good","message":{"content":"x"}}"#), ("bad", "{")] {
+        std::fs::write(project.join(format!("{name}.jsonl")), format!("{line}\n{{\n")).unwrap();
+    }
     let mut keys = BTreeSet::new();
     for dir in [&run, &in_loop] {
         let dir = dir.to_str().unwrap();
@@ -238,6 +244,7 @@ fn every_key_stands_in_the_document() {
         &["search", "--json", "echo"],
         &["agents", "--json"],
         &["run", "--json", "--check", "false", "--", "false"],
+        &["import", "--all", "--json"],
         &["clean", "--dry-run", "--older-than", "1s", "--json"],
         &["discard", "-y", "--json", "@"],
     ] {

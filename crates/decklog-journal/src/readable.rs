@@ -1,14 +1,15 @@
 //! `001-output.md`: what came back in a turn, as text that reads well.
+//!
+//! Must not know: the terminal. What is made here is a file of the record, hostile text and all.
 
-use decklog_journal::Event;
-use decklog_journal::event::EventBody;
+use crate::event::{Event, EventBody};
 
 /// Bytes of a tool's input or output that are written out.
 const LONG: usize = 16 * 1024;
 
 /// What an event adds to the readable turn; empty for what people do not read.
 #[must_use]
-pub(crate) fn markdown(event: &Event) -> String {
+pub fn markdown(event: &Event) -> String {
     match &event.body {
         EventBody::Message(e) if e.continued => e.text.clone(),
         EventBody::Message(e) => format!("\n\n{}", e.text),

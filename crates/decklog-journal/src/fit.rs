@@ -1,0 +1,67 @@
+//! Making an event fit its line: texts that are too long go to artifacts beside the journal.
+//!
+//! Must not know: what events mean, who writes them.
+
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::append::JournalWriter;
+use crate::artifacts::{ArtifactWriter, long_text_path};
+use crate::event::{ArtifactRef, Event, EventBody, LongKey};
+use crate::redact::Redactor;
+use crate::wire::MAX_LINE;
+
+/// A text longer than this, in bytes, goes to an artifact.
+pub const MAX_INLINE: usize = 64 * 1024;
+
+/// Bytes of a long text that its line keeps.
+const PREVIEW: usize = 1024;
+
+/// Appends `body` to the journal of the session in `dir`.
+pub(crate) fn append(dir: &Path, journal: &mut JournalWriter, at: Timestamp, mut body: EventBody) -> io::Result<Event> {
+    // Escapes can make a line longer than its texts: then shorter texts go to artifacts too.
+    for limit in [MAX_INLINE, MAX_INLINE / 4, MAX_INLINE / 16, PREVIEW] {
+        spill(dir, journal, &mut body, limit)?;
+        let line = journal.encode(at, &body)?;
+        if line.bytes.len() <= MAX_LINE {
+            return journal.append(at, body, line);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("a {} event is too long for a line", body.kind())))
+}
+
+/// Moves texts longer than `limit` to artifacts.
+fn spill(dir: &Path, journal: &JournalWriter, body: &mut EventBody, limit: usize) -> io::Result<()> {
+    let (turn, seq, redactor) = (body.turn(), journal.next_seq(), journal.redactor());
+    for key in body.long_keys() {
+        match key {
+            LongKey::Text(what, text, artifact) if text.len() > limit && artifact.is_none() => {
+                // Before it is cut: half a secret would pass.
+                let safe = redactor.redact_str(text);
+                *artifact = Some(store(dir, redactor, long_text_path(turn, seq, what), safe.as_bytes())?);
+                *text = safe[..safe.floor_char_boundary(PREVIEW)].to_owned();
+            }
+            LongKey::Json(what, value, artifact) if artifact.is_none() && !value.is_null() => {
+                let text = value.to_string();
+                if text.len() > limit {
+                    let safe = redactor.redact_str(&text);
+                    *artifact = Some(store(dir, redactor, long_text_path(turn, seq, what), safe.as_bytes())?);
+                    *value = serde_json::Value::String(safe[..safe.floor_char_boundary(PREVIEW)].to_owned());
+                }
+            }
+            LongKey::Text(..) | LongKey::Json(..) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes a whole artifact.
+pub(crate) fn store(dir: &Path, redactor: &Redactor, path: String, bytes: &[u8]) -> io::Result<ArtifactRef> {
+    // A try that failed before may have left a part of it.
+    let _ = std::fs::remove_file(dir.join(&path));
+    let mut artifact = ArtifactWriter::create(dir, path, redactor)?;
+    artifact.write(bytes)?;
+    artifact.finish()
+}

@@ -1,0 +1,276 @@
+//! `import`: histories of agents and other tools become sessions.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use decklog_journal::SessionStore;
+use decklog_journal::redact::{Redactor, credential_values};
+use decklog_run::import::{self, Finds, Found, Importer, Outcome, Progress, Report, Root, Tool};
+use jiff::Timestamp;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::Json;
+use crate::context::Context;
+use crate::error::{CliError, CliResult};
+use crate::render::{counted, size, visible};
+
+/// How often `--watch` looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// Unreadable places and reasons that are printed.
+const NAMED: usize = 20;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// claude, codex, gemini, opencode, outrig, codeloops or agent-relay, for what it keeps in its usual place; then,
+    /// or instead, files and directories
+    #[arg(value_name = "TOOL|PATH")]
+    what: Vec<PathBuf>,
+    /// Import the histories of every tool that keeps some on this machine
+    #[arg(long, conflicts_with = "what")]
+    all: bool,
+    /// Go on importing what is added, until Ctrl-C
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+    /// Show what would be imported, and stop
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  decklog import --all                  every history there is; again, only what is new
+  decklog import --all --watch          and whatever is added from now on
+  decklog import claude                 what Claude Code keeps in its usual place
+  decklog import codex ~/old/sessions   Codex's, elsewhere
+  decklog import backup/                whatever can be recognised in there
+
+Sources are only read. A session that decklog recorded itself is not imported a second time.";
+
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    let roots = roots(&args, context)?;
+    let store = context.store()?;
+    let redactor = redactor(context);
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one ends it at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    if !args.dry_run {
+        store.sweep();
+    }
+    let importer = Importer {
+        store: &store,
+        redactor: &redactor,
+        version: env!("CARGO_PKG_VERSION"),
+        dry_run: args.dry_run,
+        stop: &stop,
+    };
+    let report = once(&importer, import::find(&roots), context)?;
+    print(&report, args.dry_run, context)?;
+    if args.watch {
+        watch(&importer, &roots, &report, &store, context)?;
+        return Ok(0);
+    }
+    Ok(if stop.load(Ordering::Relaxed) { 130 } else { 0 })
+}
+
+/// What to look through.
+fn roots(args: &Args, context: &Context) -> Result<Vec<Root>, CliError> {
+    if args.all {
+        let homes = context.homes()?;
+        return Ok(Tool::ALL.iter().flat_map(|tool| homes.roots(*tool)).collect());
+    }
+    if args.what.is_empty() {
+        return Err(CliError::new("nothing is named that is to be imported")
+            .hint("decklog import --all takes over every history there is; see decklog import --help"));
+    }
+    let tool = args.what.first().and_then(|word| word.to_str()).and_then(|word| word.parse::<Tool>().ok());
+    let paths: Vec<PathBuf> =
+        args.what[usize::from(tool.is_some())..].iter().map(|path| context.cwd.join(path)).collect();
+    if let Some(missing) = paths.iter().find(|path| path.symlink_metadata().is_err()) {
+        let known: Vec<_> = Tool::ALL.iter().map(|tool| tool.as_str()).collect();
+        return Err(CliError::new(format!("{}: there is no such file or directory", missing.display()))
+            .hint(format!("give a path, or one of: {}", known.join(", "))));
+    }
+    match tool {
+        Some(tool) if paths.is_empty() => Ok(context.homes()?.roots(tool)),
+        Some(tool) => Ok(paths.into_iter().map(|path| Root { tool, path }).collect()),
+        None => {
+            let mut roots = Vec::new();
+            for path in paths {
+                let tools = import::recognise(&path);
+                if tools.is_empty() {
+                    return Err(CliError::new(format!("{}: nothing in it is a history that is known", path.display()))
+                        .hint("name the tool that wrote it: decklog import claude PATH"));
+                }
+                roots.extend(tools.into_iter().map(|tool| Root { tool, path: path.clone() }));
+            }
+            Ok(roots)
+        }
+    }
+}
+
+/// What stands in the user's environment as a credential must not come into the record from a history either.
+fn redactor(context: &Context) -> Redactor {
+    let environment = context.environment();
+    let named =
+        environment.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    Redactor::builder().values(credential_values(named)).build()
+}
+
+fn once(importer: &Importer<'_>, finds: Finds, context: &Context) -> Result<Report, CliError> {
+    let bar =
+        Bar { shown: context.err_is_terminal && !context.json, start: Instant::now(), last: AtomicBool::new(false) };
+    let report = importer.import(finds, &bar);
+    bar.clear();
+    report.map_err(|error| CliError::new(error).hint("what was imported before stays; run it again to go on"))
+}
+
+/// How far it is, on a terminal.
+struct Bar {
+    shown: bool,
+    start: Instant,
+    last: AtomicBool,
+}
+
+impl Progress for Bar {
+    fn progress(&self, done: usize, all: usize, bytes: u64) {
+        if self.shown && self.start.elapsed() > Duration::from_millis(300) {
+            self.last.store(true, Ordering::Relaxed);
+            let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K{done} of {all} histories, {}", size(bytes));
+        }
+    }
+}
+
+impl Bar {
+    fn clear(&self) {
+        if self.last.swap(false, Ordering::Relaxed) {
+            let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K");
+        }
+    }
+}
+
+/// Imports whatever is new or grew, each second, until it is told to stop.
+fn watch(
+    importer: &Importer<'_>,
+    roots: &[Root],
+    first: &Report,
+    store: &SessionStore,
+    context: &Context,
+) -> Result<(), CliError> {
+    let key = |found: &Found| (found.path.clone(), found.id.clone());
+    let mut seen: HashMap<(PathBuf, String), (Option<u64>, Timestamp)> = HashMap::new();
+    if first.sources.is_empty() {
+        context.say("nothing to import yet");
+    }
+    context.say(format!("watching; sessions come to {}; Ctrl-C ends it", visible(&store.root().display().to_string())));
+    let mut last = None;
+    while !importer.stop.load(Ordering::Relaxed) {
+        let stamp = import::stamp(roots);
+        if last.replace(stamp) == Some(stamp) {
+            pause(importer);
+            continue;
+        }
+        let mut finds = import::find(roots);
+        finds.found.retain(|found| {
+            let now = (found.bytes, found.modified);
+            seen.insert(key(found), now) != Some(now)
+        });
+        finds.troubles.clear();
+        if !finds.found.is_empty() {
+            let report = once(importer, finds, context)?;
+            if report.sources.iter().any(|source| matches!(source.outcome, Outcome::Imported | Outcome::Updated)) {
+                print(&report, false, context)?;
+            }
+        }
+        pause(importer);
+    }
+    Ok(())
+}
+
+/// Waits until it is time to look again, or to stop.
+fn pause(importer: &Importer<'_>) {
+    let until = Instant::now() + LOOK;
+    while Instant::now() < until && !importer.stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn print(report: &Report, dry_run: bool, context: &Context) -> Result<(), CliError> {
+    let count = |outcome| report.count(outcome);
+    let unread: u64 = report.sources.iter().map(|source| source.unread.count).sum();
+    if context.json {
+        return context.print_json(&json!({
+            "dry_run": dry_run,
+            "imported": count(Outcome::Imported),
+            "updated": count(Outcome::Updated),
+            "unchanged": count(Outcome::Unchanged),
+            "already_recorded": count(Outcome::AlreadyRecorded),
+            "skipped": count(Outcome::Skipped),
+            "gone": report.gone,
+            "unread": unread,
+            "sources": report.sources,
+            "troubles": report.troubles,
+        }));
+    }
+    let mut text = String::new();
+    if dry_run {
+        for source in report.sources.iter().filter(|source| source.outcome != Outcome::Unchanged) {
+            let word = match source.outcome {
+                Outcome::Imported => "import",
+                Outcome::Updated => "update",
+                Outcome::AlreadyRecorded => "recorded",
+                _ => "skip",
+            };
+            text.push_str(&format!(
+                "{word:<9} {:<12} {:>10}  {}\n",
+                source.tool,
+                size(source.bytes),
+                visible(&source.path.display().to_string())
+            ));
+        }
+    }
+    let would = if dry_run { "would be " } else { "" };
+    let mut parts = vec![format!("{} {would}imported", counted(count(Outcome::Imported) as u64, "session"))];
+    for (outcome, word) in [
+        (Outcome::Updated, "updated"),
+        (Outcome::Unchanged, "unchanged"),
+        (Outcome::AlreadyRecorded, "already recorded"),
+        (Outcome::Skipped, "skipped"),
+    ] {
+        if count(outcome) > 0 {
+            parts.push(format!("{} {word}", count(outcome)));
+        }
+    }
+    if report.gone > 0 {
+        parts.push(format!("{} whose source is gone", report.gone));
+    }
+    text.push_str(&format!("{}\n", parts.join(", ")));
+    context.print(text)?;
+    let skipped = report.sources.iter().filter(|source| source.outcome == Outcome::Skipped);
+    let reasons = skipped
+        .map(|source| (&source.path, source.reason.clone().unwrap_or_default()))
+        .chain(report.troubles.iter().map(|trouble| (&trouble.path, trouble.reason.clone())));
+    for (path, reason) in reasons.take(NAMED) {
+        context.warn(&format!("{}: {reason}", path.display()));
+    }
+    if unread > 0 {
+        context.warn(&format!("{} could not be read", counted(unread, "line")));
+        let places =
+            report.sources.iter().flat_map(|source| source.unread.places.iter().map(move |place| (source, place)));
+        for (source, place) in places.take(NAMED) {
+            context.say(format!("  {}: {}", visible(&source.path.display().to_string()), visible(place)));
+        }
+    }
+    Ok(())
+}
