@@ -57,8 +57,21 @@ impl SessionId {
     /// The id that a number stands for; `None` when no id does.
     #[must_use]
     pub fn from_number(number: i64) -> Option<Self> {
-        let (date, clock) = ((number >> 16) / 1_000_000, (number >> 16) % 1_000_000);
-        Self::is_number(number).then(|| Self(format!("{date:08}T{clock:06}-{:04x}", number & 0xffff)))
+        if !Self::is_number(number) {
+            return None;
+        }
+        // Lists make many: this is faster than formatting.
+        let mut bytes = *b"00000000T000000-0000";
+        let (mut time, mut suffix) = (number >> 16, number & 0xffff);
+        for place in (0..15).rev().filter(|place| *place != 8) {
+            bytes[place] = b'0' + (time % 10) as u8;
+            time /= 10;
+        }
+        for place in (16..20).rev() {
+            bytes[place] = b"0123456789abcdef"[(suffix % 16) as usize];
+            suffix /= 16;
+        }
+        Some(Self(bytes.map(char::from).iter().collect()))
     }
 
     /// Whether `text` has the shape of an id. Only digits, `T`, `-` and lower-case hex can pass, so an

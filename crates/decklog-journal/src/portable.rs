@@ -26,7 +26,7 @@ use crate::wire::hex;
 
 mod unpack;
 
-pub use unpack::{Arrived, Unpacked, unpack};
+pub use unpack::{Arrived, Unpacked, contents, unpack};
 
 /// Name of an archive's first entry.
 pub const MANIFEST: &str = "decklog.json";
@@ -101,10 +101,12 @@ struct PackedFile {
     sha256: String,
 }
 
-/// Whether bytes that begin so may be an archive: they are compressed with zstd.
+/// Whether `file` begins as an archive does: with a manifest in a tar in zstd.
 #[must_use]
-pub fn may_be_archive(beginning: &[u8]) -> bool {
-    beginning.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+pub fn is_archive(file: impl Read) -> bool {
+    let mut block = [0; 512];
+    let read = zstd::Decoder::new(file).and_then(|mut decoder| decoder.read_exact(&mut block));
+    read.is_ok() && block.starts_with(MANIFEST.as_bytes()) && block[MANIFEST.len()] == 0
 }
 
 /// Packs sessions, each an id and its directory, into `out`. The order given means nothing. Gives the bytes packed.

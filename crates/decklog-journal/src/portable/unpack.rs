@@ -43,6 +43,17 @@ pub enum Arrived {
     AlreadyThere,
 }
 
+/// The sessions that `archive` says it holds, in the order of their ids; nothing but its manifest is read.
+///
+/// # Errors
+/// [`PortableError`].
+pub fn contents(archive: impl Read, limits: Limits) -> Result<Vec<SessionId>, PortableError> {
+    let mut archive = tar::Archive::new(zstd::Decoder::new(archive).map_err(broken)?);
+    let first = archive.entries().map_err(broken)?.raw(true).next().transpose().map_err(broken)?;
+    let manifest = read_manifest(&mut first.ok_or_else(|| refuse("it is empty"))?, limits)?;
+    Ok(manifest.sessions.into_iter().map(|session| session.id).collect())
+}
+
 /// Unpacks the sessions of `archive` into `store`, in the order of their ids.
 ///
 /// # Errors

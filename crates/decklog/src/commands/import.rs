@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::archive;
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
@@ -52,12 +53,16 @@ Examples:
   decklog import claude                 what Claude Code keeps in its usual place
   decklog import codex ~/old/sessions   Codex's, elsewhere
   decklog import backup/                whatever can be recognised in there
+  decklog import sessions.tar.zst       what decklog export wrote elsewhere
 
 Sources are only read. A session that decklog recorded itself is not imported a second time.";
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
-    let roots = roots(&args, context)?;
+    let (packed, what): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.what.iter().cloned().partition(|path| archive::is_archive(&context.cwd.join(path)));
+    let args = Args { what, ..args };
     let store = context.store()?;
+    let roots = if packed.is_empty() || !args.what.is_empty() { roots(&args, context)? } else { Vec::new() };
     let redactor = redactor(context);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -75,8 +80,15 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         dry_run: args.dry_run,
         stop: &stop,
     };
+    let unpacked = packed.iter().map(|path| archive::unpack(path, &context.cwd, &store, args.dry_run));
+    let unpacked = unpacked.collect::<Result<Vec<_>, _>>()?;
     let report = once(&importer, import::find(&roots), context)?;
-    print(&report, args.dry_run, context)?;
+    if !context.json {
+        unpacked.iter().try_for_each(|unpacked| archive::print(unpacked, args.dry_run, context))?;
+    }
+    if context.json || packed.is_empty() || !roots.is_empty() {
+        print(&report, &unpacked, args.dry_run, context)?;
+    }
     if args.watch {
         watch(&importer, &roots, &report, &store, context)?;
         return Ok(0);
@@ -190,7 +202,7 @@ fn watch(
         if !finds.found.is_empty() {
             let report = once(importer, finds, context)?;
             if report.sources.iter().any(|source| matches!(source.outcome, Outcome::Imported | Outcome::Updated)) {
-                print(&report, false, context)?;
+                print(&report, &[], false, context)?;
             }
         }
         pause(importer);
@@ -206,7 +218,7 @@ fn pause(importer: &Importer<'_>) {
     }
 }
 
-fn print(report: &Report, dry_run: bool, context: &Context) -> Result<(), CliError> {
+fn print(report: &Report, unpacked: &[archive::Unpacked], dry_run: bool, context: &Context) -> Result<(), CliError> {
     let count = |outcome| report.count(outcome);
     let unread: u64 = report.sources.iter().map(|source| source.unread.count).sum();
     if context.json {
@@ -221,6 +233,7 @@ fn print(report: &Report, dry_run: bool, context: &Context) -> Result<(), CliErr
             "unread": unread,
             "sources": report.sources,
             "troubles": report.troubles,
+            "archives": unpacked,
         }));
     }
     let mut text = String::new();

@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         let found = listing::rows(context, &store, &filter, |row| {
             session::list_row(&mut cells, row, &columns, now, &context.zone);
         })?;
-        context.print(session::list(cells, &columns, context.width(), context.out_paint))?;
+        session::list(&cells, &columns, context.width(), context.out_paint, |piece| context.print(piece))?;
         found
     };
     if entries > 0 && shown == 0 && !filter.takes_all() {

@@ -1,6 +1,7 @@
 //! One file per verb: its arguments and what it does.
 
 pub(crate) mod agents;
+pub(crate) mod archive;
 pub(crate) mod blame;
 pub(crate) mod clean;
 pub(crate) mod completions;

@@ -5,7 +5,7 @@ use decklog_journal::{Head, Row};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::table::{Cells, Column, table};
+use super::table::{Cells, Column, pieces};
 use super::{Paint, cost, counted, duration, push_time, thousands, time, visible, visible_lines};
 
 /// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
@@ -118,13 +118,23 @@ pub(crate) fn list_row(cells: &mut Cells, row: &Row<'_>, columns: &[usize], now:
     }
 }
 
-/// The table of `ls`, of rows that [`list_row`] made.
-pub(crate) fn list(cells: Cells, columns: &[usize], width: Option<usize>, paint: Paint) -> String {
+/// The table of `ls`, of rows that [`list_row`] made, handed on piece by piece.
+///
+/// # Errors
+/// Those of `take`.
+pub(crate) fn list<E>(
+    cells: &Cells,
+    columns: &[usize],
+    width: Option<usize>,
+    paint: Paint,
+    take: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
     let chosen: Vec<Column> =
         columns.iter().map(|at| Column { title: COLUMNS[*at].title, priority: COLUMNS[*at].priority }).collect();
-    table(&chosen, cells, width, paint, |at, whole, cell| {
+    let style = |at: usize, whole: &str, cell| {
         if chosen[at].title == "OUTCOME" { paint_outcome(whole, cell, paint) } else { cell }
-    })
+    };
+    pieces(&chosen, cells, width, paint, style, take)
 }
 
 fn row(name: &str, value: &str, paint: Paint) -> String {

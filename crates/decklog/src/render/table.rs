@@ -62,7 +62,31 @@ pub(crate) fn table(
     paint: Paint,
     style: impl Fn(usize, &str, String) -> String,
 ) -> String {
-    let cells = cells.into();
+    let mut whole = String::new();
+    let kept: Result<(), std::convert::Infallible> = pieces(columns, &cells.into(), width, paint, style, |piece| {
+        whole.push_str(piece);
+        Ok(())
+    });
+    match kept {
+        Ok(()) => whole,
+    }
+}
+
+/// Bytes of a table that are handed on at once.
+const PIECE: usize = 64 * 1024;
+
+/// The same, handed on piece by piece.
+///
+/// # Errors
+/// Those of `take`.
+pub(crate) fn pieces<E>(
+    columns: &[Column],
+    cells: &Cells,
+    width: Option<usize>,
+    paint: Paint,
+    style: impl Fn(usize, &str, String) -> String,
+    mut take: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
     let mut widths: Vec<usize> = columns.iter().map(|column| column.title.width()).collect();
     for row in cells.cells.chunks_exact(columns.len()) {
         for (widest, cell) in widths.iter_mut().zip(row) {
@@ -89,25 +113,24 @@ pub(crate) fn table(
             widths[*last] = widths[*last].min(width.saturating_sub(used).max(1));
         }
     }
-    let mut text = String::with_capacity(cells.text.len() + cells.cells.len() * 4);
-    let mut line = |cell: &dyn Fn(&mut String, usize) -> usize| {
+    let mut text = String::with_capacity(PIECE + 4096);
+    let line = |text: &mut String, cell: &dyn Fn(&mut String, usize) -> usize| {
         for (place, &at) in shown.iter().enumerate() {
-            let used = cell(&mut text, at);
+            let used = cell(text, at);
             if place + 1 < shown.len() {
-                let padding = widths[at] - used + 2;
-                text.extend(std::iter::repeat_n(' ', padding));
+                pad(text, widths[at] - used + 2);
             }
         }
         text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     };
-    line(&|text, at| {
+    line(&mut text, &|text, at| {
         let title = fit(columns[at].title, widths[at]);
         text.push_str(&paint.dim(&title));
         columns_of(&title)
     });
     for row in 0..cells.cells.len() / columns.len().max(1) {
-        line(&|text, at| {
+        line(&mut text, &|text, at| {
             let (whole, width) = cells.get(row * columns.len() + at);
             let cut = if width <= widths[at] { Cow::Borrowed(whole) } else { fit(whole, widths[at]) };
             let used = if width <= widths[at] { width } else { columns_of(&cut) };
@@ -118,8 +141,22 @@ pub(crate) fn table(
             }
             used
         });
+        if text.len() >= PIECE {
+            take(&text)?;
+            text.clear();
+        }
     }
-    text
+    take(&text)
+}
+
+fn pad(text: &mut String, columns: usize) {
+    const SPACES: &str = "                                ";
+    let mut left = columns;
+    while left > 0 {
+        let some = left.min(SPACES.len());
+        text.push_str(&SPACES[..some]);
+        left -= some;
+    }
 }
 
 /// Columns that a text takes.

@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 
 use decklog_journal::SessionStore;
-use decklog_journal::portable::{Limits, unpack};
 use serde_json::{Value, json};
 
 use crate::env::{TestEnv, all_bytes, eventually, kill};
@@ -255,8 +254,14 @@ fn an_archive_comes_back_as_it_was() {
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.starts_with("decklog.json\n2026") && listed.contains("/journal.jsonl\n"), "{listed}");
     let other = env.home().join("other");
-    unpack(&SessionStore::open(&other), archive.as_slice(), Limits::default()).unwrap();
     let other = other.to_str().unwrap();
+    let import = |dry_run: bool| {
+        let verb: &[&str] = if dry_run { &["import", "--dry-run"] } else { &["import"] };
+        env.decklog(&[&["--session-root", other], verb, &["all.tar.zst"]].concat()).expect(0).stdout
+    };
+    assert_eq!(import(true), "all.tar.zst: 4 sessions would be imported, 0 there already\n");
+    assert_eq!(import(false), "all.tar.zst: 4 sessions imported, 0 there already\n");
+    assert_eq!(import(false), "all.tar.zst: 0 sessions imported, 4 there already\n");
     for verb in [
         &["ls", "--json"][..],
         &["show", "3f2c", "--json"],
@@ -270,6 +275,12 @@ fn an_archive_comes_back_as_it_was() {
     let restored = env.decklog(&["--session-root", other, "restore", "3f2c", "--into", "restored"]).expect(0);
     assert!(restored.stderr.contains("written"), "{}", restored.stderr);
     assert_eq!(env.read("restored/a.txt"), "one\ntwo\n");
+    // Half of it is refused, whole.
+    env.write("half.tar.zst", &archive[..archive.len() / 2]);
+    let third = env.home().join("third");
+    let refused = env.decklog(&["--session-root", third.to_str().unwrap(), "import", "half.tar.zst"]).expect(2);
+    assert!(refused.stderr.contains("nothing was taken"), "{}", refused.stderr);
+    assert!(SessionStore::open(&third).ids().unwrap().is_empty());
 }
 
 #[test]
