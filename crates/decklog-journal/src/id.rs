@@ -71,7 +71,7 @@ impl SessionId {
             bytes[place] = b"0123456789abcdef"[(suffix % 16) as usize];
             suffix /= 16;
         }
-        Some(Self(bytes.map(char::from).iter().collect()))
+        String::from_utf8(bytes.to_vec()).ok().map(Self)
     }
 
     /// Whether `text` has the shape of an id. Only digits, `T`, `-` and lower-case hex can pass, so an

@@ -11,6 +11,7 @@ mod freshness;
 mod packed;
 mod rows;
 mod texts;
+mod texts_read;
 
 use std::path::{Path, PathBuf};
 

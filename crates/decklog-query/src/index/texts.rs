@@ -5,18 +5,16 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use decklog_journal::SessionStore;
 use decklog_journal::filter::Touched;
-use decklog_journal::read::{Item, JournalReader, Position};
-use decklog_journal::session::JOURNAL_FILE;
-use rusqlite::{Connection, OptionalExtension, params};
+use decklog_journal::read::Position;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::rows::RowIndex;
+use super::texts_read::{self, Batch, End, Job, Words};
 use super::{IndexError, Progress, db, file};
-use crate::text::{Passage, Passages};
-use crate::words::{self, BREAK};
 
 /// `words`: a document for each passage, `passages`: where it stands. `texts`: how much of a session is in them, and from
 /// where to go on. `paths` and `touched`: files that sessions changed.
@@ -26,7 +24,8 @@ const SCHEMA: &str = "
         prompt, output, reasoning, tool, diff, feedback, file, name, parts,
         content = '', contentless_delete = 1, tokenize = \"ascii tokenchars '_'\"
     );
-    INSERT INTO words (words, rank) VALUES ('hashsize', 16777216);
+    INSERT INTO words (words, rank) VALUES ('hashsize', 33554432);
+    INSERT INTO words (words, rank) VALUES ('automerge', 8);
     CREATE TABLE passages (
         d INTEGER PRIMARY KEY, n INTEGER NOT NULL, turn INTEGER NOT NULL,
         begins INTEGER NOT NULL, ends INTEGER NOT NULL, whole INTEGER NOT NULL
@@ -41,14 +40,13 @@ const SCHEMA: &str = "
     CREATE INDEX touched_by ON touched (n);
 ";
 
-/// Bytes of words between two commits: what is lost when a long first build is interrupted.
-const BATCH: usize = 16 << 20;
+/// A document's number is the time of its turn, in units of 64 seconds, and one of sixteen places within; or the next free
+/// number after these. So newer ones have higher numbers, and neighbours are near, which the index stores in fewer bytes.
+const UNIT_BITS: u32 = 6;
+const PLACE_BITS: u32 = 4;
 
-/// Passages on their way from the reader to the writer.
-const IN_FLIGHT: usize = 8;
-
-/// Bits of a document's number below its time.
-const COUNTER_BITS: u32 = 31;
+/// Sessions whose reading is worth tidying up after.
+const MANY: usize = 100;
 
 /// The words of the sessions under one root.
 pub struct TextIndex {
@@ -75,34 +73,8 @@ pub(crate) struct Found {
 impl Found {
     /// When its turn began, in seconds.
     pub(crate) fn began(&self) -> i64 {
-        self.document >> COUNTER_BITS
+        (self.document >> PLACE_BITS) << UNIT_BITS
     }
-}
-
-/// A session whose texts are not as they were read.
-struct Job {
-    number: i64,
-    bytes: i64,
-    written: i64,
-    from: Option<Position>,
-}
-
-/// From the reader to the writer.
-enum Message {
-    /// What follows is of this session; what was kept of it, or of its passages that were not whole, goes.
-    Begin { job: usize, afresh: bool },
-    /// A passage, as words; `whole` when it will not change.
-    Passage { place: Place, words: [String; 9], whole: bool },
-    /// That is all, and reading goes on at the position.
-    End { job: usize, next: Position, touched: Vec<String> },
-}
-
-/// Where a passage stands.
-struct Place {
-    seconds: i64,
-    turn: u32,
-    from: u64,
-    to: u64,
 }
 
 impl TextIndex {
@@ -194,85 +166,87 @@ impl TextIndex {
         if jobs.is_empty() {
             return Ok(());
         }
-        let (sender, receiver) = sync_channel(IN_FLIGHT);
+        // One batch is read while another is written.
+        let (sender, receiver) = sync_channel(0);
         let store = &self.store;
         std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for (place, job) in jobs.iter().enumerate() {
-                    // An error of the writer's ends the reader.
-                    if read_session(store, place, job, &sender).is_err() {
-                        break;
-                    }
-                }
-            });
-            self.receive(jobs, &receiver, progress)
-        })
+            scope.spawn(move || texts_read::read(store, jobs, sender));
+            self.receive(jobs, receiver, progress)
+        })?;
+        if jobs.len() >= MANY {
+            // So much was written at once: from the log to where it belongs.
+            self.db.query_row("PRAGMA wal_checkpoint (TRUNCATE)", [], |_| Ok(()))?;
+        }
+        Ok(())
     }
 
+    /// Writes batches as they come. An error ends the reader, too.
     fn receive(
         &self,
         jobs: &[Job],
-        receiver: &Receiver<Message>,
+        receiver: Receiver<Batch>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), IndexError> {
-        let mut is_over = false;
-        while !is_over {
-            // A transaction holds whole sessions.
-            let (mut size, mut done) = (0, None);
-            db::transaction(&self.db, || {
-                let mut current = None;
-                loop {
-                    let Ok(message) = receiver.recv() else {
-                        is_over = true;
-                        return Ok(());
-                    };
-                    match message {
-                        Message::Begin { job, afresh } => {
-                            let job = &jobs[job];
-                            // Another process may have been here first.
-                            let is_done = self.job(job.number, job.bytes, job.written)?.is_none();
-                            current = (!is_done).then_some(job);
-                            if !is_done {
-                                self.forget(job.number, afresh)?;
-                            }
-                        }
-                        Message::Passage { place, words, whole } => {
-                            size += words.iter().map(String::len).sum::<usize>();
-                            if let Some(job) = current {
-                                self.keep(job.number, &place, &words, whole)?;
-                            }
-                        }
-                        Message::End { job: place, next, touched } => {
-                            if let Some(job) = current.take() {
-                                self.end(job, &next, &touched)?;
-                            }
-                            done = Some(place + 1);
-                            if size >= BATCH {
-                                return Ok(());
-                            }
-                        }
-                    }
-                }
-            })?;
-            if let Some(done) = done
-                && jobs.len() > 1
-            {
+        // Goes on from one batch to the next only while a session is written that did not fit into one.
+        let mut open: Option<(Transaction<'_>, bool)> = None;
+        for batch in receiver {
+            let (transaction, goes_on) = match open.take() {
+                Some(open) => open,
+                None => (Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?, false),
+            };
+            let Some(last) = batch.sessions.last() else { continue };
+            let (done, is_whole) = (last.job + 1, last.end.is_some());
+            let is_ours = self.write(jobs, batch, goes_on)?;
+            if is_whole {
+                transaction.commit()?;
+            } else {
+                open = Some((transaction, is_ours));
+            }
+            if jobs.len() > 1 {
                 progress(Progress { done, all: jobs.len() });
             }
         }
         Ok(())
     }
 
-    fn keep(&self, number: i64, place: &Place, words: &[String; 9], whole: bool) -> Result<(), IndexError> {
-        let sql =
-            "INSERT INTO meta VALUES ('documents', 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value";
-        let counter: i64 = self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-        // Newer passages have higher numbers.
-        let document =
-            (place.seconds.clamp(0, i64::from(u32::MAX)) << COUNTER_BITS) | (counter & ((1 << COUNTER_BITS) - 1));
+    /// Keeps what was read, but for sessions that another process did meanwhile; `goes_on` says whether the one that an
+    /// earlier batch began is ours. Whether the last one is.
+    fn write(&self, jobs: &[Job], batch: Batch, goes_on: bool) -> Result<bool, IndexError> {
+        let mut is_ours = goes_on;
+        let mut passages = Vec::new();
+        let mut ends = Vec::new();
+        for session in batch.sessions {
+            let job = &jobs[session.job];
+            if let Some(afresh) = session.begins {
+                is_ours = self.job(job.number, job.bytes, job.written)?.is_some();
+                if is_ours {
+                    self.forget(job.number, afresh)?;
+                }
+            }
+            if is_ours {
+                passages.extend(session.passages.into_iter().map(|passage| (job.number, passage)));
+                ends.extend(session.end.map(|end| (job, end)));
+            }
+        }
+        // The table of words takes them without effort when they come oldest first.
+        passages.sort_by_key(|(_, passage)| passage.seconds);
+        for (number, passage) in &passages {
+            self.keep(*number, passage)?;
+        }
+        ends.iter().try_for_each(|(job, end)| self.end(job, end))?;
+        Ok(is_ours)
+    }
+
+    fn keep(&self, number: i64, passage: &Words) -> Result<(), IndexError> {
+        let Words { seconds, turn, from, to, whole, words } = passage;
+        let first = ((*seconds).clamp(0, i64::from(u32::MAX)) >> UNIT_BITS) << PLACE_BITS;
+        let sql = "SELECT d + 1 FROM passages p WHERE d >= ?1 AND EXISTS (SELECT 1 FROM passages WHERE d = ?1)
+             AND NOT EXISTS (SELECT 1 FROM passages WHERE d = p.d + 1) ORDER BY d LIMIT 1";
+        let free = self.db.prepare_cached(sql)?.query_row([first], |row| row.get(0)).optional()?;
+        let document: i64 = free.unwrap_or(first);
         self.db
             .prepare_cached("INSERT INTO passages (d, n, turn, begins, ends, whole) VALUES (?, ?, ?, ?, ?, ?)")?
-            .execute(params![document, number, place.turn, place.from.cast_signed(), place.to.cast_signed(), whole])?;
+            .execute(params![document, number, turn, from.cast_signed(), to.cast_signed(), whole])?;
         let [prompt, output, reasoning, tool, diff, feedback, file, name, parts] = words;
         self.db
             .prepare_cached(
@@ -283,7 +257,8 @@ impl TextIndex {
         Ok(())
     }
 
-    fn end(&self, job: &Job, next: &Position, touched: &[String]) -> Result<(), IndexError> {
+    fn end(&self, job: &Job, end: &End) -> Result<(), IndexError> {
+        let End { next, touched } = end;
         let (lines, at, seq) = (next.lines.cast_signed(), next.offset.cast_signed(), next.next_seq.cast_signed());
         self.db
             .prepare_cached(
@@ -360,102 +335,4 @@ impl TextIndex {
         }
         Ok(sessions)
     }
-}
-
-/// The writer is gone.
-struct Closed;
-
-fn read_session(store: &SessionStore, place: usize, job: &Job, sender: &SyncSender<Message>) -> Result<(), Closed> {
-    let send = |message| sender.send(message).map_err(|_| Closed);
-    if let Some(from) = &job.from
-        && read_from(store, place, job, Some(from.clone()), sender)?
-    {
-        return Ok(());
-    }
-    if !read_from(store, place, job, None, sender)? {
-        // It cannot be read now: nothing of it is kept, and it is looked at again when it changes.
-        send(Message::Begin { job: place, afresh: true })?;
-        send(Message::End { job: place, next: Position::default(), touched: Vec::new() })?;
-    }
-    Ok(())
-}
-
-/// Reads a session from `start`, or from its beginning. Whether that could be done: bytes before `start` may not be those
-/// that were read.
-fn read_from(
-    store: &SessionStore,
-    place: usize,
-    job: &Job,
-    start: Option<Position>,
-    sender: &SyncSender<Message>,
-) -> Result<bool, Closed> {
-    let send = |message| sender.send(message).map_err(|_| Closed);
-    let Some(id) = decklog_journal::SessionId::from_number(job.number) else { return Ok(false) };
-    let dir = store.entry(&id);
-    let path = dir.join(JOURNAL_FILE);
-    let afresh = start.is_none();
-    let begin = Position { sum: Some(String::new()), ..Position::default() };
-    let mut next = start.unwrap_or(begin);
-    let Ok(mut reader) = JournalReader::resume(&path, next.clone()) else { return Ok(false) };
-    let mut passages = Passages::new(&dir);
-    let (mut begun, mut before) = (false, next.clone());
-    while let Some(item) = reader.next() {
-        let Ok(item) = item else { break };
-        if !begun {
-            // The first line vouches for all before it.
-            if !afresh && matches!(item, Item::Fault(_)) {
-                return Ok(false);
-            }
-            send(Message::Begin { job: place, afresh })?;
-            begun = true;
-        }
-        let after = reader.position().clone();
-        if let Item::Event(event) = item {
-            let done = passages.event(&event, before.offset, after.offset);
-            if !done.is_empty() {
-                next = before;
-                done.into_iter().try_for_each(|passage| send(message(&passage, true)))?;
-            }
-        }
-        before = after;
-        // What came since is for the next time, when it is known how long the journal then is.
-        if before.offset >= job.bytes.cast_unsigned() {
-            break;
-        }
-    }
-    if !begun {
-        return Ok(false);
-    }
-    passages.finish().into_iter().try_for_each(|passage| send(message(&passage, false)))?;
-    send(Message::End { job: place, next, touched: std::mem::take(&mut passages.touched) })?;
-    Ok(true)
-}
-
-/// A passage as words.
-fn message(passage: &Passage, whole: bool) -> Message {
-    let mut all: [String; 9] = Default::default();
-    let mut known: HashSet<&str> = HashSet::new();
-    let (texts, parts) = all.split_at_mut(8);
-    let parts = &mut parts[0];
-    for (text, out) in passage.texts.iter().zip(texts) {
-        out.reserve(text.len());
-        for word in words::words(text) {
-            out.push_str(&word.folded);
-            out.push(' ');
-            let whole = &text[word.range];
-            words::parts(whole, |part| {
-                if known.insert(part) {
-                    for word in words::words(part) {
-                        parts.push_str(&word.folded);
-                        parts.push(' ');
-                    }
-                    // Parts of different words make no phrase.
-                    parts.push(BREAK);
-                    parts.push(' ');
-                }
-            });
-        }
-    }
-    let place = Place { seconds: passage.at.as_second(), turn: passage.turn, from: passage.from, to: passage.to };
-    Message::Passage { place, words: all, whole }
 }

@@ -105,8 +105,25 @@ fn join(text: &mut String, names: &[String]) {
 
 /// Adds `more` with a space for each run of white space.
 fn one_line(text: &mut String, more: &str) {
-    for (at, word) in more.split_ascii_whitespace().enumerate() {
-        text.push_str(if at == 0 { "" } else { " " });
+    let (bytes, mut from) = (more.as_bytes(), 0);
+    let start = text.len();
+    for (at, byte) in bytes.iter().enumerate() {
+        // Most white space is one space, which goes with the words around it.
+        let is_plain = *byte != b' ' || bytes.get(at + 1).is_some_and(|next| *next > b' ');
+        if *byte > b' ' || (is_plain && *byte == b' ' && at > from) {
+            continue;
+        }
+        if matches!(byte, b' ' | b'\t' | b'\n' | b'\x0c' | b'\r') {
+            push_word(text, start, &more[from..at]);
+            from = at + 1;
+        }
+    }
+    push_word(text, start, &more[from..]);
+}
+
+fn push_word(text: &mut String, start: usize, word: &str) {
+    if !word.is_empty() {
+        text.push_str(if text.len() == start { "" } else { " " });
         text.push_str(word);
     }
 }
@@ -231,4 +248,22 @@ pub(crate) fn ending(head: &Head, status: ShownStatus, paint: Paint) -> String {
         _ => String::new(),
     };
     format!("{}{summary}\n", paint_outcome(word, word.to_owned(), paint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_is_one_space() {
+        for text in ["a b", " a", "a ", "a  b", "a\nb\t\tc", "\n", "", "a \n b", "ä ö\r\nü  ", "\u{1}a \u{2}"] {
+            let mut line = String::from("before:");
+            one_line(&mut line, text);
+            assert_eq!(
+                line,
+                format!("before:{}", text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")),
+                "{text:?}"
+            );
+        }
+    }
 }

@@ -128,7 +128,12 @@ fn table_of(by: By, groups: &[Group], limit: usize, width: Option<usize>, paint:
             group.turns.map(|turns| decimal(turns.mean)).unwrap_or_default(),
             group.duration_secs.map(|took| duration(took.median)).unwrap_or_default(),
             thousands(tokens(group)),
-            cost(group.cost_usd_total),
+            // Nothing, where no agent told what it cost.
+            if group.cost_usd.is_some() || group.cost_usd_total > 0.0 {
+                cost(group.cost_usd_total)
+            } else {
+                String::new()
+            },
             if unfinished > 0 { thousands(unfinished) } else { String::new() },
             cut(&visible(&group.key), 60),
         ]
