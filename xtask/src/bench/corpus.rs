@@ -69,7 +69,7 @@ impl Texts {
     }
 
     /// About so many bytes of text.
-    fn text(&mut self, bytes: usize) -> String {
+    pub(crate) fn text(&mut self, bytes: usize) -> String {
         let mut text = String::with_capacity(bytes + 800);
         while text.len() < bytes {
             text.push_str(&self.paragraphs[self.rng.usize(..PARAGRAPHS)]);
@@ -79,7 +79,7 @@ impl Texts {
 
     /// A size whose logarithm is normal about `median`.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size")]
-    fn size(&mut self, median: f64, spread: f64) -> usize {
+    pub(crate) fn size(&mut self, median: f64, spread: f64) -> usize {
         let normal = (-2.0 * self.rng.f64().max(1e-12).ln()).sqrt() * (std::f64::consts::TAU * self.rng.f64()).cos();
         (median * (spread * normal).exp()).clamp(200.0, 4e6) as usize
     }

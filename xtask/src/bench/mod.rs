@@ -6,6 +6,7 @@
 mod commands;
 mod corpus;
 mod follow;
+mod import;
 pub(crate) mod measure;
 pub(crate) mod query;
 mod record;
@@ -35,6 +36,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("ls", sessions::ls),
     ("lists", query::lists),
     ("search", query::search),
+    ("import", import::import),
     ("clean", sessions::clean),
     ("follow", follow::latency),
     ("version", commands::version),
