@@ -1,8 +1,8 @@
 //! Taking over the histories that agents and earlier tools wrote themselves.
 //!
 //! One file per source: each finds its sources below given roots ([`find`]), and reads one of them into a session
-//! ([`Draft`](draft::Draft)). Sources are hostile and of any size; they are only ever read. What was imported is known
-//! from the heads of the sessions, so there is no second ledger ([`import`]).
+//! (`Draft`). Sources are hostile and of any size; they are only ever read. What was imported is known
+//! from the heads of the sessions, so there is no second ledger ([`Importer`]).
 //!
 //! Must not know: the environment, the home directory, the terminal.
 
