@@ -72,7 +72,8 @@ struct History {
 
 impl History {
     fn line(&mut self, kind: &str, message: &Value) -> Value {
-        let uuid = |line: usize| format!("00000000-0000-4000-9000-{line:012}");
+        let number = &self.session[24..];
+        let uuid = |line: usize| format!("{line:08}-0000-4000-9000-{number}");
         let parent = (self.lines > 0).then(|| uuid(self.lines));
         self.lines += 1;
         let seconds = self.lines;

@@ -242,16 +242,25 @@ fn tool_of(path: &Path) -> Option<Tool> {
     None
 }
 
+/// Bytes of the names of further files that a head and a journal name.
+const MAX_PARTS: usize = 32 * 1024;
+
 impl Found {
     fn source(&self) -> Source {
         let text = |path: &Path| path.to_string_lossy().into_owned();
+        // Hostile ones have thousands: what is named must fit into a line.
+        let mut room = MAX_PARTS;
+        let fits = |path: &String| {
+            room = room.saturating_sub(path.len());
+            room > 0
+        };
         Source {
             tool: self.tool.as_str().to_owned(),
             id: self.id.clone(),
             path: text(&self.path),
             bytes: self.bytes.unwrap_or(0),
             modified: self.modified,
-            parts: self.parts.iter().map(|path| text(path)).collect(),
+            parts: self.parts.iter().map(|path| text(path)).take_while(fits).collect(),
         }
     }
 }

@@ -486,3 +486,20 @@ fn two_imports_at_once_make_one_session_of_each() {
     assert_eq!(state(&env.root()).len(), 120);
     env.decklog(&["verify", "--all"]).expect(0);
 }
+
+#[test]
+fn a_chain_of_thousands_of_files_is_one_session() {
+    let env = TestEnv::new();
+    for number in 0..3000 {
+        let session = format!("cccccccc-0000-4000-8000-{number:012}");
+        put(
+            &env,
+            &format!("{PROJECT}/{session}.jsonl"),
+            &(said(&session, 1, None, "first") + &text(&session, 2, "m1", "one")),
+        );
+    }
+    let report = import(&env, &["--all"]);
+    assert_eq!(counts(&report), [("imported", 1)]);
+    assert_eq!(counts(&import(&env, &["--all"])), [("unchanged", 1)]);
+    env.decklog(&["verify", "--all"]).expect(0);
+}
