@@ -10,7 +10,7 @@ use crate::env::TestEnv;
 fn codeloops(done: &str, outcome: &str) -> String {
     let diff = "diff --git a/a.txt b/a.txt\nindex 1..2 100644\n--- a/a.txt\n+++ b/a.txt\n@@ -1 +1,2 @@\n one\n+two\n";
     let lines = [
-        json!({ "type": "session_start", "timestamp": "2026-05-01T10:00:00Z", "prompt": "Add a line", "working_dir": "/work",
+        json!({ "type": "session_start", "timestamp": "2026-05-01T10:00:00Z", "prompt": "Add a line", "working_dir": "/home/me/app",
             "actor_agent": "Claude Code", "critic_agent": "OpenCode", "actor_model": "sonnet", "critic_model": null, "max_iterations": 5 }),
         json!({ "type": "iteration", "iteration_number": 1, "actor_output": "tried", "actor_stderr": "", "actor_exit_code": 0,
             "actor_duration_secs": 12.5, "git_diff": "", "git_files_changed": 0, "critic_decision": "CONTINUE (2 issues)",
@@ -78,9 +78,9 @@ fn the_database_of_codeloops() {
          CREATE TABLE iterations (id INTEGER PRIMARY KEY AUTOINCREMENT, session_id TEXT NOT NULL, iteration_number INTEGER NOT NULL,
             phase TEXT NOT NULL DEFAULT 'actor_started', actor_output TEXT, actor_stderr TEXT, actor_exit_code INTEGER,
             actor_duration_secs REAL, git_diff TEXT, git_files_changed INTEGER, critic_decision TEXT, feedback TEXT, timestamp TEXT NOT NULL);
-         INSERT INTO sessions VALUES ('u-1', 'Do it', '/work', 'Claude Code', 'Claude Code', NULL, NULL, NULL, 'success', 1, 'Well done', 0.9,
+         INSERT INTO sessions VALUES ('u-1', 'Do it', '/home/me/app', 'Claude Code', 'Claude Code', NULL, NULL, NULL, 'success', 1, 'Well done', 0.9,
             20.0, '2026-05-01T10:00:00.123456789+00:00', '2026-05-01T10:00:20+00:00');
-         INSERT INTO sessions VALUES ('u-2', 'Do that', '/work', 'Claude Code', 'Claude Code', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+         INSERT INTO sessions VALUES ('u-2', 'Do that', '/home/me/app', 'Claude Code', 'Claude Code', NULL, NULL, NULL, NULL, NULL, NULL, NULL,
             NULL, '2026-05-01T11:00:00+00:00', NULL);
          INSERT INTO iterations VALUES (1, 'u-1', 1, 'critic_completed', 'did', '', 0, 9.0, '', 0, 'DONE (confidence: 90%)', NULL, '2026-05-01T10:00:10+00:00');
          INSERT INTO iterations VALUES (2, 'u-2', 1, 'actor_completed', 'half', '', 0, 1.0, NULL, NULL, NULL, NULL, '2026-05-01T11:00:10+00:00');",
@@ -110,7 +110,7 @@ fn sessions_of_outrig() {
     let dir = ".local/share/outrig/sessions/20260501T100000-3f2a";
     let record = json!({ "id": "20260501T100000-3f2a", "started_at": "2026-05-01T10:00:00Z", "ended_at": "2026-05-01T10:05:00Z",
         "container_name": "outrig-3f2a", "image_tag": "outrig/rust:1", "image_config_name": "rust", "agent_name": "coder",
-        "working_dir": "/work", "session_dir": "/old", "exit_code": 0 });
+        "working_dir": "/home/me/app", "session_dir": "/old", "exit_code": 0 });
     put(&env, &format!("{dir}/session.json"), record.to_string());
     put(&env, &format!("{dir}/logs/files.stderr"), "a server's words\n");
     put(&env, &format!("{dir}/logs/network.jsonl"), "{}\n");
@@ -134,7 +134,7 @@ fn sessions_of_agent_relay_in_both_layouts() {
     };
     put(
         "s1/session.json",
-        &json!({ "schema_version": 2, "kind": "session_manifest", "session_id": "s1", "repo_root": "/work",
+        &json!({ "schema_version": 2, "kind": "session_manifest", "session_id": "s1", "repo_root": "/home/me/app",
         "objective": "Fix it", "initial_agent": "claude", "created_at": "2026-05-01T10:00:00Z" })
         .to_string(),
     );

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 use super::{counts, import, put, show, state};
 use crate::env::TestEnv;
 
-const PROJECT: &str = ".claude/projects/-work";
+const PROJECT: &str = ".claude/projects/-home-me-app";
 
 /// A line of a transcript of Claude Code's.
 fn line(session: &str, uuid: u32, parent: Option<u32>, kind: &str, more: Value) -> String {
     let id = |number: u32| format!("00000000-0000-4000-8000-{number:012}");
     let mut line = json!({
         "parentUuid": parent.map(id), "isSidechain": false, "type": kind, "uuid": id(uuid), "sessionId": session,
-        "timestamp": format!("2026-05-01T10:00:{:02}.000Z", uuid % 60), "cwd": "/work", "gitBranch": "main",
+        "timestamp": format!("2026-05-01T10:00:{:02}.000Z", uuid % 60), "cwd": "/home/me/app", "gitBranch": "main",
     });
     line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     format!("{line}\n")
@@ -160,7 +160,8 @@ fn subagents_and_compactions_belong_to_their_session() {
         )
         + &line(A, 12, Some(11), "user", summary);
     put(&env, &format!("{PROJECT}/{A}.jsonl"), lines);
-    let read = json!({ "type": "tool_use", "id": "t2", "name": "Read", "input": { "file_path": "/work/a.txt" } });
+    let read =
+        json!({ "type": "tool_use", "id": "t2", "name": "Read", "input": { "file_path": "/home/me/app/a.txt" } });
     let own = (said(A, 3, None, "look, agent") + &answered(A, 4, "m9", read))
         .replace("\"isSidechain\":false", "\"isSidechain\":true");
     put(&env, &format!("{PROJECT}/{A}/subagents/agent-a1b2.jsonl"), own);
@@ -195,7 +196,7 @@ fn edits_become_a_patch_that_applies() {
             json!({ "type": "create", "filePath": work.join("new dir/b.txt"), "content": "b", "originalFile": null }),
         )
         + &edit(6, "t3", json!({ "filePath": "/etc/outside", "structuredPatch": hunk, "originalFile": "one\n" }));
-    let lines = lines.replace("\"cwd\":\"/work\"", &format!("\"cwd\":{}", json!(work)));
+    let lines = lines.replace("\"cwd\":\"/home/me/app\"", &format!("\"cwd\":{}", json!(work)));
     put(&env, &format!("{PROJECT}/{A}.jsonl"), lines);
     import(&env, &["--all"]);
     show(&env);
@@ -231,7 +232,7 @@ fn what_cannot_be_read_is_told_and_hides_nothing() {
         report["troubles"].as_array().unwrap().iter().map(|one| env.plain(one["path"].as_str().unwrap())).collect();
     assert_eq!(
         troubles,
-        ["[TMP]/home/.claude/projects/-work/binary.jsonl", "[TMP]/home/.local/share/opencode/opencode.db"]
+        ["[TMP]/home/.claude/projects/-home-me-app/binary.jsonl", "[TMP]/home/.local/share/opencode/opencode.db"]
     );
     let shown = show(&env);
     assert!(shown["turns"][0]["steps"].as_array().unwrap().iter().any(|step| step["text"] == "still \u{1b}[31mhere"));
@@ -283,7 +284,7 @@ fn a_compressed_rollout_and_its_plain_one_are_the_same() {
     let count = |input| json!({ "type": "token_count", "info": { "total_token_usage": usage(input), "last_token_usage": usage(10) } });
     let lines = entry(
         "session_meta",
-        json!({ "id": id, "cwd": "/work", "git": { "commit_hash": "abc", "branch": "main" } }),
+        json!({ "id": id, "cwd": "/home/me/app", "git": { "commit_hash": "abc", "branch": "main" } }),
     ) + &entry(
         "response_item",
         json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "<environment_context>x</environment_context>" }] }),
@@ -291,7 +292,7 @@ fn a_compressed_rollout_and_its_plain_one_are_the_same() {
         "response_item",
         json!({ "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "go" }] }),
     ) + &entry("event_msg", json!({ "type": "user_message", "message": "go" }))
-        + &entry("turn_context", json!({ "model": "gpt-x", "cwd": "/work" }))
+        + &entry("turn_context", json!({ "model": "gpt-x", "cwd": "/home/me/app" }))
         + &entry(
             "response_item",
             json!({ "type": "function_call", "name": "shell", "call_id": "c1", "arguments": "{\"command\":[\"bash\",\"-lc\",\"ls\"]}" }),
@@ -368,15 +369,15 @@ fn the_last_word_of_a_chat_of_geminis_counts() {
         model("6", "two"),
     ];
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    put(&env, ".gemini/tmp/work/chats/session-2026-05-01T10-00-1d5cbbd4.jsonl", text);
-    put(&env, ".gemini/tmp/work/.project_root", "/work");
+    put(&env, ".gemini/tmp/app/chats/session-2026-05-01T10-00-1d5cbbd4.jsonl", text);
+    put(&env, ".gemini/tmp/app/.project_root", "/home/me/app");
     // An older version's.
     let old = json!({ "sessionId": "old", "projectHash": "x", "startTime": at, "messages": [user("1", "first"), model("2", "one")] });
-    put(&env, ".gemini/tmp/work/chats/session-old.json", old.to_string());
+    put(&env, ".gemini/tmp/app/chats/session-old.json", old.to_string());
     assert_eq!(counts(&import(&env, &["--all"])), [("imported", 2)]);
     let sessions = env.decklog(&["ls", "--json"]).expect(0).json();
     let new = sessions.as_array().unwrap().iter().find(|head| head["source"]["id"] == id).unwrap();
-    assert_eq!((&new["turns"], &new["working_dir"]), (&json!(2), &json!("/work")));
+    assert_eq!((&new["turns"], &new["working_dir"]), (&json!(2), &json!("/home/me/app")));
     let shown = env.decklog(&["show", "--json", new["id"].as_str().unwrap()]).expect(0).json();
     let said: Vec<_> =
         shown["turns"].as_array().unwrap().iter().map(|turn| turn["steps"][0]["text"].as_str().unwrap()).collect();
@@ -392,7 +393,8 @@ fn opencodes_older_storage() {
     put(
         &env,
         &format!("{base}/session/proj/ses_1.json"),
-        json!({ "id": "ses_1", "directory": "/work", "title": "A title", "time": { "created": at(0) } }).to_string(),
+        json!({ "id": "ses_1", "directory": "/home/me/app", "title": "A title", "time": { "created": at(0) } })
+            .to_string(),
     );
     put(
         &env,
@@ -406,7 +408,7 @@ fn opencodes_older_storage() {
         &env,
         &format!("{base}/part/msg_2/prt_2.json"),
         json!({ "type": "tool", "tool": "edit", "callID": "c", "state": { "status": "completed",
-        "input": { "filePath": "/work/a.txt", "oldString": "a", "newString": "b" }, "output": "ok",
+        "input": { "filePath": "/home/me/app/a.txt", "oldString": "a", "newString": "b" }, "output": "ok",
         "metadata": { "diff": "Index: a\n--- a\n+++ a\n@@ -1,1 +1,1 @@\n-a\n+b\n" } } })
         .to_string(),
     );
