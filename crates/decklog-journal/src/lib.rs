@@ -53,6 +53,7 @@ pub mod format;
 pub mod head;
 pub mod id;
 pub mod lock;
+pub mod parallel;
 pub mod portable;
 pub mod read;
 pub mod readable;

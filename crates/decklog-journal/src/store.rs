@@ -9,6 +9,7 @@
 mod make;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -18,13 +19,11 @@ use crate::filter::SessionFilter;
 use crate::head::{HEAD_FILE, Head, HeadError};
 use crate::id::{SelectError, Selector, SessionId};
 use crate::lock::{self, Held, LockError};
+use crate::parallel::on_two_threads;
 use crate::session::{self, JOURNAL_FILE, LoadError, Session};
 use crate::wire;
 use crate::words::{ShownStatus, Status};
 use crate::writer::WriteError;
-
-/// How many heads are read before they are handed on.
-const BATCH: usize = 1024;
 
 /// The sessions under one root.
 #[derive(Debug, Clone)]
@@ -240,18 +239,16 @@ impl SessionStore {
         let wanted = filter.limit.unwrap_or(usize::MAX);
         let (mut rest, mut taken) = (ids.as_slice(), 0);
         while !rest.is_empty() && taken < wanted {
-            let (batch, later) = rest.split_at(rest.len().min(wanted - taken).min(BATCH));
+            let (batch, later) = rest.split_at(rest.len().min(wanted - taken));
             rest = later;
-            for read in on_two_threads(batch, |id| self.look(id)) {
-                match read {
-                    Ok(Some(listed)) if filter.takes(&listed) => {
-                        taken += 1;
-                        take(Ok(listed));
-                    }
-                    Ok(_) => {}
-                    Err(unreadable) => take(Err(unreadable)),
+            let look = |id: &SessionId| self.look(id).map(|listed| listed.filter(|listed| filter.takes(listed)));
+            on_two_threads(batch, look, |read| {
+                if let Some(read) = read.transpose() {
+                    taken += usize::from(read.is_ok());
+                    take(read);
                 }
-            }
+                ControlFlow::Continue(())
+            });
         }
         Ok(entries)
     }
@@ -276,21 +273,6 @@ impl SessionStore {
         }
         Ok(Some(listed(head, entry)))
     }
-}
-
-/// Does `work` on each of `items`, in order: on two threads when there are many.
-pub fn on_two_threads<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let each = |items: &[T]| items.iter().map(&work).collect::<Vec<_>>();
-    if items.len() < 256 {
-        return each(items);
-    }
-    let (first, second) = items.split_at(items.len() / 2);
-    std::thread::scope(|scope| {
-        let other = scope.spawn(|| each(second));
-        let mut all = each(first);
-        all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        all
-    })
 }
 
 /// What `head`, read at `entry`, is to be shown as: active on disk with no recorder holding the lock is crashed.

@@ -3,11 +3,12 @@
 //! Sessions are read in parallel, newest first, until there are enough hits. A line of a journal that cannot hold what is
 //! searched for is not parsed. Must not know: the terminal, the index of words.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use decklog_journal::parallel::on_two_threads;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
-use decklog_journal::store::on_two_threads;
 use decklog_journal::verify::find_artifact;
 use decklog_journal::{SessionId, SessionStore};
 use memchr::memmem::Finder;
@@ -17,9 +18,6 @@ use crate::excerpt;
 use crate::search::Hit;
 use crate::text::{Passage, Passages};
 use crate::words::BREAK;
-
-/// Sessions read before it is asked whether there are enough hits.
-const BATCH: usize = 512;
 
 /// A journal that is longer is not held in memory to be looked through.
 const MAX_HELD: u64 = 64 << 20;
@@ -74,15 +72,12 @@ impl Pattern {
 #[must_use]
 pub fn scan(store: &SessionStore, sessions: &[SessionId], pattern: &Pattern, limit: usize) -> Vec<Hit> {
     let mut hits = Vec::new();
-    for batch in sessions.chunks(BATCH) {
-        for found in on_two_threads(batch, |id| in_session(&store.entry(id), id, pattern)) {
-            hits.extend(found);
-        }
-        if hits.len() >= limit {
-            hits.truncate(limit);
-            break;
-        }
-    }
+    let look = |id: &SessionId| in_session(&store.entry(id), id, pattern);
+    on_two_threads(sessions, look, |found| {
+        hits.extend(found);
+        if hits.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    hits.truncate(limit);
     hits
 }
 

@@ -7,13 +7,15 @@
 //! Must not know: what rows are for.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use decklog_journal::SessionId;
 use decklog_journal::lock::{self, Held};
+use decklog_journal::parallel::on_two_threads;
 use decklog_journal::session::JOURNAL_FILE;
-use decklog_journal::store::{Listed, Unreadable, on_two_threads};
+use decklog_journal::store::{Listed, Unreadable};
 use decklog_journal::words::ShownStatus;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, params};
@@ -160,7 +162,17 @@ fn outside(entry: &Path) -> Option<(Outside, bool)> {
 
 fn look_outside(index: &RowIndex, ids: &[SessionId]) -> Vec<Option<Outside>> {
     let store = &index.store;
-    on_two_threads(ids, |id| outside(&store.entry(id)).map(|(outside, _)| outside))
+    all(ids, |id| outside(&store.entry(id)).map(|(outside, _)| outside))
+}
+
+/// What `work` gave on each of `items`.
+fn all<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let mut results = Vec::with_capacity(items.len());
+    on_two_threads(items, work, |result| {
+        results.push(result);
+        ControlFlow::Continue(())
+    });
+    results
 }
 
 type Work = (i64, Option<Outside>);
@@ -170,7 +182,7 @@ type Looks = Vec<(Option<(Outside, bool)>, Look)>;
 
 fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) -> Looks {
     let store = &index.store;
-    on_two_threads(batch, |(number, _)| {
+    all(batch, |(number, _)| {
         let Some(id) = SessionId::from_number(*number) else { return (None, Look::Gone) };
         let entry = store.entry(&id);
         // From outside first: what changes while it is read looks different the next time.
