@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use decklog_journal::Row;
 use decklog_journal::event::Tokens;
-use decklog_journal::words::{ShownOutcome, ShownStatus};
+use decklog_journal::words::{Outcome, ShownOutcome, ShownStatus};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -151,11 +151,24 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct StatsFold {
     zone: TimeZone,
-    all: Counts,
+    sessions: Vec<Counted>,
     by: Vec<Groups>,
     days: Option<(Date, Date)>,
     /// The day of the session before, and when it begins and ends: neighbours mostly share it.
     day: Option<(Date, Timestamp, Timestamp)>,
+}
+
+/// What counts of a session. Groups hold its place among all: it is kept once, however many groups it is in.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    status: ShownStatus,
+    /// Of a completed session.
+    outcome: Option<Outcome>,
+    turns: u32,
+    iterations: Option<u32>,
+    elapsed: f64,
+    tokens: Option<Tokens>,
+    cost: Option<f64>,
 }
 
 /// Sessions grouped by one thing.
@@ -163,30 +176,17 @@ pub struct StatsFold {
 struct Groups {
     by: By,
     places: HashMap<String, usize>,
-    counts: Vec<Counts>,
+    members: Vec<Vec<u32>>,
     /// The group of the present day.
     today: Option<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    statuses: [u64; 4],
-    outcomes: [u64; 4],
-    turns: Vec<f64>,
-    iterations: Vec<f64>,
-    durations: Vec<f64>,
-    tokens: Vec<f64>,
-    costs: Vec<f64>,
-    tokens_total: Tokens,
-    cost_total: f64,
 }
 
 impl StatsFold {
     /// Counts by each of `by`, days being those of `zone`.
     #[must_use]
     pub fn new(by: &[By], zone: TimeZone) -> Self {
-        let groups = |by: &By| Groups { by: *by, places: HashMap::new(), counts: Vec::new(), today: None };
-        Self { zone, all: Counts::default(), by: by.iter().map(groups).collect(), days: None, day: None }
+        let groups = |by: &By| Groups { by: *by, places: HashMap::new(), members: Vec::new(), today: None };
+        Self { zone, sessions: Vec::new(), by: by.iter().map(groups).collect(), days: None, day: None }
     }
 
     /// Takes in a session.
@@ -194,10 +194,30 @@ impl StatsFold {
         let day = self.day_of(row.started_at);
         let (first, last) = self.days.unwrap_or((day, day));
         self.days = Some((first.min(day), last.max(day)));
-        self.all.add(row);
+        // No directory holds four thousand million entries.
+        let member = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        self.sessions.push(Counted::from(row));
         for groups in &mut self.by {
-            groups.add(row, day);
+            groups.add(row, day, member);
         }
+    }
+
+    /// Both together, which must have been made alike: first the sessions of this one.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        let before = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        self.sessions.extend(other.sessions);
+        for (groups, others) in self.by.iter_mut().zip(other.by) {
+            for (key, from) in others.places {
+                let place = groups.place(&key);
+                groups.members[place].extend(others.members[from].iter().map(|member| before + member));
+            }
+        }
+        self.days = match (self.days, other.days) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (days, others) => days.or(others),
+        };
+        self
     }
 
     fn day_of(&mut self, at: Timestamp) -> Date {
@@ -222,9 +242,12 @@ impl StatsFold {
     /// What it adds up to.
     #[must_use]
     pub fn finish(self) -> Stats {
-        let by = self.by.into_iter().map(|Groups { by, places, mut counts, .. }| {
-            let mut groups: Vec<Group> =
-                places.into_iter().map(|(key, place)| std::mem::take(&mut counts[place]).finish(key)).collect();
+        let Self { sessions, by, .. } = self;
+        let by = by.into_iter().map(|Groups { by, places, members, .. }| {
+            let group = |(key, place): (String, usize)| {
+                Group::of(key, &|| members[place].iter().map(|member| &sessions[*member as usize]))
+            };
+            let mut groups: Vec<Group> = places.into_iter().map(group).collect();
             if by.is_time() {
                 groups.sort_by(|a, b| a.key.cmp(&b.key));
             } else {
@@ -232,65 +255,84 @@ impl StatsFold {
             }
             (by.as_str(), groups)
         });
-        Stats { by: by.collect(), all: self.all.finish(String::new()) }
+        Stats { by: by.collect(), all: Group::of(String::new(), &|| sessions.iter()) }
     }
 }
 
 impl Groups {
-    fn add(&mut self, row: &Row<'_>, day: Date) {
+    fn add(&mut self, row: &Row<'_>, day: Date, member: u32) {
         match self.by {
-            By::Project => self.count(row.project, row),
-            By::Agent => row.agents.iter().for_each(|agent| self.count(agent, row)),
-            By::Model => row.models.iter().for_each(|model| self.count(model, row)),
-            By::Outcome => self.count(row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str), row),
-            By::Kind => self.count(row.kind.as_str(), row),
+            By::Project => self.count(row.project, member),
+            By::Agent => row.agents.iter().for_each(|agent| self.count(agent, member)),
+            By::Model => row.models.iter().for_each(|model| self.count(model, member)),
+            By::Outcome => self.count(row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str), member),
+            By::Kind => self.count(row.kind.as_str(), member),
             By::Day | By::Week | By::Month => {
                 let place = self.today.unwrap_or_else(|| self.place(&self.by.period(day)));
                 self.today = Some(place);
-                self.counts[place].add(row);
+                self.members[place].push(member);
             }
         }
     }
 
-    fn count(&mut self, key: &str, row: &Row<'_>) {
+    fn count(&mut self, key: &str, member: u32) {
         let place = self.place(key);
-        self.counts[place].add(row);
+        self.members[place].push(member);
     }
 
     fn place(&mut self, key: &str) -> usize {
         if let Some(place) = self.places.get(key) {
             return *place;
         }
-        self.places.insert(key.to_owned(), self.counts.len());
-        self.counts.push(Counts::default());
-        self.counts.len() - 1
+        self.places.insert(key.to_owned(), self.members.len());
+        self.members.push(Vec::new());
+        self.members.len() - 1
     }
 }
 
-impl Counts {
-    fn add(&mut self, row: &Row<'_>) {
-        self.statuses[row.status as usize] += 1;
-        let tokens = row.tokens.unwrap_or_default();
-        self.tokens_total += tokens;
-        self.cost_total += row.cost_usd.unwrap_or_default();
-        let (ShownStatus::Completed, Some(outcome)) = (row.status, row.outcome) else { return };
-        self.outcomes[outcome as usize] += 1;
-        self.turns.push(f64::from(row.turns));
-        self.iterations.extend(row.iterations.map(f64::from));
-        self.durations.push(row.elapsed());
-        #[expect(clippy::cast_precision_loss, reason = "an average")]
-        self.tokens.extend(row.tokens.map(|tokens| tokens.input.saturating_add(tokens.output) as f64));
-        self.costs.extend(row.cost_usd);
+impl From<&Row<'_>> for Counted {
+    fn from(row: &Row<'_>) -> Self {
+        let completed = row.status == ShownStatus::Completed;
+        Self {
+            status: row.status,
+            outcome: row.outcome.filter(|_| completed),
+            turns: row.turns,
+            iterations: row.iterations,
+            elapsed: row.elapsed(),
+            tokens: row.tokens,
+            cost: row.cost_usd,
+        }
     }
+}
 
-    fn finish(self, key: String) -> Group {
-        let [active, checkpointed, completed, crashed] = self.statuses;
-        let [success, failed, interrupted, max_iterations_reached] = self.outcomes;
+impl Group {
+    /// What `sessions`, which can be gone through again and again, add up to.
+    fn of<'a, I: Iterator<Item = &'a Counted>>(key: String, sessions: &dyn Fn() -> I) -> Self {
+        let (mut statuses, mut outcomes) = ([0_u64; 4], [0_u64; 4]);
+        let (mut tokens_total, mut cost_usd_total) = (Tokens::default(), 0.0);
+        for session in sessions() {
+            statuses[session.status as usize] += 1;
+            if let Some(outcome) = session.outcome {
+                outcomes[outcome as usize] += 1;
+            }
+            tokens_total += session.tokens.unwrap_or_default();
+            cost_usd_total += session.cost.unwrap_or_default();
+        }
+        let mut values = Vec::new();
+        let mut average_of = |value: &dyn Fn(&Counted) -> Option<f64>| {
+            values.clear();
+            values.extend(sessions().filter(|session| session.outcome.is_some()).filter_map(value));
+            average(&mut values)
+        };
+        let [active, checkpointed, completed, crashed] = statuses;
+        let [success, failed, interrupted, max_iterations_reached] = outcomes;
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let success_rate = (completed > 0).then(|| success as f64 / completed as f64);
-        Group {
+        #[expect(clippy::cast_precision_loss, reason = "an average")]
+        let tokens = |session: &Counted| session.tokens.map(|it| it.input.saturating_add(it.output) as f64);
+        Self {
             key,
-            sessions: self.statuses.iter().sum(),
+            sessions: statuses.iter().sum(),
             completed,
             active,
             checkpointed,
@@ -300,18 +342,19 @@ impl Counts {
             interrupted,
             max_iterations_reached,
             success_rate,
-            turns: average(self.turns),
-            iterations: average(self.iterations),
-            duration_secs: average(self.durations),
-            tokens: average(self.tokens),
-            cost_usd: average(self.costs),
-            tokens_total: self.tokens_total,
-            cost_usd_total: self.cost_total,
+            turns: average_of(&|session| Some(session.turns.into())),
+            iterations: average_of(&|session| session.iterations.map(f64::from)),
+            duration_secs: average_of(&|session| Some(session.elapsed)),
+            tokens: average_of(&tokens),
+            cost_usd: average_of(&|session| session.cost),
+            tokens_total,
+            cost_usd_total,
         }
     }
 }
 
-fn average(mut values: Vec<f64>) -> Option<Average> {
+/// Mean and median of `values`, whose order is lost.
+fn average(values: &mut [f64]) -> Option<Average> {
     if values.is_empty() {
         return None;
     }
@@ -352,9 +395,9 @@ mod tests {
             (&[9.0, 1.0, 2.0], 4.0, 2.0),
             (&[8.0, 1.0, 3.0, 100.0], 28.0, 5.5),
         ] {
-            assert_eq!(average(values.to_vec()), Some(Average { mean, median }), "{values:?}");
+            assert_eq!(average(&mut values.to_vec()), Some(Average { mean, median }), "{values:?}");
         }
-        assert_eq!(average(Vec::new()), None);
+        assert_eq!(average(&mut []), None);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 use std::io::Write;
 
 use decklog_journal::store::Unreadable;
-use decklog_journal::{Row, SessionFilter, SessionId, SessionStore};
-use decklog_query::index::{IndexError, Progress, Refreshed, RowIndex, TextIndex, each_row};
+use decklog_journal::{Row, SessionFilter, SessionStore};
+use decklog_query::index::{IndexError, Progress, Refreshed, RowIndex, TextIndex, each_row, sum_up};
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -29,48 +29,88 @@ pub(crate) fn rows(
     filter: &SessionFilter,
     mut take: impl FnMut(&Row<'_>),
 ) -> Result<Found, CliError> {
-    let mut shown = 0;
-    match from_index(context, store, filter, &mut shown, &mut take) {
-        Ok(found) => Ok(found),
-        Err(IndexError::Store(error)) => Err(error.into()),
+    let (mut shown, mut last) = (0, None);
+    let found = indexed(context, store, filter, |index, texts| {
+        each_row(index, texts, filter, |row| {
+            shown += 1;
+            if filter.limit == Some(shown) {
+                last = Some(row.id());
+            }
+            take(row);
+        })
+    });
+    match found {
+        Ok(((), mut refreshed)) => {
+            if let Some(last) = last {
+                refreshed.unreadable.retain(|unreadable| unreadable.id > last);
+            }
+            Ok(Found { entries: refreshed.entries, shown, unreadable: refreshed.unreadable })
+        }
         // Rows that were handed on cannot be taken back.
         Err(error) if shown > 0 => Err(CliError::new(error).hint("it is made anew the next time")),
+        Err(error) => unindexed(context, store, filter, error, take),
+    }
+}
+
+/// Sums up all rows that `filter` takes: in one sum, or in several, the newer sessions in the first.
+pub(crate) fn sums<S: Send>(
+    context: &Context,
+    store: &SessionStore,
+    filter: &SessionFilter,
+    new: impl Fn() -> S + Sync,
+    add: impl Fn(&mut S, &Row<'_>) + Sync,
+) -> Result<(Found, Vec<S>), CliError> {
+    let counted = |(sum, shown): &mut (S, usize), row: &Row<'_>| {
+        *shown += 1;
+        add(sum, row);
+    };
+    match indexed(context, store, filter, |index, texts| sum_up(index, texts, filter, || (new(), 0), counted)) {
+        Ok((sums, refreshed)) => {
+            let shown = sums.iter().map(|(_, shown)| shown).sum();
+            let found = Found { entries: refreshed.entries, shown, unreadable: refreshed.unreadable };
+            Ok((found, sums.into_iter().map(|(sum, _)| sum).collect()))
+        }
         Err(error) => {
-            context.warn(&format!("{error}; every session is read instead"));
-            let mut unreadable = Vec::new();
-            let entries = store.each(filter, |read| match read {
-                Ok(listed) => {
-                    shown += 1;
-                    take(&listed.row());
-                }
-                Err(error) => unreadable.push(error),
-            })?;
-            Ok(Found { entries, shown, unreadable })
+            let mut sum = new();
+            let found = unindexed(context, store, filter, error, |row| add(&mut sum, row))?;
+            Ok((found, vec![sum]))
         }
     }
 }
 
-fn from_index(
+/// Asks the index, once it is up to date.
+fn indexed<T>(
     context: &Context,
     store: &SessionStore,
     filter: &SessionFilter,
-    shown: &mut usize,
-    take: &mut impl FnMut(&Row<'_>),
-) -> Result<Found, IndexError> {
-    let (mut index, mut refreshed) = index(context, store)?;
+    ask: impl FnOnce(&mut RowIndex, Option<&TextIndex>) -> Result<T, IndexError>,
+) -> Result<(T, Refreshed), IndexError> {
+    let (mut index, refreshed) = index(context, store)?;
     let texts = if filter.touched.is_empty() { None } else { Some(texts(context, store, &index)?) };
-    let mut last: Option<SessionId> = None;
-    each_row(&mut index, texts.as_ref(), filter, |row| {
-        *shown += 1;
-        if filter.limit == Some(*shown) {
-            last = Some(row.id());
-        }
-        take(row);
-    })?;
-    if let Some(last) = last {
-        refreshed.unreadable.retain(|unreadable| unreadable.id > last);
+    Ok((ask(&mut index, texts.as_ref())?, refreshed))
+}
+
+/// Reads every session, since the index cannot be used for this reason.
+fn unindexed(
+    context: &Context,
+    store: &SessionStore,
+    filter: &SessionFilter,
+    error: IndexError,
+    mut take: impl FnMut(&Row<'_>),
+) -> Result<Found, CliError> {
+    if let IndexError::Store(error) = error {
+        return Err(error.into());
     }
-    Ok(Found { entries: refreshed.entries, shown: *shown, unreadable: refreshed.unreadable })
+    context.warn(&format!("{error}; every session is read instead"));
+    let (mut shown, mut unreadable) = (0, Vec::new());
+    let entries = store.each(filter, |read| match read {
+        Ok(listed) => {
+            shown += 1;
+            take(&listed.row());
+        }
+        Err(error) => unreadable.push(error),
+    })?;
+    Ok(Found { entries, shown, unreadable })
 }
 
 /// The index of rows, up to date.

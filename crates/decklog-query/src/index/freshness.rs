@@ -20,7 +20,7 @@ use decklog_journal::words::ShownStatus;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
-use super::rows::RowIndex;
+use super::rows::{RowIndex, second};
 use super::{IndexError, Progress, Refreshed, db};
 
 /// Sessions read between two commits.
@@ -90,7 +90,7 @@ fn try_refresh(
     let same_root = root.is_some() && root == remembered;
     // What is remembered is read before the root is: an entry that is made in between is then not taken for gone.
     let known = known(index, same_root)?;
-    let (mut work, mut gone) = (Vec::new(), Vec::new());
+    let (mut work, mut gone, mut middle) = (Vec::new(), Vec::new(), None);
     let entries = if same_root {
         work.extend(known.keys().map(|number| (*number, None)));
         index
@@ -106,6 +106,7 @@ fn try_refresh(
         work.extend(there.into_iter().filter(|(number, outside)| {
             known.get(number).is_none_or(|known| !known.settled || Some(known.outside) != *outside)
         }));
+        middle = ids.get(ids.len() / 2).map(|id| second(id.to_number()));
         ids.len()
     };
     work.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
@@ -125,7 +126,7 @@ fn try_refresh(
     }
     if !same_root {
         // One that is being made is looked for the next time, whether the root changes or not.
-        leave(index, &gone, root.as_deref().filter(|_| !starting), entries)?;
+        leave(index, &gone, root.as_deref().filter(|_| !starting), entries, middle)?;
     }
     Ok(Some(Refreshed { entries, unreadable: unreadable(index)? }))
 }
@@ -291,8 +292,14 @@ fn depart(index: &RowIndex, number: i64, change: i64) -> Result<(), IndexError> 
     Ok(())
 }
 
-/// Forgets what is gone, and remembers the root's state.
-fn leave(index: &RowIndex, gone: &[i64], root: Option<&str>, entries: usize) -> Result<(), IndexError> {
+/// Forgets what is gone, and remembers the root's state, how many entries it has, and the second of the one in the middle.
+fn leave(
+    index: &RowIndex,
+    gone: &[i64],
+    root: Option<&str>,
+    entries: usize,
+    middle: Option<i64>,
+) -> Result<(), IndexError> {
     if gone.is_empty() && root.is_none() {
         return Ok(());
     }
@@ -305,6 +312,7 @@ fn leave(index: &RowIndex, gone: &[i64], root: Option<&str>, entries: usize) -> 
             let mut set = index.db.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?, ?)")?;
             set.execute(params!["root", root])?;
             set.execute(params!["entries", i64::try_from(entries).unwrap_or(i64::MAX)])?;
+            set.execute(params!["middle", middle])?;
         }
         Ok(())
     })

@@ -13,6 +13,7 @@ mod rows;
 mod texts;
 mod texts_read;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use decklog_journal::store::Unreadable;
@@ -39,6 +40,9 @@ pub enum IndexError {
     /// The database refused.
     #[error("the index cannot be used: {0}")]
     Database(#[from] rusqlite::Error),
+    /// It was deleted while it was read, and there is another.
+    #[error("the index was made anew meanwhile")]
+    Replaced,
     /// The sessions cannot be listed.
     #[error(transparent)]
     Store(#[from] decklog_journal::store::StoreError),
@@ -73,14 +77,49 @@ pub fn each_row(
     filter: &SessionFilter,
     take: impl FnMut(&Row<'_>),
 ) -> Result<(), IndexError> {
-    let store = rows.store.clone();
-    let Some(texts) = texts.filter(|_| !filter.touched.is_empty()) else {
-        return rows.each(filter, |row| filter.takes_rest(row, &store.entry(&row.id())), take);
-    };
-    let touched = texts.touched(&filter.touched)?;
-    let rest = SessionFilter { touched: Vec::new(), ..filter.clone() };
-    let also = |row: &Row<'_>| touched.contains(&row.number) && rest.takes_rest(row, &store.entry(&row.id()));
-    rows.each(&rest, also, take)
+    let rest = Rest::new(rows, texts, filter)?;
+    rows.each(filter, |row| rest.takes(row), take)
+}
+
+/// Sums up the rows that [`each_row`] would hand on: many of them on two threads, each with a sum of its own. The sums come
+/// with that of the newer sessions first.
+///
+/// # Errors
+/// [`IndexError`].
+pub fn sum_up<S: Send>(
+    rows: &mut RowIndex,
+    texts: Option<&TextIndex>,
+    filter: &SessionFilter,
+    new: impl Fn() -> S + Sync,
+    add: impl Fn(&mut S, &Row<'_>) + Sync,
+) -> Result<Vec<S>, IndexError> {
+    let rest = Rest::new(rows, texts, filter)?;
+    rows.sum_up(filter, |row| rest.takes(row), new, add)
+}
+
+/// What a filter asks that rows do not tell.
+struct Rest {
+    store: SessionStore,
+    filter: SessionFilter,
+    /// Sessions that touched the files asked for, if that is known.
+    touched: Option<HashSet<i64>>,
+}
+
+impl Rest {
+    fn new(rows: &RowIndex, texts: Option<&TextIndex>, filter: &SessionFilter) -> Result<Self, IndexError> {
+        let (store, mut filter) = (rows.store.clone(), filter.clone());
+        let texts = texts.filter(|_| !filter.touched.is_empty());
+        let touched = texts.map(|texts| texts.touched(&filter.touched)).transpose()?;
+        if touched.is_some() {
+            filter.touched.clear();
+        }
+        Ok(Self { store, filter, touched })
+    }
+
+    fn takes(&self, row: &Row<'_>) -> bool {
+        self.touched.as_ref().is_none_or(|touched| touched.contains(&row.number))
+            && (self.filter.needs_only_heads() || self.filter.takes_rest(row, &self.store.entry(&row.id())))
+    }
 }
 
 /// The file for the sessions under `store`'s root of which `kind` is kept, its directory made.

@@ -2,6 +2,7 @@
 //!
 //! Must not know: how it is found out what changed.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use decklog_journal::store::Listed;
@@ -32,6 +33,14 @@ const SCHEMA: &str = "
         PRIMARY KEY (second DESC, started DESC, n DESC)
     ) WITHOUT ROWID;
 ";
+
+/// From how many entries on they are read on two threads.
+const MANY: u32 = 4096;
+
+/// The second in which a session began, of those in ids, from its number.
+pub(super) fn second(number: i64) -> i64 {
+    number >> 16
+}
 
 /// A session's number, with length and time of its journal if it can be read.
 pub(super) type Changed = (i64, Option<(i64, i64)>);
@@ -97,13 +106,64 @@ impl RowIndex {
     pub(crate) fn each(
         &mut self,
         filter: &SessionFilter,
+        also: impl FnMut(&Row<'_>) -> bool,
+        take: impl FnMut(&Row<'_>),
+    ) -> Result<(), IndexError> {
+        self.read(i64::MIN..i64::MAX, filter, also, take)
+    }
+
+    /// The same with many rows on two threads, each of which sums its own part up: the newer part first.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) fn sum_up<S: Send>(
+        &mut self,
+        filter: &SessionFilter,
+        also: impl Fn(&Row<'_>) -> bool + Sync,
+        new: impl Fn() -> S + Sync,
+        add: impl Fn(&mut S, &Row<'_>) + Sync,
+    ) -> Result<Vec<S>, IndexError> {
+        let part = |index: &mut Self, seconds| {
+            let mut sum = new();
+            index.read(seconds, filter, &also, |row| add(&mut sum, row)).map(|()| sum)
+        };
+        let Some(middle) = self.middle()?.filter(|_| filter.limit.is_none()) else {
+            return Ok(vec![part(self, i64::MIN..i64::MAX)?]);
+        };
+        let (epoch, path, store) = (self.epoch()?, &self.path.clone(), self.store.clone());
+        std::thread::scope(|scope| {
+            let older = scope.spawn(|| {
+                let mut index = Self { store, db: Self::open_file(path)?, path: path.clone(), names: Names::default() };
+                // The file may have been deleted meanwhile, and another been made.
+                let is_other = index.epoch()? != epoch;
+                if is_other { Err(IndexError::Replaced) } else { part(&mut index, i64::MIN..middle) }
+            });
+            let newer = part(self, middle..i64::MAX);
+            let older = older.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(vec![newer?, older?])
+        })
+    }
+
+    /// The second in which about half of the sessions had begun, if there are many.
+    fn middle(&self) -> Result<Option<i64>, IndexError> {
+        let sql = "SELECT middle.value FROM meta AS middle, meta AS entries
+                   WHERE middle.key = 'middle' AND entries.key = 'entries' AND entries.value >= ?";
+        Ok(self.db.query_row(sql, [MANY], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// Hands on the rows of the sessions that began within `seconds`.
+    fn read(
+        &mut self,
+        seconds: Range<i64>,
+        filter: &SessionFilter,
         mut also: impl FnMut(&Row<'_>) -> bool,
         mut take: impl FnMut(&Row<'_>),
     ) -> Result<(), IndexError> {
         let Self { db, names, .. } = self;
         let mut names_of = db.prepare_cached("SELECT list FROM names WHERE id = ?")?;
-        let mut select = db.prepare_cached("SELECT n, started, packed FROM sessions")?;
-        let mut rows = select.query([])?;
+        let mut select =
+            db.prepare_cached("SELECT n, started, packed FROM sessions WHERE second >= ? AND second < ?")?;
+        let mut rows = select.query([seconds.start, seconds.end])?;
         let mut left = filter.limit.unwrap_or(usize::MAX);
         while left > 0
             && let Some(found) = rows.next()?
@@ -175,7 +235,7 @@ impl RowIndex {
         self.forget(number)?;
         self.db
             .prepare_cached("INSERT INTO sessions (second, started, n, packed) VALUES (?, ?, ?, ?)")?
-            .execute(params![number >> 16, row.started_at.as_microsecond(), number, packed])?;
+            .execute(params![second(number), row.started_at.as_microsecond(), number, packed])?;
         Ok(())
     }
 
@@ -183,7 +243,7 @@ impl RowIndex {
     pub(super) fn forget(&self, number: i64) -> Result<(), IndexError> {
         self.db
             .prepare_cached("DELETE FROM sessions WHERE second = ? AND n = ?")?
-            .execute(params![number >> 16, number])?;
+            .execute(params![second(number), number])?;
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use decklog_journal::SessionFilter;
 use decklog_journal::store::Listed;
+use decklog_journal::{Row, SessionFilter};
 use serde_json::Value;
 
 use crate::cli::Json;
@@ -54,10 +54,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         list.finish()?;
         found
     } else {
-        let mut cells = Cells::default();
-        let found = listing::rows(context, &store, &filter, |row| {
-            session::list_row(&mut cells, row, &columns, now, &context.zone);
-        })?;
+        let add = |cells: &mut Cells, row: &Row<'_>| session::list_row(cells, row, &columns, now, &context.zone);
+        let (found, cells) = listing::sums(context, &store, &filter, Cells::default, add)?;
         session::list(&cells, &columns, context.width(), context.out_paint, |piece| context.print(piece))?;
         found
     };

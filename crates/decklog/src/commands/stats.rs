@@ -43,8 +43,10 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         None if context.json => &By::ALL,
         None => &OVERVIEW,
     };
-    let mut fold = StatsFold::new(wanted, context.zone.clone());
-    let unreadable = listing::rows(context, &store, &filter, |row| fold.add(row))?.unreadable.len();
+    let new = || StatsFold::new(wanted, context.zone.clone());
+    let (found, folds) = listing::sums(context, &store, &filter, new, StatsFold::add)?;
+    let fold = folds.into_iter().reduce(StatsFold::merge).unwrap_or_else(new);
+    let unreadable = found.unreadable.len();
     let days = fold.days();
     let counted = fold.finish();
     if context.json {

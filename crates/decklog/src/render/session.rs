@@ -140,7 +140,7 @@ pub(crate) fn list_row(cells: &mut Cells, row: &Row<'_>, columns: &[usize], now:
 /// # Errors
 /// Those of `take`.
 pub(crate) fn list<E>(
-    cells: &Cells,
+    cells: &[Cells],
     columns: &[usize],
     width: Option<usize>,
     paint: Paint,

@@ -63,7 +63,7 @@ pub(crate) fn table(
     style: impl Fn(usize, &str, String) -> String,
 ) -> String {
     let mut whole = String::new();
-    let kept: Result<(), std::convert::Infallible> = pieces(columns, &cells.into(), width, paint, style, |piece| {
+    let kept: Result<(), std::convert::Infallible> = pieces(columns, &[cells.into()], width, paint, style, |piece| {
         whole.push_str(piece);
         Ok(())
     });
@@ -75,20 +75,20 @@ pub(crate) fn table(
 /// Bytes of a table that are handed on at once.
 const PIECE: usize = 64 * 1024;
 
-/// The same, handed on piece by piece.
+/// The same of rows in several parts, handed on piece by piece.
 ///
 /// # Errors
 /// Those of `take`.
 pub(crate) fn pieces<E>(
     columns: &[Column],
-    cells: &Cells,
+    parts: &[Cells],
     width: Option<usize>,
     paint: Paint,
     style: impl Fn(usize, &str, String) -> String,
     mut take: impl FnMut(&str) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut widths: Vec<usize> = columns.iter().map(|column| column.title.width()).collect();
-    for row in cells.cells.chunks_exact(columns.len()) {
+    for row in parts.iter().flat_map(|part| part.cells.chunks_exact(columns.len())) {
         for (widest, cell) in widths.iter_mut().zip(row) {
             *widest = cell.width.max(*widest);
         }
@@ -129,9 +129,10 @@ pub(crate) fn pieces<E>(
         text.push_str(&paint.dim(&title));
         columns_of(&title)
     });
-    for row in 0..cells.cells.len() / columns.len().max(1) {
+    let rows = |part: &Cells| part.cells.len() / columns.len().max(1);
+    for (part, row) in parts.iter().flat_map(|part| (0..rows(part)).map(move |row| (part, row))) {
         line(&mut text, &|text, at| {
-            let (whole, width) = cells.get(row * columns.len() + at);
+            let (whole, width) = part.get(row * columns.len() + at);
             let cut = if width <= widths[at] { Cow::Borrowed(whole) } else { fit(whole, widths[at]) };
             let used = if width <= widths[at] { width } else { columns_of(&cut) };
             if paint.0 {
