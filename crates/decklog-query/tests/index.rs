@@ -17,7 +17,7 @@ use decklog_journal::words::{
     Outcome, Role, SessionKind, ShownOutcome, ShownStatus, ToolKind, ToolStatus, TurnOutcome,
 };
 use decklog_journal::{Durability, SessionFilter, SessionId, SessionStore, SessionWriter, WriterOptions};
-use decklog_query::index::{RowIndex, TextIndex, each_row};
+use decklog_query::index::{RowIndex, TextIndex, each_row, sum_up};
 use decklog_query::query::Query;
 use decklog_query::search::search;
 use decklog_query::text::Passages;
@@ -381,6 +381,25 @@ fn check(index: &mut RowIndex, world: &World, later: bool) {
         if filter.limit.is_none() {
             assert_eq!(refreshed.unreadable, unreadable);
         }
+    }
+}
+
+#[test]
+fn sums_on_two_threads_are_of_every_session_once_and_in_order() {
+    let mut world = World::new();
+    for number in 0..4200 {
+        world.at += SignedDuration::from_secs(i64::from(number % 3 == 0));
+        world.begin(0, false, number as usize);
+        world.writers.clear();
+    }
+    let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");
+    index.refresh(Timestamp::now() + SignedDuration::from_secs(60), &mut |_| {}).expect("up to date");
+    for filter in filters(world.at) {
+        let mut each = Vec::new();
+        each_row(&mut index, None, &filter, |row| each.push(row.number)).expect("rows");
+        let sums = sum_up(&mut index, None, &filter, Vec::new, |sum, row| sum.push(row.number)).expect("sums");
+        assert_eq!(sums.len(), if filter.limit.is_none() { 2 } else { 1 });
+        assert_eq!(sums.concat(), each, "{filter:?}");
     }
 }
 

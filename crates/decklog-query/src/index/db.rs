@@ -35,6 +35,8 @@ fn try_open(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "synchronous", "NORMAL")?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables == 0 {
+        // What merging leaves free at the end of a long build can then be given back.
+        db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;"))?;
     }
@@ -47,6 +49,15 @@ pub(crate) fn transaction<T>(db: &Connection, work: impl FnOnce() -> Result<T, I
     let result = work()?;
     transaction.commit()?;
     Ok(result)
+}
+
+/// After so much was written at once: gives back what is free, and moves what was written from the log to where it belongs.
+pub(crate) fn tidy(db: &Connection) -> rusqlite::Result<()> {
+    // Each step gives one page back.
+    let mut give = db.prepare("PRAGMA incremental_vacuum")?;
+    let mut pages = give.query([])?;
+    while pages.next()?.is_some() {}
+    db.query_row("PRAGMA wal_checkpoint (TRUNCATE)", [], |_| Ok(()))
 }
 
 /// Whether the file is to blame, and a new one helps.

@@ -10,8 +10,9 @@ mod db;
 mod freshness;
 mod packed;
 mod rows;
+mod shard;
+mod shard_read;
 mod texts;
-mod texts_read;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

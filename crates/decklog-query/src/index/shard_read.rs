@@ -1,20 +1,20 @@
-//! Reading sessions for the index of words, batch by batch, on a thread of its own.
+//! Reading sessions for the index of words, batch by batch.
 //!
 //! Must not know: the database.
 
 use std::collections::HashSet;
-use std::sync::mpsc::SyncSender;
 
 use decklog_journal::read::{Item, JournalReader, Position};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::{SessionId, SessionStore};
 
+use super::IndexError;
 use crate::text::{Passage, Passages};
 use crate::words;
 
 /// Bytes of words in a batch, and so between two commits: what is lost when a long first build is interrupted. Fewer and
 /// larger ones make less merging, and take more memory.
-const BATCH: usize = 20 << 20;
+const BATCH: usize = 24 << 20;
 
 /// A session whose texts are not as they were read.
 pub(super) struct Job {
@@ -65,38 +65,37 @@ pub(super) struct Words {
     pub(super) words: [String; 9],
 }
 
-/// The writer is gone.
-struct Closed;
-
-/// Reads `jobs` in order and sends what they hold, until the writer has had enough.
-pub(super) fn read(store: &SessionStore, jobs: &[Job], sender: SyncSender<Batch>) {
-    let mut out = Out { batch: Batch::default(), sender };
+/// Reads `jobs` in order and hands `write` what they hold.
+pub(super) fn read(
+    store: &SessionStore,
+    jobs: &[Job],
+    write: &mut dyn FnMut(Batch) -> Result<(), IndexError>,
+) -> Result<(), IndexError> {
+    let mut out = Out { batch: Batch::default(), write };
     for (place, job) in jobs.iter().enumerate() {
-        if out.session(store, place, job).is_err() {
-            return;
-        }
+        out.session(store, place, job)?;
     }
-    let _ = out.send();
+    out.write()
 }
 
-struct Out {
+struct Out<'a> {
     batch: Batch,
-    sender: SyncSender<Batch>,
+    write: &'a mut dyn FnMut(Batch) -> Result<(), IndexError>,
 }
 
-impl Out {
-    fn send(&mut self) -> Result<(), Closed> {
-        self.sender.send(std::mem::take(&mut self.batch)).map_err(|_| Closed)
+impl Out<'_> {
+    fn write(&mut self) -> Result<(), IndexError> {
+        (self.write)(std::mem::take(&mut self.batch))
     }
 
     fn begin(&mut self, job: usize, begins: Option<bool>) {
         self.batch.sessions.push(Session { job, begins, passages: Vec::new(), end: None });
     }
 
-    fn passages(&mut self, job: usize, passages: Vec<Passage>, whole: bool) -> Result<(), Closed> {
+    fn passages(&mut self, job: usize, passages: Vec<Passage>, whole: bool) -> Result<(), IndexError> {
         for passage in passages {
             if self.batch.size >= BATCH {
-                self.send()?;
+                self.write()?;
                 self.begin(job, None);
             }
             let words = Words::of(&passage, whole);
@@ -108,14 +107,14 @@ impl Out {
         Ok(())
     }
 
-    fn end(&mut self, end: End) -> Result<(), Closed> {
+    fn end(&mut self, end: End) -> Result<(), IndexError> {
         if let Some(session) = self.batch.sessions.last_mut() {
             session.end = Some(end);
         }
-        if self.batch.size >= BATCH { self.send() } else { Ok(()) }
+        if self.batch.size >= BATCH { self.write() } else { Ok(()) }
     }
 
-    fn session(&mut self, store: &SessionStore, place: usize, job: &Job) -> Result<(), Closed> {
+    fn session(&mut self, store: &SessionStore, place: usize, job: &Job) -> Result<(), IndexError> {
         if let Some(from) = &job.from
             && self.session_from(store, place, job, Some(from.clone()))?
         {
@@ -137,7 +136,7 @@ impl Out {
         place: usize,
         job: &Job,
         start: Option<Position>,
-    ) -> Result<bool, Closed> {
+    ) -> Result<bool, IndexError> {
         let Some(id) = SessionId::from_number(job.number) else { return Ok(false) };
         let dir = store.entry(&id);
         let afresh = start.is_none();
