@@ -8,6 +8,7 @@ mod corpus;
 mod follow;
 mod import;
 pub(crate) mod measure;
+mod picker;
 pub(crate) mod query;
 mod record;
 mod report;

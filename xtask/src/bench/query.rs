@@ -11,7 +11,7 @@ use crate::{Result, is_there};
 
 use super::measure::{Bench, in_turn, time};
 use super::report::Row;
-use super::{SQL, corpus, sessions};
+use super::{SQL, corpus, picker, sessions};
 
 /// Bytes of text of a session in the corpus that is searched, and in the one that is listed.
 const SEARCHED: f64 = 46_000.0;
@@ -132,19 +132,23 @@ fn list(bench: &Bench, root: &Path, count: usize) -> Result<Vec<Row>> {
         4 => time(&mut with_index(bench, root, "index-l", &["stats"])),
         _ => time(bench.this().arg(SQL).arg("ask").arg(&table)),
     })?;
-    let memory = bench.peak(&{
-        let mut command = bench.decklog(root, &["ls"]);
-        command.env("HOME", bench.path(format!("index-m{count}")));
-        command
-    })?;
+    // An index of its own once more: whose memory is asked, or who types, has a home and no cache directory.
+    let home = bench.path(format!("index-m{count}"));
+    let memory = bench.peak(bench.decklog(root, &["ls"]).env("HOME", &home))?;
     let newest_limit = Duration::from_millis(15);
+    let name = format!("`stats`, {count} sessions");
+    let is_large = count >= bench.size(100_000, 80);
     let mut rows = vec![
         Row::within(format!("`ls`, {count} sessions"), newest, Some(("`cat` of 20 KB", cat)), newest_limit),
         Row::times(format!("`ls --all`, {count} sessions"), all, ("`ls -U | wc -l`", names), 3.0),
-        Row::times(format!("`stats`, {count} sessions"), stats, ("an SQL aggregate", sql), 1.5),
     ];
-    if count >= 100_000 {
+    if is_large {
+        rows.push(Row::times(name, stats, ("an SQL aggregate", sql), 1.5));
         rows.push(Row::memory(format!("`ls`, {count} sessions: peak memory"), memory, 24));
+        rows.extend(picker::keys(bench, root, &home, count)?);
+    } else {
+        // Of few, the program's start is most.
+        rows.push(Row::told(name, stats));
     }
     rows.push(Row::told(format!("the first `ls` of {count} sessions: makes the index"), first));
     Ok(rows)
