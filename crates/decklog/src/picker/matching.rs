@@ -3,11 +3,12 @@
 //! Must not know: the screen, keys, where rows come from.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nucleo_matcher::pattern::{CaseMatching, Normalization, Pattern};
+use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
 use super::row::Row;
@@ -34,7 +35,7 @@ impl Rows {
 }
 
 /// A row that was found: the more points the better, then the earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hit {
     points: Reverse<u32>,
     pub(crate) part: u32,
@@ -109,11 +110,11 @@ pub(crate) fn run(rows: &Rows, asked: &Receiver<Ask>, mut tell: impl FnMut(Found
             }
             if !told && start.elapsed() > FIRST && !search.is_done(&parts) {
                 told = true;
-                tell(search.found(total, false));
+                tell(search.found(&parts, &mut matchers[0], total, false));
             }
         }
         if search.is_done(&parts) {
-            tell(search.found(total, true));
+            tell(search.found(&parts, &mut matchers[0], total, true));
         }
         if next.is_none() {
             next = asked.recv().ok();
@@ -121,17 +122,30 @@ pub(crate) fn run(rows: &Rows, asked: &Receiver<Ask>, mut tell: impl FnMut(Found
     }
 }
 
+/// So many of the best are put in their true order: more than anybody looks at.
+const SEEN: usize = 512;
+
+/// Queries that are remembered: who takes a letter back finds what was there before it.
+const REMEMBERED: usize = 12;
+
 /// A query at work.
 #[derive(Default)]
 struct Search {
     number: u64,
-    query: String,
     pattern: Pattern,
+    now: Progress,
+    /// Earlier queries, the newest last.
+    before: Vec<Progress>,
+    /// Rows of an earlier, wider query that are still to be looked at again, in the order they came.
+    again: VecDeque<Hit>,
+}
+
+/// How far a query is.
+#[derive(Clone, Default)]
+struct Progress {
+    query: String,
+    /// In the order in which the rows came.
     hits: Vec<Hit>,
-    /// Whether `hits` are in order.
-    sorted: bool,
-    /// Rows of earlier, wider query that are still to be looked at again.
-    again: Vec<Hit>,
     /// Parts that were looked through, or are in `again`.
     parts: usize,
 }
@@ -139,36 +153,44 @@ struct Search {
 impl Search {
     fn take(&mut self, ask: Ask) {
         let Ask::Query(number, query) = ask else { return };
-        // What a longer query finds, the shorter one has found too, unless marks turn its meaning around.
-        let narrower = query.starts_with(&self.query) && !query.contains(['!', '\'', '^', '$', '\\']);
-        if narrower {
-            let mut rest = std::mem::take(&mut self.hits);
-            rest.append(&mut self.again);
-            rest.sort_unstable_by_key(|hit| (hit.part, hit.place));
-            self.again = rest;
-        } else {
-            (self.again, self.parts) = (Vec::new(), 0);
-        }
-        self.hits.clear();
         self.pattern = pattern(&query);
-        (self.number, self.query, self.sorted) = (number, query, false);
+        self.number = number;
+        let known = self.before.iter().position(|before| before.query == query);
+        // What a longer query finds, the shorter one has found too, unless marks turn its meaning around.
+        let narrower = query.starts_with(&self.now.query) && !query.contains(['!', '\'', '^', '$', '\\']);
+        let next = match known {
+            Some(known) => self.before.remove(known),
+            None if narrower => Progress { query, hits: Vec::new(), parts: self.now.parts },
+            None => Progress { query, ..Progress::default() },
+        };
+        let last = std::mem::replace(&mut self.now, next);
+        let unfinished = std::mem::take(&mut self.again);
+        if known.is_none() && narrower {
+            self.again = last.hits.iter().copied().chain(unfinished.iter().copied()).collect();
+        }
+        if unfinished.is_empty() {
+            if self.before.len() == REMEMBERED {
+                self.before.remove(0);
+            }
+            self.before.push(last);
+        }
     }
 
     fn is_done(&self, parts: &[Arc<[Row]>]) -> bool {
-        self.again.is_empty() && self.parts >= parts.len()
+        self.again.is_empty() && self.now.parts >= parts.len()
     }
 
     /// Looks through some more rows, on all threads.
     fn step(&mut self, parts: &[Arc<[Row]>], matchers: &mut [Matcher]) {
         const STEP: usize = 4096;
         let mut work: Vec<(u32, u32)> = Vec::new();
-        let again = self.again.len().saturating_sub(STEP * matchers.len());
-        work.extend(self.again.drain(again..).map(|hit| (hit.part, hit.place)));
-        while work.len() < STEP * matchers.len() && self.parts < parts.len() {
-            let part = u32::try_from(self.parts).unwrap_or(u32::MAX);
-            let length = u32::try_from(parts[self.parts].len()).unwrap_or(u32::MAX);
+        let again = self.again.len().min(STEP * matchers.len());
+        work.extend(self.again.drain(..again).map(|hit| (hit.part, hit.place)));
+        while work.len() < STEP * matchers.len() && self.now.parts < parts.len() {
+            let part = u32::try_from(self.now.parts).unwrap_or(u32::MAX);
+            let length = u32::try_from(parts[self.now.parts].len()).unwrap_or(u32::MAX);
             work.extend((0..length).map(|place| (part, place)));
-            self.parts += 1;
+            self.now.parts += 1;
         }
         let share = work.len().div_ceil(matchers.len()).max(1);
         let pattern = &self.pattern;
@@ -180,16 +202,21 @@ impl Search {
                 .collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect::<Vec<_>>()
         });
-        self.hits.extend(found);
-        self.sorted = false;
+        self.now.hits.extend(found);
     }
 
-    fn found(&mut self, total: usize, complete: bool) -> Found {
-        if !self.sorted {
-            self.hits.sort_unstable();
-            self.sorted = true;
+    fn found(&self, parts: &[Arc<[Row]>], matcher: &mut Matcher, total: usize, complete: bool) -> Found {
+        let mut hits = self.now.hits.clone();
+        // Of equals the order stays.
+        hits.sort_by_key(|hit| hit.points);
+        let first = hits.len().min(SEEN);
+        let mut buffer = Vec::new();
+        for hit in &mut hits[..first] {
+            let text = Utf32Str::new(&parts[hit.part as usize][hit.place as usize].text, &mut buffer);
+            hit.points = Reverse(self.pattern.score(text, matcher).unwrap_or_default());
         }
-        Found { number: self.number, hits: Arc::new(self.hits.clone()), total, complete }
+        hits[..first].sort_by_key(|hit| hit.points);
+        Found { number: self.number, hits: Arc::new(hits), total, complete }
     }
 }
 
@@ -198,11 +225,27 @@ fn look(parts: &[Arc<[Row]>], work: &[(u32, u32)], pattern: &Pattern, matcher: &
     let mut hits = Vec::new();
     for (part, place) in work {
         let Some(row) = parts.get(*part as usize).and_then(|rows| rows.get(*place as usize)) else { continue };
-        if let Some(points) = pattern.score(Utf32Str::new(&row.text, &mut buffer), matcher) {
+        if let Some(points) = quick_score(pattern, Utf32Str::new(&row.text, &mut buffer), matcher) {
             hits.push(Hit { points: Reverse(points), part: *part, place: *place });
         }
     }
     hits
+}
+
+/// Points of the first way in which `text` fits, not of the best one, which takes ten times as long to find.
+fn quick_score(pattern: &Pattern, text: Utf32Str<'_>, matcher: &mut Matcher) -> Option<u32> {
+    let mut points = 0;
+    for atom in &pattern.atoms {
+        points += u32::from(match atom.needle_text() {
+            needle @ Utf32Str::Ascii(letters) if atom.kind == AtomKind::Fuzzy && !atom.negative => {
+                matcher.config.ignore_case = !letters.iter().any(u8::is_ascii_uppercase);
+                matcher.config.normalize = true;
+                matcher.fuzzy_match_greedy(text, needle)?
+            }
+            _ => atom.score(text, matcher)?,
+        });
+    }
+    Some(points)
 }
 
 /// Starts the thread. It ends when the sender is gone.
@@ -297,5 +340,11 @@ mod tests {
             assert_eq!(&search(&rows, &[query])[0], found, "{query}");
         }
         assert!(!steps[8].is_empty());
+        let mut back = typed.clone();
+        back.extend(typed.iter().rev().cloned());
+        let there_and_back = search(&rows, &back.iter().map(String::as_str).collect::<Vec<_>>());
+        for (at, found) in there_and_back.iter().enumerate() {
+            assert_eq!(found, &steps[at.min(17 - at)], "letters taken back: {}", back[at]);
+        }
     }
 }
