@@ -4,6 +4,8 @@
 //!
 //! - **1.0**: the first.
 //! - **1.1**: `source` in `session_start` and head, `prompt` in `turn_start`, `patch` in `turn_end`, of imported sessions.
+//! - **1.2**: `rules` in `session_start`; `actor_turn`, `critic_turn`, `checks_passed`, `critic_said`, `summary` and `confidence`
+//!   in `iteration`; `iterations_agreed` and `iterations_judged` in the head: of loops.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.
@@ -24,7 +26,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this crate writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+    pub const CURRENT: Self = Self { major: 1, minor: 2 };
 
     /// Whether this crate can read a session of this version.
     #[must_use]

@@ -16,7 +16,7 @@ use crate::format::FormatVersion;
 use crate::id::SessionId;
 use crate::state::State;
 use crate::time::seconds_between;
-use crate::words::{Outcome, SessionKind, Status};
+use crate::words::{Decision, Outcome, SessionKind, Status};
 
 /// Name of the head in the session directory.
 pub const HEAD_FILE: &str = "session.json";
@@ -75,6 +75,12 @@ pub struct Head {
     /// Iterations ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iterations: Option<u32>,
+    /// Iterations in which both a critic and checks judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations_judged: Option<u32>,
+    /// Of them, those in which the critic said `DONE` and the checks passed, or neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations_agreed: Option<u32>,
     /// Tokens of all turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
@@ -239,6 +245,11 @@ impl HeadFold {
             EventBody::Iteration(iteration) => {
                 let count = head.iterations.get_or_insert(0);
                 *count = (*count).max(iteration.iteration_number);
+                if let (Some(passed), Some(_)) = (iteration.checks_passed, iteration.critic_turn) {
+                    let said = iteration.critic_said.unwrap_or(iteration.critic_decision);
+                    *head.iterations_judged.get_or_insert(0) += 1;
+                    *head.iterations_agreed.get_or_insert(0) += u32::from(passed == (said == Decision::Done));
+                }
             }
             EventBody::Checkpoint(checkpoint) => {
                 head.checkpoint_reason = Some(checkpoint.reason.clone());
@@ -302,6 +313,8 @@ impl Head {
             models: None,
             turns: 0,
             iterations: None,
+            iterations_judged: None,
+            iterations_agreed: None,
             tokens: None,
             cost_usd: None,
             files_changed: None,

@@ -186,7 +186,7 @@ words! {
         Done = "DONE",
         /// Another round is needed.
         Continue = "CONTINUE",
-        /// Something is wrong that another round will not mend.
+        /// Something went wrong that is to be told before another round.
         Error = "ERROR",
     }
 }

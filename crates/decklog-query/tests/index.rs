@@ -205,6 +205,7 @@ impl World {
                 actor_model: None,
                 critic_model: None,
                 max_iterations: None,
+                rules: None,
                 git: None,
                 host: None,
                 pid: None,

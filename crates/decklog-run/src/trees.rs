@@ -51,6 +51,24 @@ pub(crate) struct Changes {
     pub(crate) trouble: Option<String>,
 }
 
+/// Keeps the beginning of what is written to it.
+struct Head {
+    kept: Vec<u8>,
+    limit: usize,
+}
+
+impl std::io::Write for Head {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = self.limit - self.kept.len();
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Scanner(Redactor);
 
 impl FileScanner for Scanner {
@@ -135,6 +153,27 @@ impl Trees {
             trouble: Some(format!("the patch is not recorded: {error}")),
             ..Changes::default()
         })
+    }
+
+    /// The patch from one tree to the other: at most `limit` bytes of it, and how many there are.
+    pub(crate) fn patch_text(&self, from: Option<&str>, to: Option<&str>, limit: usize) -> (String, u64) {
+        let (Ok(snapshotter), Some(from), Some(to)) = (&self.snapshotter, from, to) else { return Default::default() };
+        let (Ok(from), Ok(to)) = (from.parse::<Tree>(), to.parse::<Tree>()) else { return Default::default() };
+        let mut head = Head { kept: Vec::new(), limit };
+        if from == to {
+            return Default::default();
+        }
+        match snapshotter.patch(&from, &to, &mut head) {
+            Ok(patch) => {
+                let mut text = String::from_utf8_lossy(&head.kept).into_owned();
+                if patch.bytes > limit as u64 {
+                    // Half of a character was cut, or half of a line.
+                    text.truncate(text.rfind('\n').map_or(0, |line| line + 1));
+                }
+                (text, patch.bytes)
+            }
+            Err(_) => Default::default(),
+        }
     }
 
     fn collect(

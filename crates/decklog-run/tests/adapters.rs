@@ -25,6 +25,7 @@ fn request(permissions: Permissions) -> TurnRequest {
         permissions,
         working_dir: "/work-dir".into(),
         resume: None,
+        used: Tokens::default(),
         as_root: false,
     }
 }

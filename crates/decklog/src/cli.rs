@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, blame, clean, completions, config, demo, diff, discard, export, import, logs, ls, restore, run, search,
-    show, stats, trust, verify, watch,
+    agents, blame, clean, completions, config, demo, diff, discard, export, import, logs, looping, ls, restore, resume,
+    run, search, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -29,6 +29,7 @@ Examples:
   decklog demo                                a first look, with nothing installed
   decklog run claude \"Fix the failing test\"   record an agent at work
   decklog run --check \"cargo test\" codex \"…\"  and see whether it held
+  decklog loop --check \"make test\" \"…\"      until a critic and the check agree
   decklog run -- make test                    record any command
   decklog ls                                  what ran, newest first
   decklog show @                              the newest session, turn by turn
@@ -36,8 +37,8 @@ Examples:
   decklog search auth middleware              where that came up, ever
 
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
-Without a name, show, diff, logs, watch, restore, export and discard open a picker on a terminal.
-Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check or verification failed,
+Without a name, show, resume, diff, logs, watch, restore, export and discard open a picker on a terminal.
+Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check, a critic or verification says no,
 2 failed or bad usage, 75 rate-limited (try later), 130 interrupted, 143 terminated.";
 
 #[derive(Debug, Args)]
@@ -79,6 +80,10 @@ pub(crate) struct Which {
 pub(crate) enum Verb {
     /// Run one agent on one prompt, or any command, and record it
     Run(run::Args),
+    /// Let one agent work and another judge, until the work is right
+    Loop(looping::Args),
+    /// Go on with a loop that was stopped, cut off or rate-limited
+    Resume(resume::Args),
     /// List sessions, newest first
     Ls(ls::Args),
     /// Find the turns that hold a text
@@ -127,6 +132,8 @@ impl Verb {
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Run(args) => args.json.json,
+            Self::Loop(args) => args.json.json,
+            Self::Resume(args) => args.json.json,
             Self::Ls(args) => args.json.json,
             Self::Search(args) => args.json.json,
             Self::Stats(args) => args.json.json,
@@ -149,6 +156,8 @@ impl Verb {
     pub(crate) fn run(self, context: &Context) -> CliResult {
         match self {
             Self::Run(args) => run::run(args, context),
+            Self::Loop(args) => looping::run(args, context),
+            Self::Resume(args) => resume::run(&args, context),
             Self::Ls(args) => ls::run(args, context),
             Self::Search(args) => search::run(args, context),
             Self::Stats(args) => stats::run(args, context),

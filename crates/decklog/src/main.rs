@@ -1,5 +1,6 @@
 //! The `decklog` program. Only this crate has a command line, a terminal, an environment and exit codes.
 
+mod asking;
 mod cli;
 mod commands;
 mod config;

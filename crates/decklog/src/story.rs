@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use decklog_journal::event::EventBody;
+use decklog_journal::words::Role;
 use decklog_journal::{Event, SessionId};
 use decklog_run::observe::{AgentStream, Observer};
 
 use crate::commands::run::pass_on;
 use crate::context::Context;
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{Paint, duration, visible, visible_lines};
+use crate::render::{Paint, cost, counted, duration, visible, visible_lines};
 
 /// Tells a run's story.
 pub(crate) struct Story {
@@ -29,6 +30,16 @@ pub(crate) struct Story {
     frame: usize,
     start: Instant,
     doing: String,
+    /// In a loop.
+    round: Option<Round>,
+}
+
+/// How far a loop is.
+struct Round {
+    iteration: u32,
+    of: u32,
+    tools: u64,
+    cost: Option<f64>,
 }
 
 const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -50,6 +61,33 @@ impl Story {
             frame: 0,
             start: Instant::now(),
             doing: String::new(),
+            round: None,
+        }
+    }
+
+    /// The story of a loop of at most `of` iterations, of which `done` are over.
+    pub(crate) fn of_loop(mut self, of: u32, done: u32) -> Self {
+        self.round = Some(Round { iteration: done + 1, of, tools: 0, cost: None });
+        self
+    }
+
+    /// What changes in a loop with an event.
+    fn follow(&mut self, body: &EventBody) {
+        let Some(round) = &mut self.round else { return };
+        match body {
+            EventBody::TurnStart(start) => {
+                self.agent = format!("{} {}", start.role, visible(&start.agent));
+                if start.role == Role::Actor {
+                    let line = self.paint.bold(&format!("iteration {} of {}", round.iteration, round.of));
+                    self.say(&(line + "\n"));
+                }
+            }
+            EventBody::ToolCall(_) => round.tools += 1,
+            EventBody::Usage(usage) => {
+                round.cost = usage.cost_usd.map(|more| round.cost.unwrap_or(0.0) + more).or(round.cost);
+            }
+            EventBody::Iteration(iteration) => round.iteration = iteration.iteration_number + 1,
+            _ => {}
         }
     }
 
@@ -92,6 +130,7 @@ impl Observer for Story {
             EventBody::ToolResult(_) | EventBody::TurnStart(_) => self.doing.clear(),
             _ => {}
         }
+        self.follow(&event.body);
         let text = self.transcript.event(event);
         if !text.is_empty() {
             self.say(&text);
@@ -118,7 +157,11 @@ impl Observer for Story {
         self.spun_at = Some(Instant::now());
         self.frame = (self.frame + 1) % FRAMES.len();
         let took = duration(self.start.elapsed().as_secs_f64());
-        let line = format!("{} {} {} {}", FRAMES[self.frame], self.agent, took, self.doing);
+        let far = self.round.as_ref().map(|round| {
+            let cost = round.cost.map(|dollars| format!(", {}", cost(dollars))).unwrap_or_default();
+            format!("[{}/{}: {}{cost}] ", round.iteration, round.of, counted(round.tools, "tool call"))
+        });
+        let line = format!("{} {}{} {} {}", FRAMES[self.frame], far.unwrap_or_default(), self.agent, took, self.doing);
         self.drawn = true;
         let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K{}", self.paint.dim(line.trim_end()));
     }

@@ -144,6 +144,7 @@ fn session(
         actor_model: None,
         critic_model: None,
         max_iterations: None,
+        rules: None,
         git: None,
         host: Some("host".into()),
         pid: Some(4711),

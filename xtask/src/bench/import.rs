@@ -47,7 +47,8 @@ fn write(dir: &Path, count: usize) -> Result<u64> {
         let mut history = History { session, lines: 0 };
         let prompt = texts.text(300);
         writeln!(file, "{}", history.line("user", &json!({ "role": "user", "content": prompt })))?;
-        let mut left = texts.size(HISTORY / 2.05, 1.2);
+        // Lines, ids and short texts around it are about as long again.
+        let mut left = texts.size(HISTORY / 2.05 / 2.0, 1.2);
         while left > 0 {
             let piece = texts.size(1500.0, 1.0).min(40_000).min(left.max(200));
             left = left.saturating_sub(piece);

@@ -133,6 +133,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
         actor_model: None,
         critic_model: None,
         max_iterations: None,
+        rules: None,
         git: Some(GitState {
             head: Some("c8ef8470e0563cb4656e6c0518b8fecc7e001191".into()),
             branch: Some("main".into()),

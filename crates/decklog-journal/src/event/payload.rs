@@ -84,6 +84,9 @@ payload! {
         /// In a loop: the limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_iterations: Option<u32>,
+        /// In a loop: what else was decided before it began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<Box<LoopRules>>,
         /// State of the repository, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         git: Option<GitState>,
@@ -98,6 +101,25 @@ payload! {
         /// In an imported session: where it comes from.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source: Option<Source>,
+    }
+}
+
+payload! {
+    /// What was decided before a loop began, so that it can be gone on with.
+    LoopRules {
+        /// What the actor may do.
+        permissions: Permissions,
+        /// Commands that must pass, in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<String>,
+        /// Whether each iteration begins a new conversation of the actor's.
+        fresh: bool,
+        /// The most US dollars.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_cost_usd: Option<f64>,
+        /// The most seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_time_secs: Option<f64>,
     }
 }
 
@@ -425,6 +447,12 @@ payload! {
     Iteration {
         /// From 1.
         iteration_number: u32,
+        /// The actor's turn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actor_turn: Option<u32>,
+        /// The critic's last turn; absent when there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        critic_turn: Option<u32>,
         /// The actor's final text.
         actor_output: String,
         /// Where a long one stands.
@@ -446,11 +474,23 @@ payload! {
         git_diff_artifact: Option<ArtifactRef>,
         /// How many files it touches.
         git_files_changed: u64,
-        /// The critic's verdict.
+        /// Whether all checks passed; absent without checks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checks_passed: Option<bool>,
+        /// The verdict that counts.
         critic_decision: Decision,
-        /// What the critic wants; absent for `DONE`.
+        /// What the critic itself said, where that did not stand: `DONE` while checks fail.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        critic_said: Option<Decision>,
+        /// What is to be done, or what went wrong; absent for `DONE`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         feedback: Option<String>,
+        /// What was done, in the critic's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        summary: Option<String>,
+        /// The critic's confidence, 0 to 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confidence: Option<f64>,
     }
 }
 

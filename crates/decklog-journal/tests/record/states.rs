@@ -85,6 +85,8 @@ pub(crate) fn turn_end(turn: u32) -> TurnEnd {
 pub(crate) fn iteration(number: u32) -> Iteration {
     Iteration {
         iteration_number: number,
+        actor_turn: None,
+        critic_turn: None,
         actor_output: String::new(),
         actor_output_artifact: None,
         actor_stderr: String::new(),
@@ -94,8 +96,12 @@ pub(crate) fn iteration(number: u32) -> Iteration {
         git_diff: String::new(),
         git_diff_artifact: None,
         git_files_changed: 0,
+        checks_passed: None,
         critic_decision: Decision::Continue,
+        critic_said: None,
         feedback: None,
+        summary: None,
+        confidence: None,
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn write(world: &World, suffix: u16) -> PathBuf {
         actor_model: Some("opus".into()),
         critic_model: Some("gpt-5".into()),
         max_iterations: Some(3),
+        rules: None,
         git: Some(GitState {
             head: Some("0123456789abcdef0123456789abcdef01234567".into()),
             branch: Some("main".into()),
@@ -221,6 +222,8 @@ fn second_turn(mut writer: SessionWriter) {
     .into());
     add(Iteration {
         iteration_number: 1,
+        actor_turn: None,
+        critic_turn: None,
         actor_output: "Now it greets whoever is named.".into(),
         actor_output_artifact: None,
         actor_stderr: String::new(),
@@ -230,8 +233,12 @@ fn second_turn(mut writer: SessionWriter) {
         git_diff: "diff --git a/greet.sh b/greet.sh\n".into(),
         git_diff_artifact: None,
         git_files_changed: 2,
+        checks_passed: None,
         critic_decision: Decision::Done,
+        critic_said: None,
         feedback: None,
+        summary: None,
+        confidence: None,
     }
     .into());
     add(SessionEnd {

@@ -76,6 +76,7 @@ pub(crate) fn session_start(id: SessionId) -> SessionStart {
         actor_model: None,
         critic_model: None,
         max_iterations: None,
+        rules: None,
         git: None,
         host: Some("host".into()),
         pid: None,

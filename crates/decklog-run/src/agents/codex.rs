@@ -1,8 +1,8 @@
 //! Codex, headless: `codex exec --json -`, prompt on stdin.
 //!
 //! Seen with version 0.169. An `item` of type `error` can be a harmless warning; only `turn.failed`, or the
-//! exit code, is a failure. The usage of `turn.completed` goes back to the thread's beginning: whoever resumes a
-//! thread has to take off what was counted before.
+//! exit code, is a failure. The usage of `turn.completed` goes back to the thread's beginning: what was counted before it
+//! was resumed is taken off.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -22,11 +22,13 @@ pub(super) struct Codex {
     command: Vec<OsString>,
     called: HashSet<String>,
     turn_seen: bool,
+    /// What the thread had used before.
+    used: Tokens,
 }
 
 impl Codex {
     pub(super) fn new(command: Vec<OsString>) -> Self {
-        Self { command, called: HashSet::new(), turn_seen: false }
+        Self { command, called: HashSet::new(), turn_seen: false, used: Tokens::default() }
     }
 
     fn item(&mut self, stage: &str, item: &Value, raw: &[u8], out: &mut Output) {
@@ -130,6 +132,10 @@ impl Adapter for Codex {
         Launch { command, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
     }
 
+    fn begin(&mut self, request: &TurnRequest, _: &mut Output) {
+        self.used = request.used;
+    }
+
     fn line(&mut self, raw: &[u8], out: &mut Output) {
         let Ok(line) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         match text(&line, "type") {
@@ -139,11 +145,12 @@ impl Adapter for Codex {
             "turn.completed" => {
                 self.turn_seen = true;
                 let usage = &line["usage"];
+                let more = |key: &str, before: u64| count(usage, key).saturating_sub(before);
                 let tokens = Tokens {
-                    input: count(usage, "input_tokens"),
-                    cached_input: count(usage, "cached_input_tokens"),
-                    output: count(usage, "output_tokens"),
-                    reasoning: count(usage, "reasoning_output_tokens"),
+                    input: more("input_tokens", self.used.input),
+                    cached_input: more("cached_input_tokens", self.used.cached_input),
+                    output: more("output_tokens", self.used.output),
+                    reasoning: more("reasoning_output_tokens", self.used.reasoning),
                 };
                 if !tokens.is_zero() {
                     out.push(AgentEvent::Usage { tokens, cost_usd: None, model: None });

@@ -41,6 +41,8 @@ pub struct TurnRequest {
     pub working_dir: PathBuf,
     /// The agent's own conversation to go on with.
     pub resume: Option<String>,
+    /// Tokens of that conversation that have been counted.
+    pub used: Tokens,
     /// Whether decklog runs as root, which some agents want told apart.
     pub as_root: bool,
 }

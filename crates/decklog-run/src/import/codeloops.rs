@@ -239,6 +239,8 @@ impl Reader {
         self.confidence = confidence.or(self.confidence);
         draft.iteration(Iteration {
             iteration_number: number,
+            actor_turn: None,
+            critic_turn: None,
             actor_output: output,
             actor_output_artifact: None,
             actor_stderr: text(told, "actor_stderr").to_owned(),
@@ -248,8 +250,12 @@ impl Reader {
             git_diff: text(told, "git_diff").to_owned(),
             git_diff_artifact: None,
             git_files_changed: count(told, "git_files_changed"),
+            checks_passed: None,
             critic_decision: decision,
+            critic_said: None,
             feedback: feedback.filter(|_| decision != Decision::Done),
+            summary: None,
+            confidence: None,
         });
     }
 

@@ -449,6 +449,7 @@ impl<'a> Draft<'a> {
             actor_model: actor.and_then(|(_, model)| model),
             critic_model: critic.and_then(|(_, model)| model),
             max_iterations: opening.max_iterations,
+            rules: None,
             git,
             host: None,
             pid: None,

@@ -1,7 +1,11 @@
 //! How turns make a session: one file for each kind of session.
 
+mod loops;
+mod recording;
 mod restore;
 mod run;
 
+pub use loops::{IterationResult, LoopPlan, LoopResult, Party, ResumeError, resume_loop, run_loop};
+pub use recording::{CheckResult, RunError, Setup};
 pub use restore::{RestoreError, RestorePlan, RestoreResult, restore};
-pub use run::{CheckResult, RunError, RunPlan, RunResult, run};
+pub use run::{RunPlan, RunResult, run};

@@ -8,15 +8,13 @@ use std::path::PathBuf;
 
 use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
 use decklog_journal::event::{EventBody, Message, SessionEnd, SessionStart, TurnEnd, TurnStart, Withheld};
-use decklog_journal::format::FormatVersion;
 use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::{Clock, seconds_between};
-use decklog_journal::wire::prompt_hash;
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
 use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
 use decklog_snapshot::{Restored, Tree};
 
-use super::run::redactor;
+use super::recording::{Beginning, redactor};
 use crate::supervise::Signals;
 use crate::trees::{Changes, Taken, Trees};
 
@@ -90,7 +88,10 @@ pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> R
     let mut trees = Trees::default();
     let mut writer = store.create(&Place::Auto, options, plan.id_suffix, |id, dir| {
         trees = Trees::open(&plan.working_dir, &dir.join(OBJECTS_DIR), &redactor, &[store.root(), dir]);
-        session_start(plan, id, dir, &trees)
+        let prompt = plan.command.join(" ");
+        let (kind, working_dir, host) = (SessionKind::Run, plan.working_dir.as_path(), plan.host.clone());
+        let about = Beginning { kind, prompt: &prompt, working_dir, host };
+        SessionStart { agents: vec![AGENT.into()], ..about.start(id, dir, &trees, &plan.clock) }
     })?;
     let before = trees.take();
     let withheld = before.withheld.clone();
@@ -183,29 +184,4 @@ fn told(restored: &Restored) -> String {
         text += &format!(", {} left as they were", restored.left.len());
     }
     text
-}
-
-fn session_start(plan: &RestorePlan, id: SessionId, dir: &std::path::Path, trees: &Trees) -> SessionStart {
-    let prompt = plan.command.join(" ");
-    SessionStart {
-        source: None,
-        format: FormatVersion::CURRENT,
-        id,
-        kind: SessionKind::Run,
-        prompt_hash: prompt_hash(prompt.as_bytes()),
-        prompt,
-        prompt_artifact: None,
-        working_dir: plan.working_dir.to_string_lossy().into_owned(),
-        session_dir: dir.to_string_lossy().into_owned(),
-        agents: vec![AGENT.into()],
-        actor_agent: None,
-        critic_agent: None,
-        actor_model: None,
-        critic_model: None,
-        max_iterations: None,
-        git: trees.git_state(),
-        host: plan.host.clone(),
-        pid: (!plan.clock.is_fixed()).then(std::process::id),
-        decklog_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
 }

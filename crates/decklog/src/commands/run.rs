@@ -1,22 +1,22 @@
 //! `run`: one agent on one prompt, or any command, recorded.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use decklog_journal::SessionStore;
-use decklog_journal::store::Place;
 use decklog_journal::words::Permissions;
 use decklog_run::agents::{AgentDefinition, Protocol};
 use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
 
+use crate::asking::{self, from_file, from_stdin, parse_variable};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
-use crate::context::{Context, find_program};
+use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{Paint, cost, counted, duration, thousands, time, visible, visible_lines};
+use crate::render::{Paint, cost, counted, duration, thousands, time, visible_lines};
 use crate::story::Story;
 
 #[derive(Debug, clap::Args)]
@@ -66,11 +66,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
-    let mut env = context.environment();
-    for (name, value) in &args.env {
-        env.retain(|(known, _)| known != name);
-        env.push((name.clone(), value.clone()));
-    }
+    let env = asking::environment(&args.env, context);
     let (agent, prompt) = resolve(&args, &config, &env, context)?;
     execute(agent, prompt, args, &config, env, context).map(|result| result.exit_code)
 }
@@ -84,41 +80,12 @@ fn execute(
     env: Vec<(OsString, OsString)>,
     context: &Context,
 ) -> Result<RunResult, CliError> {
-    let mut checks = config.checks.value.clone();
-    checks.extend(args.check);
     let is_text = agent.protocol == Protocol::Text;
-    let plan = RunPlan {
-        agent,
-        prompt,
-        model: args.model,
-        permissions: args.permissions.unwrap_or(config.permissions.value),
-        working_dir: context.cwd.clone(),
-        checks,
-        timeout: args.timeout.or(config.timeout.as_ref().map(|set| set.value)),
-        stall_timeout: args.stall_timeout.or(config.stall_timeout.as_ref().map(|set| set.value)),
-        env,
-        place: place(args.session_dir, context)?,
-        // Still this program when the file it was started from has been replaced.
-        reaper: PathBuf::from("/proc/self/exe"),
-        host: context.host(),
-        durability: config.durability.value,
-        clock: context.clock.clone(),
-        id_suffix: context.id_suffix,
-        as_root: rustix::process::geteuid().is_root(),
-    };
+    let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
+    setup.timeout = args.timeout.or(setup.timeout);
+    setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
+    let plan = RunPlan { agent, prompt, model: args.model, setup };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
-}
-
-/// Where the session directory is to be.
-fn place(session_dir: Option<PathBuf>, context: &Context) -> Result<Place, CliError> {
-    let Some(dir) = session_dir else { return Ok(Place::Auto) };
-    let dir = context.cwd.join(dir);
-    // The agent would work in, and be recorded into, one and the same directory.
-    if dir.canonicalize().is_ok_and(|dir| context.cwd.starts_with(dir)) {
-        return Err(CliError::new("--session-dir must not be the working directory, or above it")
-            .hint("give a directory of its own, such as --session-dir /tmp/my-run"));
-    }
-    Ok(Place::Dir(dir))
 }
 
 /// Runs `plan`, telling its story.
@@ -195,13 +162,6 @@ fn totals(result: &RunResult, paint: Paint) -> String {
     parts.join(" · ")
 }
 
-fn parse_variable(text: &str) -> Result<(OsString, OsString), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("write NAME=VALUE".into()),
-    }
-}
-
 /// Who is asked what.
 fn resolve(
     args: &Args,
@@ -248,60 +208,7 @@ fn resolve(
     if prompt.trim().is_empty() {
         return Err(CliError::new("the prompt is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
     }
-    let agent = match agent.or(config.default_agent.as_ref().map(|set| set.value.as_str())) {
-        Some(name) => installed(name, config, env)?,
-        None => first_installed(config, env)?,
-    };
-    Ok((agent, prompt))
-}
-
-fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
-    let names = || config.agents.iter().map(|agent| agent.value.name.as_str()).collect::<Vec<_>>().join(", ");
-    let agent = config.agent(name).ok_or_else(|| {
-        CliError::new(format!("there is no agent {name:?}: decklog knows {}", names()))
-            .hint("put the prompt in quotes, or record any command with `decklog run -- CMD`; more agents go into the configuration")
-    })?;
-    let program = agent.command.first().cloned().unwrap_or_default();
-    if find_program(&program, env).is_none() {
-        let error = CliError::new(format!(
-            "{name} is not installed: there is no {} in PATH",
-            visible(&program.to_string_lossy())
-        ));
-        return Err(if agent.install.is_empty() {
-            error
-        } else {
-            error.hint(format!("install it: {}", agent.install))
-        });
-    }
-    Ok(agent.clone())
-}
-
-fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
-    let agents = || config.agents.iter().map(|set| &set.value);
-    let found =
-        agents().find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
-    found.cloned().ok_or_else(|| {
-        let list: String = agents()
-            .filter(|agent| !agent.install.is_empty())
-            .map(|agent| format!("\n  {:<13} {}", agent.name, agent.install))
-            .collect();
-        CliError::new("no agent is installed").hint(format!("decklog knows these, and how each is installed:{list}"))
-    })
-}
-
-fn from_file(path: &Path, context: &Context) -> Result<String, CliError> {
-    if path == Path::new("-") {
-        return from_stdin();
-    }
-    let bytes =
-        std::fs::read(context.cwd.join(path)).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
-    String::from_utf8(bytes).map_err(|_| CliError::new(format!("{} is not UTF-8", path.display())))
-}
-
-fn from_stdin() -> Result<String, CliError> {
-    let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map_err(|_| CliError::new("the prompt on stdin is not UTF-8"))
+    Ok((asking::agent(agent, config, env)?, prompt))
 }
 
 /// A word as it could be typed.

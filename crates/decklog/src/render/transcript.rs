@@ -1,8 +1,8 @@
 //! Events as lines: the one rendering path of `show`, `watch` and the live story of `run`.
 
 use decklog_journal::Event;
-use decklog_journal::event::{ArtifactRef, EventBody, PlanEntry, TurnEnd};
-use decklog_journal::words::{Permissions, ToolKind, ToolStatus, TurnOutcome};
+use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
+use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
 
 use super::said::{MARGIN, Said};
 use super::{Paint, counted, duration, size, visible, visible_lines};
@@ -148,13 +148,19 @@ impl Transcript {
             EventBody::TurnStart(start) if full => {
                 let model = start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
                 let permissions = start.permissions.map(|p| format!(" · {p}")).unwrap_or_default();
-                let turn = format!("turn {} · {}{model}{permissions}", start.turn, visible(&start.agent));
+                let role = if start.role == Role::Solo { String::new() } else { format!(" · {}", start.role) };
+                let turn = format!("turn {} · {}{model}{role}{permissions}", start.turn, visible(&start.agent));
                 let prompt = visible_lines(&start.prompt);
                 let more = start.prompt_artifact.as_ref().filter(|_| !prompt.is_empty());
                 let more = more.map(|whole| format!("  … {} in all\n", size(whole.bytes))).unwrap_or_default();
                 let asked: String = prompt.lines().map(|line| format!("  > {line}\n")).collect();
                 format!("{}\n{asked}{more}", paint.bold(&turn))
             }
+            EventBody::TurnStart(start) if start.role != Role::Solo => {
+                paint.dim(&format!(" {} · {}", start.role, visible(&start.agent))) + "\n"
+            }
+            EventBody::Iteration(iteration) => self.iteration(iteration),
+            EventBody::SessionEnd(end) if full && end.iterations.is_some() => self.loop_end(end),
             EventBody::ToolCall(call) => {
                 let title = call.title.as_deref().unwrap_or_default();
                 let input = match &call.input {
@@ -191,8 +197,10 @@ impl Transcript {
             EventBody::Notice(notice) => {
                 let text = super::table::cut(&visible(&notice.text), 300);
                 let line = format!("  {}: {text}", visible(&notice.code));
-                let loud =
-                    matches!(notice.code.as_str(), "recording_failed" | "permission_refused" | "stalled" | "timed_out");
+                let loud = matches!(
+                    notice.code.as_str(),
+                    "recording_failed" | "permission_refused" | "stalled" | "timed_out" | "critic_changed_files"
+                );
                 (if loud { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
             }
             EventBody::TurnEnd(end) if full => self.turn_end(end),
@@ -219,6 +227,35 @@ impl Transcript {
             }
             _ => String::new(),
         }
+    }
+
+    /// What was decided about an iteration.
+    fn iteration(&self, iteration: &Iteration) -> String {
+        let decision = match iteration.critic_decision {
+            Decision::Done => self.paint.good("DONE"),
+            Decision::Continue => self.paint.warn("CONTINUE"),
+            Decision::Error => self.paint.bad("ERROR"),
+        };
+        let overruled = iteration.critic_said.map(|said| format!(" (the critic said {said}, the checks do not pass)"));
+        let sure = iteration.confidence.map(|confidence| format!(" (confidence {:.0} %)", confidence * 100.0));
+        let title = self.paint.bold(&format!("iteration {}", iteration.iteration_number));
+        let mut text = format!("{title}: {decision}{}{}\n", sure.unwrap_or_default(), overruled.unwrap_or_default());
+        let told = iteration.feedback.as_deref().or(iteration.summary.as_deref()).unwrap_or_default();
+        let lines = visible_lines(told.trim());
+        let shown = if self.detail == Detail::Full { usize::MAX } else { OUTPUT_LINES };
+        text.extend(lines.lines().take(shown).map(|line| format!("  {line}\n")));
+        let more = lines.lines().count().saturating_sub(shown);
+        if more > 0 {
+            text.push_str(&self.paint.dim(&format!("  … {}\n", counted(more as u64, "more line"))));
+        }
+        text
+    }
+
+    fn loop_end(&self, end: &SessionEnd) -> String {
+        let sure = end.confidence.map(|confidence| format!(" (confidence {:.0} %)", confidence * 100.0));
+        let summary = visible_lines(end.summary.as_deref().unwrap_or_default());
+        let title = self.paint.bold(&format!("after {}", counted(end.iterations.unwrap_or(0).into(), "iteration")));
+        format!("{title}{}:\n{}", sure.unwrap_or_default(), indent("  ", &summary))
     }
 
     fn turn_end(&self, end: &TurnEnd) -> String {

@@ -87,6 +87,7 @@ fn record_loop(env: &TestEnv) -> PathBuf {
         actor_model: None,
         critic_model: None,
         max_iterations: Some(5),
+        rules: None,
         git: None,
         host: None,
         pid: None,
@@ -104,6 +105,8 @@ fn record_loop(env: &TestEnv) -> PathBuf {
     {
         let iteration = Iteration {
             iteration_number,
+            actor_turn: None,
+            critic_turn: None,
             actor_output: "done".into(),
             actor_output_artifact: None,
             actor_stderr: String::new(),
@@ -113,8 +116,12 @@ fn record_loop(env: &TestEnv) -> PathBuf {
             git_diff: String::new(),
             git_diff_artifact: None,
             git_files_changed: 0,
+            checks_passed: None,
             critic_decision,
+            critic_said: None,
             feedback,
+            summary: None,
+            confidence: None,
         };
         writer.append(iteration).unwrap();
     }

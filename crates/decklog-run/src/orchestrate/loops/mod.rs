@@ -1,0 +1,513 @@
+//! `loop`: an actor works, a critic judges what it really did, until the critic is content and the checks pass.
+//!
+//! What comes next is decided by `machine.rs`, from what `course.rs` reads in the record; here it is done. Every phase is
+//! in the record as soon as it ends, so that a loop can be gone on with wherever it was cut off. Must not know: the
+//! terminal, the configuration.
+
+mod course;
+mod decision;
+mod machine;
+mod prompts;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use decklog_journal::event::{Checkpoint, EventBody, Iteration, LoopRules, Notice, SessionEnd, Tokens};
+use decklog_journal::read::{Item, JournalReader};
+use decklog_journal::session::JOURNAL_FILE;
+use decklog_journal::time::seconds_between;
+use decklog_journal::words::{Decision, Outcome, Permissions, Role, SessionKind};
+use decklog_journal::{Event, SessionId, SessionStore};
+use serde::Serialize;
+
+use self::course::{Course, Turn};
+use self::machine::{Decided, End, Event as Happened, Phase};
+use self::prompts::{Facts, Patch};
+use super::recording::{Ask, Recording, RunError, Setup, exit, redactor};
+use crate::agents::AgentDefinition;
+use crate::observe::{AgentStream, Observer};
+use crate::record::clip_safely;
+use crate::supervise::{Received, Signals};
+
+/// Who works or judges.
+#[derive(Debug, Clone)]
+pub struct Party {
+    /// The agent.
+    pub agent: AgentDefinition,
+    /// The model wanted.
+    pub model: Option<String>,
+}
+
+/// Everything about a loop that has been decided before it begins.
+#[derive(Debug, Clone)]
+pub struct LoopPlan {
+    /// The task, whole.
+    pub task: String,
+    /// Who works.
+    pub actor: Party,
+    /// Who judges; absent: the checks.
+    pub critic: Option<Party>,
+    /// The most iterations.
+    pub max_iterations: u32,
+    /// Ends the loop once so many US dollars are spent.
+    pub max_cost: Option<f64>,
+    /// Ends the loop once it was at work for so long.
+    pub max_time: Option<Duration>,
+    /// Whether each iteration begins a new conversation of the actor's.
+    pub fresh: bool,
+    /// Where and how.
+    pub setup: Setup,
+}
+
+/// How a loop came out. Its `Serialize` is what `loop --json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoopResult {
+    /// The session.
+    pub id: SessionId,
+    /// Where it is.
+    pub session_dir: std::path::PathBuf,
+    /// How it came out; absent when it is checkpointed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What the program exits with.
+    pub exit_code: i32,
+    /// The outcome in words: the critic's, where it had any.
+    pub summary: String,
+    /// The critic's confidence, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Seconds from the session's start.
+    pub duration_secs: f64,
+    /// Each iteration that is over.
+    pub iterations: Vec<IterationResult>,
+    /// Tokens used.
+    pub tokens: Tokens,
+    /// Cost in US dollars, as far as agents told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Whether all of it could be recorded.
+    pub recorded: bool,
+}
+
+/// One iteration.
+#[derive(Debug, Clone, Serialize)]
+pub struct IterationResult {
+    /// From 1.
+    pub iteration: u32,
+    /// The decision that counted.
+    pub decision: Decision,
+    /// What is to be done next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<String>,
+    /// Seconds it took.
+    pub duration_secs: f64,
+    /// Files it changed.
+    pub files_changed: u64,
+    /// Tokens used, of actor and critic.
+    pub tokens: Tokens,
+    /// Cost in US dollars, as far as agents told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+}
+
+/// Why a loop cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// It is over for good.
+    #[error("the loop is over: {0}")]
+    Over(String),
+    /// Nothing says how it was to be run.
+    #[error("the session's record does not say how it was run")]
+    NoRules,
+    /// It could not be run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Runs `plan` as a new session in `store`.
+///
+/// # Errors
+/// [`RunError`] when the session cannot be made or no process can be started. Agents that fail are no error.
+pub fn run_loop(
+    store: &SessionStore,
+    plan: &LoopPlan,
+    signals: &Signals,
+    observer: &mut dyn Observer,
+) -> Result<LoopResult, RunError> {
+    let redactor = redactor(&plan.setup.env, configured(plan));
+    let course = Rc::new(RefCell::new(None));
+    let mut noting = Noting { course: Rc::clone(&course), inner: observer };
+    let rules = rules(plan);
+    let start = |mut start: decklog_journal::event::SessionStart| {
+        start.agents = [Some(&plan.actor), plan.critic.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|party| party.agent.name.clone())
+            .collect();
+        start.agents.dedup();
+        start.actor_agent = Some(plan.actor.agent.name.clone());
+        start.actor_model.clone_from(&plan.actor.model);
+        start.critic_agent = plan.critic.as_ref().map(|critic| critic.agent.name.clone());
+        start.critic_model = plan.critic.as_ref().and_then(|critic| critic.model.clone());
+        start.max_iterations = Some(plan.max_iterations);
+        start.rules = Some(Box::new(rules.clone()));
+        *course.borrow_mut() =
+            Some(Course::new(start.session_dir.as_ref(), plan.max_iterations, &rules, plan.critic.is_some()));
+        start
+    };
+    let about = (SessionKind::Loop, plan.task.as_str());
+    let recording = Recording::begin(store, &plan.setup, &redactor, signals, &mut noting, start, about)?;
+    Driver { plan, course, recording, turns: Vec::new() }.run()
+}
+
+/// Goes on with the loop `id` where its record ends. `plan` is what was decided when it began.
+///
+/// # Errors
+/// [`ResumeError`].
+pub fn resume_loop(
+    store: &SessionStore,
+    id: &SessionId,
+    plan: &LoopPlan,
+    signals: &Signals,
+    observer: &mut dyn Observer,
+) -> Result<LoopResult, ResumeError> {
+    let mut past = Course::new(&store.entry(id), plan.max_iterations, &rules(plan), plan.critic.is_some());
+    let io = |error: std::io::Error| RunError::Write(decklog_journal::WriteError::Io { path: store.entry(id), error });
+    for item in JournalReader::open(&store.entry(id).join(JOURNAL_FILE)).map_err(io)? {
+        if let Item::Event(event) = item.map_err(io)? {
+            past.apply(&event);
+        }
+    }
+    if let Phase::Over(end) = &past.state.phase
+        && end.is_final()
+        && past.completed
+    {
+        return Err(ResumeError::Over(end.reason.clone()));
+    }
+    // What `resumed` does to it happens here: the event is written before anybody can look on.
+    past.resumed();
+    let redactor = redactor(&plan.setup.env, configured(plan));
+    let course = Rc::new(RefCell::new(Some(past)));
+    let mut noting = Noting { course: Rc::clone(&course), inner: observer };
+    let recording = Recording::resume(store, id, &plan.setup, &redactor, signals, &mut noting)?;
+    Ok(Driver { plan, course, recording, turns: Vec::new() }.run()?)
+}
+
+/// What the record keeps of a plan, so that it can be gone on with.
+fn rules(plan: &LoopPlan) -> LoopRules {
+    LoopRules {
+        permissions: plan.setup.permissions,
+        checks: plan.setup.checks.clone(),
+        fresh: plan.fresh,
+        max_cost_usd: plan.max_cost,
+        max_time_secs: plan.max_time.map(|time| time.as_secs_f64()),
+    }
+}
+
+fn configured(plan: &LoopPlan) -> impl Iterator<Item = &(String, String)> {
+    let critic = plan.critic.iter().flat_map(|critic| &critic.agent.env);
+    plan.actor.agent.env.iter().chain(critic)
+}
+
+type Shared = Rc<RefCell<Option<Course>>>;
+
+/// Notes what happens before others look on.
+struct Noting<'a> {
+    course: Shared,
+    inner: &'a mut dyn Observer,
+}
+
+impl Observer for Noting<'_> {
+    fn started(&mut self, id: &SessionId, dir: &std::path::Path) {
+        self.inner.started(id, dir);
+    }
+
+    fn checking(&mut self, command: &str) {
+        self.inner.checking(command);
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Some(course) = &mut *self.course.borrow_mut() {
+            course.apply(event);
+        }
+        self.inner.event(event);
+    }
+
+    fn agent_bytes(&mut self, bytes: &[u8], from: AgentStream) {
+        self.inner.agent_bytes(bytes, from);
+    }
+
+    fn trouble(&mut self, what: &str) {
+        self.inner.trouble(what);
+    }
+
+    fn idle(&mut self) {
+        self.inner.idle();
+    }
+}
+
+struct Driver<'a> {
+    plan: &'a LoopPlan,
+    course: Shared,
+    recording: Recording<'a>,
+    /// Turns that ran, whose streams are compressed in the end.
+    turns: Vec<u32>,
+}
+
+impl Driver<'_> {
+    fn course<T>(&self, look: impl FnOnce(&mut Course) -> T) -> T {
+        look(self.course.borrow_mut().as_mut().expect("it is made with the session"))
+    }
+
+    fn run(mut self) -> Result<LoopResult, RunError> {
+        loop {
+            let (phase, before) = self.course(|course| (course.state.phase.clone(), course.last_turn));
+            let working = !matches!(phase, Phase::Close(_) | Phase::Over(_));
+            if working && self.recording.signals.received().is_some() {
+                self.course(|course| course.step(Happened::Stopped));
+                continue;
+            }
+            if working && let Some(what) = self.exhausted() {
+                self.course(|course| course.step(Happened::Exhausted { what }));
+                continue;
+            }
+            match &phase {
+                Phase::Act => self.act()?,
+                Phase::Check => {
+                    let (turn, at) = self.course(|course| (course.last_turn, course.checked()));
+                    let command = &self.plan.setup.checks[at];
+                    let (_, stopped) = self.recording.check(turn, command)?;
+                    if stopped.is_some() {
+                        self.course(|course| course.step(Happened::Stopped));
+                    }
+                }
+                Phase::Judge => self.judge(false)?,
+                Phase::JudgeAgain => self.judge(true)?,
+                Phase::Close(decided) => self.close(decided),
+                Phase::Over(end) => return Ok(self.finish(end)),
+            }
+            // A disk that refuses what a phase came to would have it begun anew for ever.
+            let stuck = self.course(|course| {
+                course.is_open() || (course.state.phase == phase && course.last_turn == before && phase != Phase::Check)
+            });
+            if stuck || !self.recording.kept && self.recording.writer.lost() > 0 {
+                let reason = "what happened could not be recorded".to_owned();
+                return Ok(self.finish_with(Some(Outcome::Failed), reason, None));
+            }
+        }
+    }
+
+    /// What is spent, if something is.
+    fn exhausted(&self) -> Option<String> {
+        self.course(|course| {
+            let cost = self.plan.max_cost.filter(|limit| course.cost_usd.is_some_and(|cost| cost >= *limit));
+            let time = self.plan.max_time.filter(|limit| course.seconds >= limit.as_secs_f64());
+            cost.map(|limit| format!("not done for ${limit}"))
+                .or_else(|| time.map(|limit| format!("not done within {} s", limit.as_secs_f64())))
+        })
+    }
+
+    /// How much of the time is left.
+    fn left(&self) -> Option<Duration> {
+        let limit = self.plan.max_time?;
+        Some(limit.saturating_sub(Duration::from_secs_f64(self.course(|course| course.seconds))))
+    }
+
+    fn act(&mut self) -> Result<(), RunError> {
+        let (turn, prompt, resume) = self.course(|course| {
+            let resume = course.actor_session.clone().filter(|_| !self.plan.fresh);
+            let facts = Facts {
+                task: &self.plan.task,
+                history: &course.history,
+                unchanged: course.state.unchanged,
+                checked: course.state.checked.as_ref(),
+                ..Facts::default()
+            };
+            (course.last_turn + 1, prompts::actor(&facts, resume.is_none()), resume)
+        });
+        let Party { agent, model } = &self.plan.actor;
+        let permissions = self.plan.setup.permissions;
+        self.turn(turn, agent, Role::Actor, prompt, model.clone(), permissions, resume)
+    }
+
+    fn judge(&mut self, again: bool) -> Result<(), RunError> {
+        let Some(Party { agent, model }) = &self.plan.critic else { return Ok(()) };
+        let (turn, prompt, resume) = if again {
+            let (said, session) = self.course(|course| course.critic()).unwrap_or_default();
+            let prompt = prompts::again(Some(said.as_str()).filter(|_| session.is_none()));
+            (self.course(|course| course.last_turn + 1), prompt, session)
+        } else {
+            (self.course(|course| course.last_turn + 1), self.review(), None)
+        };
+        self.turn(turn, agent, Role::Critic, prompt, model.clone(), Permissions::ReadOnly, resume)
+    }
+
+    /// What the critic is asked.
+    fn review(&self) -> String {
+        let patch = |from: &dyn Fn(&Course) -> Option<String>| {
+            let trees = self.course(|course| (from(course), course.last_tree.clone()));
+            self.patch(trees, prompts::PATCH)
+        };
+        let (diff, whole_diff) =
+            (patch(&|course| course.iteration_tree.clone()), patch(&|course| course.first_tree.clone()));
+        self.course(|course| {
+            let acted = course.acted.as_ref();
+            let (text, stderr) = acted.map(|turn| (course.text_of(turn), course.stderr_of(turn))).unwrap_or_default();
+            prompts::critic(&Facts {
+                task: &self.plan.task,
+                iteration: course.state.iteration,
+                max_iterations: self.plan.max_iterations,
+                history: &course.history,
+                unchanged: course.state.unchanged,
+                actor_failure: course.state.actor_failure(),
+                actor_text: &text,
+                actor_exit_code: acted.and_then(|turn| turn.end.as_ref()?.exit_code),
+                actor_stderr: &stderr,
+                diff,
+                whole_diff,
+                checked: course.state.checked.as_ref(),
+            })
+        })
+    }
+
+    /// What lies between two trees, at most `limit` bytes of it.
+    fn patch(&self, (from, to): (Option<String>, Option<String>), limit: usize) -> Patch {
+        let (text, bytes) = self.recording.trees.patch_text(from.as_deref(), to.as_deref(), limit);
+        Patch { text, bytes }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "who is asked what")]
+    fn turn(
+        &mut self,
+        turn: u32,
+        agent: &AgentDefinition,
+        role: Role,
+        prompt: String,
+        model: Option<String>,
+        permissions: Permissions,
+        resume: Option<(String, Tokens)>,
+    ) -> Result<(), RunError> {
+        self.turns.push(turn);
+        let at_most = self.left();
+        let result = self.recording.turn(Ask { turn, agent, role, prompt, model, permissions, resume, at_most })?;
+        self.recording.close_turn(turn, &result, &[]);
+        if role == Role::Critic && result.files_changed > 0 {
+            let text = format!("the critic, who was to change nothing, changed {} files", result.files_changed);
+            let notice = Notice { turn: Some(turn), code: "critic_changed_files".into(), text, text_artifact: None };
+            self.recording.append(notice);
+        }
+        Ok(())
+    }
+
+    /// Records the iteration.
+    fn close(&mut self, decided: &Decided) {
+        let iteration = self.iteration(decided);
+        self.recording.append(iteration);
+    }
+
+    fn iteration(&self, decided: &Decided) -> Iteration {
+        let trees = self.course(|course| (course.iteration_tree.clone(), course.last_tree.clone()));
+        let patch = self.patch(trees, decklog_journal::writer::MAX_INLINE);
+        self.course(|course| {
+            let acted = course.acted.as_ref();
+            let end = acted.and_then(|turn| turn.end.as_ref());
+            let whole = patch.text.len() as u64 == patch.bytes;
+            Iteration {
+                iteration_number: course.state.iteration,
+                actor_turn: acted.map(|turn| turn.number),
+                critic_turn: course.judged.as_ref().map(|turn| turn.number),
+                actor_output: acted.map(|turn| course.text_of(turn)).unwrap_or_default(),
+                actor_output_artifact: None,
+                actor_stderr: acted.map(|turn| course.stderr_of(turn)).unwrap_or_default(),
+                actor_stderr_artifact: None,
+                actor_exit_code: acted.map_or(-1, exit_code),
+                actor_duration_secs: end.map_or(0.0, |end| end.duration_secs),
+                git_diff: patch.text,
+                git_diff_artifact: end.and_then(|end| end.patch_artifact.clone()).filter(|_| !whole),
+                git_files_changed: end.map_or(0, |end| end.files_changed),
+                checks_passed: course.state.checked.as_ref().map(Result::is_ok),
+                critic_decision: decided.verdict.decision,
+                critic_said: decided.overruled,
+                feedback: decided.verdict.feedback.clone(),
+                summary: decided.verdict.summary.clone(),
+                confidence: decided.verdict.confidence,
+            }
+        })
+    }
+
+    fn finish(self, end: &End) -> LoopResult {
+        self.finish_with(end.outcome, end.reason.clone(), end.confidence)
+    }
+
+    fn finish_with(mut self, outcome: Option<Outcome>, reason: String, confidence: Option<f64>) -> LoopResult {
+        let stopped = self.recording.signals.received();
+        let mut exit_code = match outcome {
+            Some(Outcome::Success) => exit::DONE,
+            Some(Outcome::MaxIterationsReached) => exit::NOT_APPROVED,
+            Some(Outcome::Failed) => exit::FAILED,
+            Some(Outcome::Interrupted) => exit::stopped(stopped.unwrap_or(Received::Interrupt)),
+            None => exit::LIMITED,
+        };
+        if !self.recording.kept && exit_code == exit::DONE {
+            exit_code = exit::FAILED;
+        }
+        let started =
+            self.recording.writer.head().map_or_else(|| self.recording.writer.clock().now(), |head| head.started_at);
+        let duration_secs = seconds_between(started, self.recording.writer.clock().now());
+        let rounds = self.course(|course| course.rounds.clone());
+        let summary = clip_safely(reason, 4096, self.recording.writer.redactor());
+        let end: EventBody = match outcome {
+            Some(outcome) => SessionEnd {
+                outcome,
+                iterations: Some(u32::try_from(rounds.len()).unwrap_or(u32::MAX)),
+                summary: Some(summary.clone()),
+                confidence,
+                duration_secs,
+                exit_code,
+            }
+            .into(),
+            None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
+        };
+        self.recording.append(end);
+        let turns = std::mem::take(&mut self.turns);
+        let recorded = self.recording.finish(turns);
+        if !recorded && exit_code == exit::DONE {
+            exit_code = exit::FAILED;
+        }
+        let (tokens, cost_usd) = self.course(|course| (course.tokens, course.cost_usd));
+        LoopResult {
+            id: self.recording.writer.id().clone(),
+            session_dir: self.recording.writer.dir().to_owned(),
+            outcome,
+            exit_code,
+            summary,
+            confidence,
+            duration_secs,
+            iterations: rounds.into_iter().filter_map(result).collect(),
+            tokens,
+            cost_usd,
+            recorded,
+        }
+    }
+}
+
+fn exit_code(turn: &Turn) -> i32 {
+    let end = turn.end.as_ref();
+    let of_signal = |end: &decklog_journal::event::TurnEnd| end.signal.map(|signal| 128 + signal);
+    // An agent that lives on after its turn has no exit code, and did not fail.
+    end.and_then(|end| end.exit_code.or_else(|| of_signal(end))).unwrap_or(0)
+}
+
+fn result(round: course::Round) -> Option<IterationResult> {
+    let iteration = round.iteration?;
+    Some(IterationResult {
+        iteration: iteration.iteration_number,
+        decision: iteration.critic_decision,
+        feedback: iteration.feedback,
+        duration_secs: round.seconds,
+        files_changed: iteration.git_files_changed,
+        tokens: round.tokens,
+        cost_usd: round.cost_usd,
+    })
+}

@@ -1,0 +1,302 @@
+//! What every orchestration does with one session: make it or go on with it, run turns and checks in it, end it.
+//!
+//! Must not know: what comes after what.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use decklog_journal::artifacts::OBJECTS_DIR;
+use decklog_journal::event::{EventBody, SessionStart, Tokens};
+use decklog_journal::format::FormatVersion;
+use decklog_journal::redact::{Redactor, credential_values};
+use decklog_journal::store::{Place, StoreError};
+use decklog_journal::time::Clock;
+use decklog_journal::wire::prompt_hash;
+use decklog_journal::words::{Permissions, Role, SessionKind};
+use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
+use serde::Serialize;
+
+use crate::agents::{AgentDefinition, TurnRequest};
+use crate::check::{CheckPlace, run_check};
+use crate::finish::{compress_stream, write_state};
+use crate::observe::Observer;
+use crate::supervise::{Limits, Received, Signals, SpawnError};
+use crate::trees::Trees;
+use crate::turn::{TurnPlan, TurnResult, not_kept, run_turn};
+
+/// Where and how a session's agents work: decided before it begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What agents may do.
+    pub permissions: Permissions,
+    /// Where, absolute.
+    pub working_dir: PathBuf,
+    /// Checks, in order.
+    pub checks: Vec<String>,
+    /// Ends an agent after so long.
+    pub timeout: Option<Duration>,
+    /// Ends an agent when it is silent for so long.
+    pub stall_timeout: Option<Duration>,
+    /// The agents' whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where the session directory is to be.
+    pub place: Place,
+    /// The program that can be a reaper: this one.
+    pub reaper: PathBuf,
+    /// The machine's name.
+    pub host: Option<String>,
+    /// What a power cut may take.
+    pub durability: Durability,
+    /// Where timestamps come from.
+    pub clock: Clock,
+    /// Last four digits of the id; absent: random.
+    pub id_suffix: Option<u16>,
+    /// Whether decklog runs as root.
+    pub as_root: bool,
+}
+
+/// How a check came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckResult {
+    /// The command.
+    pub command: String,
+    /// Whether it exited with 0.
+    pub passed: bool,
+    /// Its exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What it printed.
+    #[serde(skip)]
+    pub output: String,
+}
+
+/// Why nothing could be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The session could not be made.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session could not be gone on with.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// No process could be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+}
+
+/// Exit codes, the same in the record and of the program.
+pub(super) mod exit {
+    pub(crate) const DONE: i32 = 0;
+    pub(crate) const NOT_APPROVED: i32 = 1;
+    pub(crate) const FAILED: i32 = 2;
+    pub(crate) const LIMITED: i32 = 75;
+    pub(crate) const INTERRUPTED: i32 = 130;
+    pub(crate) const TERMINATED: i32 = 143;
+
+    /// Of a session that a signal stopped.
+    pub(crate) fn stopped(by: crate::supervise::Received) -> i32 {
+        match by {
+            crate::supervise::Received::Interrupt => INTERRUPTED,
+            crate::supervise::Received::Terminate => TERMINATED,
+        }
+    }
+}
+
+/// Who is asked what in a turn.
+pub(super) struct Ask<'a> {
+    pub(super) turn: u32,
+    pub(super) agent: &'a AgentDefinition,
+    pub(super) role: Role,
+    pub(super) prompt: String,
+    pub(super) model: Option<String>,
+    pub(super) permissions: Permissions,
+    /// The agent's own conversation to go on with, and what it has used so far.
+    pub(super) resume: Option<(String, Tokens)>,
+    /// Ends the agent after so long, besides what the setup says.
+    pub(super) at_most: Option<Duration>,
+}
+
+/// One session being recorded.
+pub(super) struct Recording<'a> {
+    pub(super) writer: SessionWriter,
+    pub(super) trees: Trees,
+    pub(super) setup: &'a Setup,
+    pub(super) signals: &'a Signals,
+    pub(super) observer: &'a mut dyn Observer,
+    /// Whether everything could be kept so far.
+    pub(super) kept: bool,
+}
+
+impl<'a> Recording<'a> {
+    /// Makes a new session. `start` completes its first event.
+    pub(super) fn begin(
+        store: &SessionStore,
+        setup: &'a Setup,
+        redactor: &Redactor,
+        signals: &'a Signals,
+        observer: &'a mut dyn Observer,
+        start: impl FnOnce(SessionStart) -> SessionStart,
+        (kind, prompt): (SessionKind, &str),
+    ) -> Result<Self, RunError> {
+        let mut trees = Trees::default();
+        let writer = store.create(&setup.place, options(setup, redactor), setup.id_suffix, |id, dir| {
+            trees = Trees::open(&setup.working_dir, &dir.join(OBJECTS_DIR), redactor, &[store.root(), dir]);
+            let about = Beginning { kind, prompt, working_dir: &setup.working_dir, host: setup.host.clone() };
+            start(about.start(id, dir, &trees, &setup.clock))
+        })?;
+        observer.started(writer.id(), writer.dir());
+        Ok(Self { writer, trees, setup, signals, observer, kept: true })
+    }
+
+    /// Goes on with the session `id`.
+    pub(super) fn resume(
+        store: &SessionStore,
+        id: &SessionId,
+        setup: &'a Setup,
+        redactor: &Redactor,
+        signals: &'a Signals,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, RunError> {
+        let pid = (!setup.clock.is_fixed()).then(std::process::id);
+        let writer = store.resume(id, options(setup, redactor), pid, env!("CARGO_PKG_VERSION"))?;
+        let objects = writer.dir().join(OBJECTS_DIR);
+        let trees = Trees::open(&setup.working_dir, &objects, redactor, &[store.root(), writer.dir()]);
+        observer.started(writer.id(), writer.dir());
+        Ok(Self { writer, trees, setup, signals, observer, kept: true })
+    }
+
+    /// Runs a turn.
+    pub(super) fn turn(&mut self, ask: Ask<'_>) -> Result<TurnResult, SpawnError> {
+        let Ask { turn, agent, role, prompt, model, permissions, resume, at_most } = ask;
+        let setup = self.setup;
+        let (resume, used) = resume.unzip();
+        let timeout = [setup.timeout, at_most].into_iter().flatten().min();
+        let plan = TurnPlan {
+            agent: agent.clone(),
+            role,
+            request: TurnRequest {
+                prompt,
+                prompt_dir: None,
+                model,
+                permissions,
+                working_dir: setup.working_dir.clone(),
+                resume,
+                used: used.unwrap_or_default(),
+                as_root: setup.as_root,
+            },
+            limits: Limits { timeout, stall_timeout: setup.stall_timeout },
+            env: setup.env.clone(),
+            reaper: setup.reaper.clone(),
+        };
+        let result = run_turn(&mut self.writer, &mut self.trees, turn, &plan, self.signals, self.observer)?;
+        self.kept &= result.kept;
+        Ok(result)
+    }
+
+    /// Runs one check of a turn; says which signal stopped it, if one did.
+    pub(super) fn check(&mut self, turn: u32, command: &str) -> Result<(CheckResult, Option<Received>), SpawnError> {
+        self.observer.checking(command);
+        let setup = self.setup;
+        let place = CheckPlace { working_dir: &setup.working_dir, env: &setup.env, reaper: &setup.reaper };
+        let observer = &mut *self.observer;
+        let redactor = self.writer.redactor();
+        let checked = run_check(command, turn, place, redactor, self.signals, &mut || observer.idle())?;
+        let validation = checked.validation;
+        let result = CheckResult {
+            command: command.to_owned(),
+            passed: validation.passed,
+            exit_code: validation.exit_code,
+            output: validation.output.clone(),
+        };
+        self.append(validation);
+        Ok((result, checked.stopped_by))
+    }
+
+    /// Records an event; one that cannot be is told.
+    pub(super) fn append(&mut self, body: impl Into<EventBody>) {
+        match self.writer.append(body) {
+            Ok(event) => self.observer.event(&event),
+            Err(error) => {
+                self.kept = false;
+                let lost = self.writer.lost();
+                self.observer.trouble(&format!("{error} ({lost} events are not in the record)"));
+            }
+        }
+    }
+
+    /// Writes the state file of a turn that is over.
+    pub(super) fn close_turn(&mut self, turn: u32, result: &TurnResult, checks: &[CheckResult]) {
+        if let Err(error) = write_state(&self.writer, turn, result, checks) {
+            self.kept = false;
+            not_kept(&mut self.writer, Some(turn), &error.to_string(), self.observer);
+        }
+    }
+
+    /// Compresses the raw streams of `turns`, and says whether everything was kept.
+    pub(super) fn finish(&mut self, turns: impl IntoIterator<Item = u32>) -> bool {
+        for turn in turns {
+            if let Err(error) = compress_stream(self.writer.dir(), turn) {
+                self.kept = false;
+                self.observer.trouble(&error.to_string());
+            }
+        }
+        self.kept &= self.writer.lost() == 0;
+        self.kept
+    }
+}
+
+fn options(setup: &Setup, redactor: &Redactor) -> WriterOptions {
+    WriterOptions { clock: setup.clock.clone(), durability: setup.durability, redactor: redactor.clone() }
+}
+
+/// Keeps out what the environment holds that looks like a credential.
+pub(super) fn redactor<'a>(
+    env: &[(OsString, OsString)],
+    configured: impl IntoIterator<Item = &'a (String, String)>,
+) -> Redactor {
+    use std::os::unix::ffi::OsStrExt;
+    let inherited = env.iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value.as_bytes().to_vec()));
+    let configured = configured.into_iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
+    let named = inherited.chain(configured);
+    let mut builder = Redactor::builder();
+    for (name, value) in credential_values(named) {
+        builder = builder.value(&name, &value);
+    }
+    builder.build()
+}
+
+/// What every session's first event says.
+pub(super) struct Beginning<'a> {
+    pub(super) kind: SessionKind,
+    pub(super) prompt: &'a str,
+    pub(super) working_dir: &'a Path,
+    pub(super) host: Option<String>,
+}
+
+impl Beginning<'_> {
+    pub(super) fn start(self, id: SessionId, dir: &Path, trees: &Trees, clock: &Clock) -> SessionStart {
+        SessionStart {
+            format: FormatVersion::CURRENT,
+            id,
+            kind: self.kind,
+            prompt: self.prompt.to_owned(),
+            prompt_artifact: None,
+            prompt_hash: prompt_hash(self.prompt.as_bytes()),
+            working_dir: self.working_dir.to_string_lossy().into_owned(),
+            session_dir: dir.to_string_lossy().into_owned(),
+            agents: Vec::new(),
+            actor_agent: None,
+            critic_agent: None,
+            actor_model: None,
+            critic_model: None,
+            max_iterations: None,
+            rules: None,
+            git: trees.git_state(),
+            host: self.host,
+            pid: (!clock.is_fixed()).then(std::process::id),
+            decklog_version: env!("CARGO_PKG_VERSION").to_owned(),
+            source: None,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Who is asked what, and where: what `run` and its kin read from arguments, configuration and stdin before anything begins.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use decklog_journal::store::Place;
+use decklog_journal::words::Permissions;
+use decklog_run::agents::AgentDefinition;
+use decklog_run::orchestrate::Setup;
+
+use crate::config::Config;
+use crate::context::{Context, find_program};
+use crate::error::CliError;
+use crate::render::visible;
+
+/// The agents' environment, with `more` set in it.
+pub(crate) fn environment(more: &[(OsString, OsString)], context: &Context) -> Vec<(OsString, OsString)> {
+    let mut env = context.environment();
+    for (name, value) in more {
+        env.retain(|(known, _)| known != name);
+        env.push((name.clone(), value.clone()));
+    }
+    env
+}
+
+/// Where and how agents are to work. Checks of the configuration come before `checks`.
+pub(crate) fn setup(
+    permissions: Option<Permissions>,
+    checks: Vec<String>,
+    session_dir: Option<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    config: &Config,
+    context: &Context,
+) -> Result<Setup, CliError> {
+    Ok(Setup {
+        permissions: permissions.unwrap_or(config.permissions.value),
+        working_dir: context.cwd.clone(),
+        checks: config.checks.value.iter().cloned().chain(checks).collect(),
+        timeout: config.timeout.as_ref().map(|set| set.value),
+        stall_timeout: config.stall_timeout.as_ref().map(|set| set.value),
+        env,
+        place: place(session_dir, context)?,
+        // Still this program when the file it was started from has been replaced.
+        reaper: PathBuf::from("/proc/self/exe"),
+        host: context.host(),
+        durability: config.durability.value,
+        clock: context.clock.clone(),
+        id_suffix: context.id_suffix,
+        as_root: rustix::process::geteuid().is_root(),
+    })
+}
+
+/// Where the session directory is to be.
+fn place(session_dir: Option<PathBuf>, context: &Context) -> Result<Place, CliError> {
+    let Some(dir) = session_dir else { return Ok(Place::Auto) };
+    let dir = context.cwd.join(dir);
+    // The agent would work in, and be recorded into, one and the same directory.
+    if dir.canonicalize().is_ok_and(|dir| context.cwd.starts_with(dir)) {
+        return Err(CliError::new("--session-dir must not be the working directory, or above it")
+            .hint("give a directory of its own, such as --session-dir /tmp/my-run"));
+    }
+    Ok(Place::Dir(dir))
+}
+
+/// `NAME=VALUE`.
+pub(crate) fn parse_variable(text: &str) -> Result<(OsString, OsString), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+/// The agent called `name`, else the configured one, else the first that is installed.
+pub(crate) fn agent(
+    name: Option<&str>,
+    config: &Config,
+    env: &[(OsString, OsString)],
+) -> Result<AgentDefinition, CliError> {
+    match name.or(config.default_agent.as_ref().map(|set| set.value.as_str())) {
+        Some(name) => installed(name, config, env),
+        None => first_installed(config, env),
+    }
+}
+
+fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
+    let names = || config.agents.iter().map(|agent| agent.value.name.as_str()).collect::<Vec<_>>().join(", ");
+    let agent = config.agent(name).ok_or_else(|| {
+        CliError::new(format!("there is no agent {name:?}: decklog knows {}", names()))
+            .hint("put the prompt in quotes, or record any command with `decklog run -- CMD`; more agents go into the configuration")
+    })?;
+    let program = agent.command.first().cloned().unwrap_or_default();
+    if find_program(&program, env).is_none() {
+        let error = CliError::new(format!(
+            "{name} is not installed: there is no {} in PATH",
+            visible(&program.to_string_lossy())
+        ));
+        return Err(if agent.install.is_empty() {
+            error
+        } else {
+            error.hint(format!("install it: {}", agent.install))
+        });
+    }
+    Ok(agent.clone())
+}
+
+fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
+    let agents = || config.agents.iter().map(|set| &set.value);
+    let found =
+        agents().find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
+    found.cloned().ok_or_else(|| {
+        let list: String = agents()
+            .filter(|agent| !agent.install.is_empty())
+            .map(|agent| format!("\n  {:<13} {}", agent.name, agent.install))
+            .collect();
+        CliError::new("no agent is installed").hint(format!("decklog knows these, and how each is installed:{list}"))
+    })
+}
+
+/// A prompt from a file; `-` is stdin.
+pub(crate) fn from_file(path: &Path, context: &Context) -> Result<String, CliError> {
+    if path == Path::new("-") {
+        return from_stdin();
+    }
+    let bytes =
+        std::fs::read(context.cwd.join(path)).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+    String::from_utf8(bytes).map_err(|_| CliError::new(format!("{} is not UTF-8", path.display())))
+}
+
+/// A prompt from stdin.
+pub(crate) fn from_stdin() -> Result<String, CliError> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|_| CliError::new("the prompt on stdin is not UTF-8"))
+}
