@@ -37,6 +37,14 @@ pub enum DiffError {
     /// A turn did not end, so what it changed was not recorded.
     #[error("turn {0} did not end, so what it changed was not recorded")]
     NotEnded(u32),
+    /// There is no such iteration.
+    #[error("there is no iteration {iteration}: the session has {count}")]
+    NoIteration {
+        /// What was asked for.
+        iteration: u32,
+        /// How many there are.
+        count: usize,
+    },
     /// The session has no turns.
     #[error("the session has no turns")]
     Empty,
@@ -64,6 +72,20 @@ pub enum Diff<'a> {
     Between(Tree, Tree),
     /// The patches of turns that were never snapshotted, as far as their source tells them.
     Told(Vec<&'a Turn>),
+}
+
+/// The turns that worked in an iteration of a loop: the actor's, and what the critic did not do.
+///
+/// # Errors
+/// [`DiffError::NoIteration`].
+pub fn of_iteration(session: &Session, number: u32) -> Result<DiffRange, DiffError> {
+    let all = &session.iterations;
+    let none = || DiffError::NoIteration { iteration: number, count: all.len() };
+    let at = all.iter().position(|it| it.iteration_number == number).ok_or_else(none)?;
+    let before = at.checked_sub(1).and_then(|before| all[before].critic_turn.max(all[before].actor_turn));
+    // Records of other tools have one turn for each.
+    let last = all[at].actor_turn.unwrap_or(number);
+    Ok(DiffRange::Turns(before.map_or(1, |turn| turn + 1).min(last), last))
 }
 
 /// Finds the diff of `range` in `session`.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{EventBody, SessionStart, Tokens};
+use decklog_journal::event::{EventBody, Notice, SessionStart, Tokens};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::{Redactor, credential_values};
 use decklog_journal::store::{Place, StoreError};
@@ -209,7 +209,13 @@ impl<'a> Recording<'a> {
             exit_code: validation.exit_code,
             output: validation.output.clone(),
         };
-        self.append(validation);
+        if checked.stopped_by.is_some() {
+            // It says nothing about the turn, and is run again when the session goes on.
+            let text = format!("the check was stopped: {command}");
+            self.append(Notice { turn: Some(turn), code: "interrupted".into(), text, text_artifact: None });
+        } else {
+            self.append(validation);
+        }
         Ok((result, checked.stopped_by))
     }
 

@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// One turn (N) or a range of turns (N..M), instead of everything
     #[arg(long, value_name = "N|N..M")]
     turn: Option<String>,
+    /// What one iteration of a loop changed
+    #[arg(long, value_name = "N", conflicts_with_all = ["turn", "range"])]
+    iteration: Option<u32>,
     /// The same, without --turn
     #[arg(value_name = "N..M", conflicts_with_all = ["turn", "session_dir"])]
     range: Option<String>,
@@ -43,6 +46,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let dir = context.session_dir(args.which.id.as_deref(), args.which.session_dir.as_deref())?;
     let session =
         decklog_journal::session::load(&dir).map_err(|error| CliError::new(format!("{}: {error}", dir.display())))?;
+    let range = args.iteration.map_or(Ok(range), |number| diff::of_iteration(&session, number))?;
     let found = diff::find(&session, range)?;
     if context.json {
         context.print_json(&diff::files(&dir, &session, &found)?)?;

@@ -9,6 +9,7 @@ mod exporting;
 mod faults;
 mod filters;
 mod import;
+mod looping;
 mod picking;
 mod reading;
 mod recipes;

@@ -407,7 +407,11 @@ impl Driver<'_> {
     }
 
     fn iteration(&self, decided: &Decided) -> Iteration {
-        let trees = self.course(|course| (course.iteration_tree.clone(), course.last_tree.clone()));
+        // Up to the actor's end: what a critic changed is not the actor's.
+        let trees = self.course(|course| {
+            let end = course.acted.as_ref().and_then(|turn| turn.end.as_ref());
+            (course.iteration_tree.clone(), end.and_then(|end| end.snapshot.clone()))
+        });
         let patch = self.patch(trees, decklog_journal::writer::MAX_INLINE);
         self.course(|course| {
             let acted = course.acted.as_ref();
