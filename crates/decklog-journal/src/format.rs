@@ -5,7 +5,8 @@
 //! - **1.0**: the first.
 //! - **1.1**: `source` in `session_start` and head, `prompt` in `turn_start`, `patch` in `turn_end`, of imported sessions.
 //! - **1.2**: `rules` in `session_start`; `actor_turn`, `critic_turn`, `checks_passed`, `critic_said`, `summary` and `confidence`
-//!   in `iteration`; `iterations_agreed` and `iterations_judged` in the head: of loops.
+//!   in `iteration`; `actor_agent`, `critic_agent`, `iterations_judged` and `iterations_agreed` in
+//!   the head: of loops.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.

@@ -70,6 +70,12 @@ pub struct Head {
     /// Models in the order they first came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
+    /// In a loop: who works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor_agent: Option<String>,
+    /// In a loop: who judges; absent when the checks do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critic_agent: Option<String>,
     /// Turns begun.
     pub turns: u32,
     /// Iterations ended.
@@ -311,6 +317,8 @@ impl Head {
             session_dir: start.session_dir.clone(),
             agents: (!start.agents.is_empty()).then(|| start.agents.clone()),
             models: None,
+            actor_agent: start.actor_agent.clone(),
+            critic_agent: start.critic_agent.clone(),
             turns: 0,
             iterations: None,
             iterations_judged: None,

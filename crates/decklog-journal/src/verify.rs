@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::artifacts::TORN_FILE;
 use crate::event::ArtifactRef;
 use crate::files;
+use crate::format::FormatVersion;
 use crate::head::{HEAD_FILE, Head, HeadError, HeadFold};
 use crate::lock::{self, Held};
 use crate::read::{Fault, FaultKind, Item, JournalReader};
@@ -141,6 +142,8 @@ fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&
         }
         return;
     }
+    // An older version has made no key that came later.
+    let is_older = stored.format < FormatVersion::CURRENT;
     let (Ok(serde_json::Value::Object(stored)), Ok(serde_json::Value::Object(made))) =
         (serde_json::to_value(&stored), serde_json::to_value(made))
     else {
@@ -149,7 +152,7 @@ fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&
     let keys: std::collections::BTreeSet<_> = stored.keys().chain(made.keys()).collect();
     for key in keys {
         let show = |value: Option<&serde_json::Value>| value.map_or_else(|| "absent".to_owned(), ToString::to_string);
-        if stored.get(key) != made.get(key) {
+        if stored.get(key) != made.get(key) && !(is_older && stored.get(key).is_none()) {
             let what = format!("`{key}` is {}, the journal makes it {}", show(stored.get(key)), show(made.get(key)));
             report.fault(HEAD_FILE, what);
         }

@@ -25,6 +25,8 @@ pub enum By {
     Model,
     /// Outcome; a session that has none is named by its status.
     Outcome,
+    /// Actor and critic of a loop, `claude → codex`.
+    Pair,
     /// Kind.
     Kind,
     /// Day of the start, `2026-05-01`.
@@ -37,8 +39,17 @@ pub enum By {
 
 impl By {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Project, Self::Agent, Self::Model, Self::Outcome, Self::Kind, Self::Day, Self::Week, Self::Month];
+    pub const ALL: [Self; 9] = [
+        Self::Project,
+        Self::Agent,
+        Self::Model,
+        Self::Outcome,
+        Self::Pair,
+        Self::Kind,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+    ];
 
     /// Its name, as in JSON.
     #[must_use]
@@ -48,6 +59,7 @@ impl By {
             Self::Agent => "agent",
             Self::Model => "model",
             Self::Outcome => "outcome",
+            Self::Pair => "pair",
             Self::Kind => "kind",
             Self::Day => "day",
             Self::Week => "week",
@@ -123,6 +135,12 @@ pub struct Group {
     /// Iterations of a loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iterations: Option<Average>,
+    /// Iterations of a loop that came to success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iterations_to_success: Option<Average>,
+    /// How often critic and checks were of one mind, of the iterations that both judged, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critic_agreement: Option<f64>,
     /// Seconds a session took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_secs: Option<Average>,
@@ -166,6 +184,8 @@ struct Counted {
     outcome: Option<Outcome>,
     turns: u32,
     iterations: Option<u32>,
+    judged: u32,
+    agreed: u32,
     elapsed: f64,
     tokens: Option<Tokens>,
     cost: Option<f64>,
@@ -266,6 +286,11 @@ impl Groups {
             By::Agent => row.agents.iter().for_each(|agent| self.count(agent, member)),
             By::Model => row.models.iter().for_each(|model| self.count(model, member)),
             By::Outcome => self.count(row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str), member),
+            By::Pair => {
+                if let Some(actor) = row.actor {
+                    self.count(&format!("{actor} → {}", row.critic.unwrap_or("checks")), member);
+                }
+            }
             By::Kind => self.count(row.kind.as_str(), member),
             By::Day | By::Week | By::Month => {
                 let place = self.today.unwrap_or_else(|| self.place(&self.by.period(day)));
@@ -298,6 +323,8 @@ impl From<&Row<'_>> for Counted {
             outcome: row.outcome.filter(|_| completed),
             turns: row.turns,
             iterations: row.iterations,
+            judged: row.iterations_judged.unwrap_or(0),
+            agreed: row.iterations_agreed.unwrap_or(0),
             elapsed: row.elapsed(),
             tokens: row.tokens,
             cost: row.cost_usd,
@@ -310,11 +337,13 @@ impl Group {
     fn of<'a, I: Iterator<Item = &'a Counted>>(key: String, sessions: &dyn Fn() -> I) -> Self {
         let (mut statuses, mut outcomes) = ([0_u64; 4], [0_u64; 4]);
         let (mut tokens_total, mut cost_usd_total) = (Tokens::default(), 0.0);
+        let (mut judged, mut agreed) = (0_u64, 0_u64);
         for session in sessions() {
             statuses[session.status as usize] += 1;
             if let Some(outcome) = session.outcome {
                 outcomes[outcome as usize] += 1;
             }
+            (judged, agreed) = (judged + u64::from(session.judged), agreed + u64::from(session.agreed));
             tokens_total += session.tokens.unwrap_or_default();
             cost_usd_total += session.cost.unwrap_or_default();
         }
@@ -328,6 +357,10 @@ impl Group {
         let [success, failed, interrupted, max_iterations_reached] = outcomes;
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let success_rate = (completed > 0).then(|| success as f64 / completed as f64);
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let critic_agreement = (judged > 0).then(|| agreed as f64 / judged as f64);
+        let to_success =
+            |session: &Counted| session.iterations.filter(|_| session.outcome == Some(Outcome::Success)).map(f64::from);
         #[expect(clippy::cast_precision_loss, reason = "an average")]
         let tokens = |session: &Counted| session.tokens.map(|it| it.input.saturating_add(it.output) as f64);
         Self {
@@ -344,6 +377,8 @@ impl Group {
             success_rate,
             turns: average_of(&|session| Some(session.turns.into())),
             iterations: average_of(&|session| session.iterations.map(f64::from)),
+            iterations_to_success: average_of(&to_success),
+            critic_agreement,
             duration_secs: average_of(&|session| Some(session.elapsed)),
             tokens: average_of(&tokens),
             cost_usd: average_of(&|session| session.cost),

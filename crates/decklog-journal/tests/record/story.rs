@@ -20,7 +20,13 @@ pub(crate) fn write(world: &World, suffix: u16) -> PathBuf {
         actor_model: Some("opus".into()),
         critic_model: Some("gpt-5".into()),
         max_iterations: Some(3),
-        rules: None,
+        rules: Some(Box::new(LoopRules {
+            permissions: Permissions::Edit,
+            checks: vec!["sh greet.sh".into()],
+            fresh: false,
+            max_cost_usd: Some(2.5),
+            max_time_secs: Some(3600.0),
+        })),
         git: Some(GitState {
             head: Some("0123456789abcdef0123456789abcdef01234567".into()),
             branch: Some("main".into()),
@@ -222,8 +228,8 @@ fn second_turn(mut writer: SessionWriter) {
     .into());
     add(Iteration {
         iteration_number: 1,
-        actor_turn: None,
-        critic_turn: None,
+        actor_turn: Some(1),
+        critic_turn: Some(2),
         actor_output: "Now it greets whoever is named.".into(),
         actor_output_artifact: None,
         actor_stderr: String::new(),
@@ -233,12 +239,12 @@ fn second_turn(mut writer: SessionWriter) {
         git_diff: "diff --git a/greet.sh b/greet.sh\n".into(),
         git_diff_artifact: None,
         git_files_changed: 2,
-        checks_passed: None,
+        checks_passed: Some(true),
         critic_decision: Decision::Done,
         critic_said: None,
         feedback: None,
-        summary: None,
-        confidence: None,
+        summary: Some("It greets whoever is named.".into()),
+        confidence: Some(0.9),
     }
     .into());
     add(SessionEnd {

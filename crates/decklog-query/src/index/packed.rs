@@ -23,6 +23,8 @@ pub(crate) struct Packed<'a> {
     exit_code: Option<i32>,
     turns: u32,
     iterations: Option<u32>,
+    iterations_judged: Option<u32>,
+    iterations_agreed: Option<u32>,
     tokens: Option<Tokens>,
     cost_usd: Option<f64>,
     files_changed: Option<u64>,
@@ -30,6 +32,8 @@ pub(crate) struct Packed<'a> {
     models: i64,
     project: i64,
     working_dir: i64,
+    /// In a loop: actor, and critic if there is one.
+    pair: i64,
     prompt_hash: &'a str,
     prompt: &'a str,
     linked_to: Option<&'a [u8]>,
@@ -73,6 +77,7 @@ pub(crate) struct Numbers {
     pub(crate) models: i64,
     pub(crate) project: i64,
     pub(crate) working_dir: i64,
+    pub(crate) pair: i64,
 }
 
 impl<'a> Packed<'a> {
@@ -89,6 +94,8 @@ impl<'a> Packed<'a> {
             exit_code: row.exit_code,
             turns: row.turns,
             iterations: row.iterations,
+            iterations_judged: row.iterations_judged,
+            iterations_agreed: row.iterations_agreed,
             tokens: row.tokens,
             cost_usd: row.cost_usd,
             files_changed: row.files_changed,
@@ -96,6 +103,7 @@ impl<'a> Packed<'a> {
             models: numbers.models,
             project: numbers.project,
             working_dir: numbers.working_dir,
+            pair: numbers.pair,
             prompt_hash: row.prompt_hash,
             prompt: row.prompt,
             linked_to: row.linked_to.map(|path| path.as_os_str().as_bytes()),
@@ -109,8 +117,8 @@ impl<'a> Packed<'a> {
     }
 
     /// Numbers of the names it needs.
-    pub(crate) fn names(&self) -> [i64; 4] {
-        [self.agents, self.models, self.project, self.working_dir]
+    pub(crate) fn names(&self) -> [i64; 5] {
+        [self.agents, self.models, self.project, self.working_dir, self.pair]
     }
 
     /// The row; `None` when what is kept makes none.
@@ -133,8 +141,12 @@ impl<'a> Packed<'a> {
             project: names.one(self.project),
             agents: names.list(self.agents),
             models: names.list(self.models),
+            actor: names.list(self.pair).first().map(String::as_str),
+            critic: names.list(self.pair).get(1).map(String::as_str),
             turns: self.turns,
             iterations: self.iterations,
+            iterations_judged: self.iterations_judged,
+            iterations_agreed: self.iterations_agreed,
             tokens: self.tokens,
             cost_usd: self.cost_usd,
             files_changed: self.files_changed,

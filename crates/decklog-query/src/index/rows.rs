@@ -229,6 +229,7 @@ impl RowIndex {
             models: self.number(row.models)?,
             project: self.number(&[row.project])?,
             working_dir: self.number(&[row.working_dir])?,
+            pair: self.number(&row.actor.into_iter().chain(row.critic).collect::<Vec<_>>())?,
         };
         let number = row.number;
         let packed = Packed::pack(&row, &numbers);

@@ -19,7 +19,7 @@ Examples:
   decklog stats --by model --agent claude        model by model
   decklog stats --by week --csv >weeks.csv       for a spreadsheet")]
 pub(crate) struct Args {
-    /// Group by this: project, agent, model, outcome, kind, day, week or month
+    /// Group by this: project, agent, model, outcome, pair (a loop's actor and critic), kind, day, week or month
     #[arg(long, value_name = "WHAT")]
     by: Option<By>,
     /// Print the groups as CSV, the first line naming the columns; without --by one line for all sessions
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 /// What is shown when nothing is asked for.
-const OVERVIEW: [By; 6] = [By::Agent, By::Model, By::Project, By::Day, By::Week, By::Month];
+const OVERVIEW: [By; 7] = [By::Agent, By::Model, By::Project, By::Pair, By::Day, By::Week, By::Month];
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let store = context.store()?;

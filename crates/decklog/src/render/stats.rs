@@ -36,7 +36,7 @@ pub(crate) fn text(
         None => {
             let fits = |by: &By| days.is_none_or(|(first, last)| periods(*by, first, last).len() <= BARS);
             text.extend(over_time([By::Day, By::Week].into_iter().find(fits).unwrap_or(By::Month)));
-            for by in [By::Agent, By::Model, By::Project] {
+            for by in [By::Agent, By::Model, By::Pair, By::Project] {
                 text.push_str(&table_of(by, groups(by), TOP, width, paint));
             }
         }
@@ -79,9 +79,14 @@ fn summary(all: &Group, paint: Paint) -> String {
     };
     row("turns", all.turns, &decimal, None);
     row("iterations", all.iterations, &decimal, None);
+    row("to success", all.iterations_to_success, &decimal, None);
     row("duration", all.duration_secs, &duration, None);
     row("tokens", all.tokens, &whole, Some(thousands(tokens(all))));
     row("cost", all.cost_usd, &cost, Some(cost(all.cost_usd_total)));
+    if let Some(rate) = all.critic_agreement {
+        let name = paint.dim(&format!("{:<13}", "agreement"));
+        text.push_str(&format!("{name} {} of the iterations that critic and checks judged\n", percent(rate)));
+    }
     text
 }
 
@@ -109,10 +114,11 @@ fn table_of(by: By, groups: &[Group], limit: usize, width: Option<usize>, paint:
     if groups.is_empty() {
         return String::new();
     }
-    let columns = [
+    let is_pair = by == By::Pair;
+    let mut columns = vec![
         Column { title: "SESSIONS", priority: 0 },
         Column { title: "SUCCESS", priority: 1 },
-        Column { title: "TURNS", priority: 5 },
+        Column { title: if is_pair { "ITERATIONS" } else { "TURNS" }, priority: 5 },
         Column { title: "DURATION", priority: 3 },
         Column { title: "TOKENS", priority: 4 },
         Column { title: "COST", priority: 2 },
@@ -125,7 +131,9 @@ fn table_of(by: By, groups: &[Group], limit: usize, width: Option<usize>, paint:
         vec![
             format!("{:>longest$}", thousands(group.sessions)),
             group.success_rate.map(percent).unwrap_or_default(),
-            group.turns.map(|turns| decimal(turns.mean)).unwrap_or_default(),
+            if is_pair { group.iterations_to_success } else { group.turns }
+                .map(|count| decimal(count.mean))
+                .unwrap_or_default(),
             group.duration_secs.map(|took| duration(took.median)).unwrap_or_default(),
             thousands(tokens(group)),
             // Nothing, where no agent told what it cost.
@@ -138,7 +146,13 @@ fn table_of(by: By, groups: &[Group], limit: usize, width: Option<usize>, paint:
             cut(&visible(&group.key), 60),
         ]
     });
-    let rows: Vec<Vec<String>> = rows.collect();
+    let mut rows: Vec<Vec<String>> = rows.collect();
+    if is_pair {
+        columns.insert(2, Column { title: "AGREEMENT", priority: 2 });
+        for (row, group) in rows.iter_mut().zip(groups) {
+            row.insert(2, group.critic_agreement.map(percent).unwrap_or_default());
+        }
+    }
     let mut text = format!("\n{}\n", paint.bold(&format!("by {}", by.as_str())));
     text.push_str(&table(&columns, rows, width, paint, |_, _, cell| cell));
     if groups.len() > limit {
@@ -153,7 +167,7 @@ pub(crate) fn csv(groups: &[Group]) -> String {
         "key,sessions,completed,active,checkpointed,crashed,success,failed,interrupted,max_iterations_reached,\
         success_rate,turns_mean,turns_median,iterations_mean,iterations_median,duration_secs_mean,duration_secs_median,\
         tokens_mean,tokens_median,cost_usd_mean,cost_usd_median,tokens_input,tokens_cached_input,tokens_output,\
-        tokens_reasoning,cost_usd_total\n"
+        tokens_reasoning,cost_usd_total,iterations_to_success_mean,iterations_to_success_median,critic_agreement\n"
             .to_owned();
     for group in groups {
         let mut cells = vec![quoted(&group.key)];
@@ -179,6 +193,9 @@ pub(crate) fn csv(groups: &[Group]) -> String {
             [tokens.input, tokens.cached_input, tokens.output, tokens.reasoning].map(|count| count.to_string()),
         );
         cells.push(group.cost_usd_total.to_string());
+        cells.push(group.iterations_to_success.map(|it| it.mean.to_string()).unwrap_or_default());
+        cells.push(group.iterations_to_success.map(|it| it.median.to_string()).unwrap_or_default());
+        cells.push(group.critic_agreement.map(|rate| rate.to_string()).unwrap_or_default());
         text.push_str(&cells.join(","));
         text.push('\n');
     }

@@ -138,6 +138,7 @@ fn what_is_shown_of_a_loop() {
     let plain = |text: &str| world.env.plain(&untimed(text));
     insta::assert_snapshot!("loop_story", plain(&ran.stderr));
     insta::assert_snapshot!("loop_show", plain(&world.env.decklog(&["show", "@"]).expect(0).stdout));
+    insta::assert_snapshot!("loop_stats", world.env.decklog(&["stats", "--by", "pair"]).expect(0).stdout);
     insta::assert_snapshot!("loop_plan", {
         let planned = world.env.decklog(&Loop::arguments(&["--check", CHECK, "--dry-run", "--max-cost", "2.5"]));
         plain(&planned.expect(0).stdout)
