@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use decklog_journal::format::FormatVersion;
 use decklog_journal::verify::verify;
 use decklog_journal::{Head, SessionFilter, SessionStore, session};
 
@@ -24,7 +25,13 @@ fn every_version_reads_as_it_did() {
         let report = verify(dir);
         assert!(report.is_clean() && report.remarks.is_empty(), "{name}: {report:?}");
         let loaded = session::load(dir).unwrap();
-        assert_eq!(Head::read(dir).unwrap(), loaded.head);
+        // A head is what the journal makes it, but for keys that came with a later version.
+        let keys = |head: &Head| serde_json::to_value(head).unwrap().as_object().unwrap().clone();
+        let (stored, mut made) = (keys(&Head::read(dir).unwrap()), keys(&loaded.head));
+        if loaded.head.format < FormatVersion::CURRENT {
+            made.retain(|key, _| stored.contains_key(key));
+        }
+        assert_eq!(stored, made, "{name}");
         insta::assert_snapshot!(format!("frozen_{name}"), serde_json::to_string_pretty(&loaded).unwrap());
     }
 }
