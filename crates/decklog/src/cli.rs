@@ -124,7 +124,11 @@ pub(crate) enum Verb {
     Demo(demo::Args),
     /// The scripted agent of `demo`, speaking ACP on stdin and stdout
     #[command(hide = true, name = "__demo-agent")]
-    DemoAgent,
+    DemoAgent {
+        /// Which part it plays
+        #[arg(default_value = "scripted")]
+        part: crate::demo_agent::Part,
+    },
 }
 
 impl Verb {
@@ -149,7 +153,7 @@ impl Verb {
             Self::Clean(args) => args.json.json,
             Self::Agents(args) => args.json.json,
             Self::Config(args) => args.json.json,
-            Self::Watch(_) | Self::Trust(_) | Self::Completions(_) | Self::Demo(_) | Self::DemoAgent => false,
+            Self::Watch(_) | Self::Trust(_) | Self::Completions(_) | Self::Demo(_) | Self::DemoAgent { .. } => false,
         }
     }
 
@@ -177,7 +181,7 @@ impl Verb {
             Self::Trust(args) => trust::run(&args, context),
             Self::Completions(args) => completions::run(&args, context),
             Self::Demo(args) => demo::run(&args, context),
-            Self::DemoAgent => crate::demo_agent::run(),
+            Self::DemoAgent { part } => crate::demo_agent::run(part),
         }
     }
 }

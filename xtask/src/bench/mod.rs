@@ -33,6 +33,7 @@ type Measure = fn(&Bench) -> Result<Vec<Row>>;
 const MEASURES: &[(&str, Measure)] = &[
     ("record", record::record),
     ("run", commands::run_true),
+    ("loop", commands::loops),
     ("snapshot", snapshot::unchanged),
     ("ls", sessions::ls),
     ("lists", query::lists),

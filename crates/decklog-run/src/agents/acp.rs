@@ -423,6 +423,11 @@ impl Adapter for Acp {
         let Ok(message) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         let (id, method) = (&message["id"], text(&message, "method"));
         if method == "session/update" {
+            // A conversation that is loaded is told again from its beginning: it stands in earlier turns.
+            let is_loading = self.session.is_none() && self.request.as_ref().is_some_and(|it| it.resume.is_some());
+            if is_loading {
+                return;
+            }
             self.update(&message["params"]["update"], raw, out);
         } else if !method.is_empty() && !id.is_null() {
             self.asked(id, method, &message["params"], out);

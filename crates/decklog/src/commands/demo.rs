@@ -9,9 +9,13 @@ use crate::error::{CliError, CliResult};
 use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Show an actor and a critic, until the work is right
+    #[arg(long = "loop")]
+    of_loop: bool,
+}
 
-pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
+pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     if find_program("git".as_ref(), &context.environment()).is_none() {
         return Err(CliError::new("git is not installed").hint("install it, for example: apt-get install git"));
     }
@@ -24,16 +28,25 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     let config = base.join("config/decklog");
     std::fs::create_dir_all(&config)?;
     let quoted = toml::Value::String(exe.to_string_lossy().into_owned());
-    std::fs::write(
-        config.join("config.toml"),
-        format!("[agents.scripted]\ncommand = [{quoted}, \"__demo-agent\"]\nprotocol = \"acp\"\n"),
-    )?;
+    let agents = ["scripted", "hasty", "critic"].map(|name| {
+        format!("[agents.{name}]\ncommand = [{quoted}, \"__demo-agent\", \"{name}\"]\nprotocol = \"acp\"\n")
+    });
+    std::fs::write(config.join("config.toml"), agents.concat())?;
 
-    context.say("A small repository with a bug, and an agent to mend it.");
-    context.say("The agent is scripted: a real process that speaks ACP, with no model behind it.\n");
+    if args.of_loop {
+        context.say("A small repository with a bug, an agent to mend it, and another to judge what it did.");
+    } else {
+        context.say("A small repository with a bug, and an agent to mend it.");
+    }
+    context.say("Agents are scripted here: real processes that speak ACP, with no model behind them.\n");
     let demo = Demo { exe, repository, root, config: base.join("config"), context };
     let check = "test \"$(sh greet.sh Ada)\" = \"Hello, Ada!\"";
-    let code = demo.step(&["run", "--check", check, "scripted", "greet.sh greets nobody. Fix it."])?;
+    let task = "greet.sh greets nobody. Fix it.";
+    let code = if args.of_loop {
+        demo.step(&["loop", "--actor", "hasty", "--critic", "critic", "--check", check, task])?
+    } else {
+        demo.step(&["run", "--check", check, "scripted", task])?
+    };
     if code != 0 {
         return Err(CliError::new(format!("the demo failed with exit code {code}")));
     }
