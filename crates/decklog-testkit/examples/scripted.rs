@@ -5,7 +5,12 @@
 //! . /tmp/env.sh; decklog run claude "write hello"
 //! ```
 //!
-//! Prints the environment to run the agent in, then serves until it is ended: each turn writes `hello.txt`.
+//! Prints the environment to run the agent in, then serves until it is ended: each turn writes `hello.txt`. With the agents
+//! `claude,codex` and the word `loop`, the first mends half of `greet.sh` and the second asks for the rest:
+//!
+//! ```sh
+//! decklog loop --actor claude --critic codex --check 'sh greet.sh Ada | grep -q Ada' "greet.sh greets nobody. Fix it."
+//! ```
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,14 +32,40 @@ fn main() -> std::io::Result<()> {
         ]
     };
     let script = match arguments.next().as_deref() {
+        Some("loop") => in_a_loop(),
         Some("limited") => vec![Step::RateLimit { reset_at_epoch: Some(4_070_908_800) }],
         _ => turn().into_iter().cycle().take(300).collect(),
     };
     let server = ModelServer::start(script);
-    for (name, value) in agents::prepare(&agent, Path::new(&home), &server)? {
-        println!("export {name}='{}'", value.replace('\'', r"'\''"));
+    for agent in agent.split(',') {
+        for (name, value) in agents::prepare(agent, Path::new(&home), &server)? {
+            println!("export {name}='{}'", value.replace('\'', r"'\''"));
+        }
     }
     loop {
         std::thread::park();
     }
+}
+
+/// What an actor and a critic say in turn.
+fn in_a_loop() -> Vec<Step> {
+    let write = |body: &str| Step::Write {
+        path: "greet.sh".into(),
+        content: format!("#!/bin/sh\n# Greets whoever is named.\necho \"Hello, {body}!\"\n"),
+    };
+    let say = |text: &str| Step::Text(text.into());
+    vec![
+        write("$1"),
+        say("`greet.sh` now greets its first argument."),
+        say(
+            "A name is greeted now. Nobody is not.\n\n```json\n{\"decision\": \"CONTINUE\", \"feedback\": \"Without an \
+             argument it says `Hello, !`. Greet the world then.\", \"confidence\": 0.8}\n```\n",
+        ),
+        write("${1:-world}"),
+        say("Without an argument it greets the world now."),
+        say(
+            "Both cases hold.\n\n{\"decision\": \"DONE\", \"summary\": \"greet.sh greets its first argument, and the world \
+             when there is none.\", \"confidence\": 0.95}",
+        ),
+    ]
 }

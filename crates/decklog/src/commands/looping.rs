@@ -95,7 +95,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     }
     let store = SessionStore::open(&config.session_root.value);
     let signals = Signals::install()?;
-    let mut story = Story::new(&plan.actor.agent.name, false, context).of_loop(plan.max_iterations, 0);
+    let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, 0);
     let result = run_loop(&store, &plan, &signals, &mut story)?;
     story.finish();
     tell(&result, context)
@@ -143,6 +143,12 @@ fn parse_dollars(text: &str) -> Result<f64, String> {
         Ok(dollars) if dollars.is_finite() && dollars > 0.0 => Ok(dollars),
         _ => Err("write an amount above zero, such as 2.50".into()),
     }
+}
+
+/// Who works, and who judges.
+pub(crate) fn names(plan: &LoopPlan) -> String {
+    let critic = plan.critic.as_ref().map_or("checks", |critic| critic.agent.name.as_str());
+    format!("{} → {critic}", plan.actor.agent.name)
 }
 
 fn show_plan(plan: &LoopPlan, config: &Config, context: &Context) -> CliResult {

@@ -19,7 +19,7 @@ use crate::error::{CliError, CliResult};
 use crate::render::visible;
 use crate::story::Story;
 
-use super::looping::tell;
+use super::looping::{names, tell};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     }
     let plan = plan(start, &store, &id, &config, context)?;
     let signals = Signals::install()?;
-    let mut story = Story::new(&plan.actor.agent.name, false, context).of_loop(plan.max_iterations, done(&store, &id));
+    let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, done(&store, &id));
     let result = resume_loop(&store, &id, &plan, &signals, &mut story).map_err(|error| match error {
         ResumeError::Over(_) => CliError::new(error).hint("`decklog loop` begins a new one"),
         error => CliError::new(error),
