@@ -249,7 +249,11 @@ fn fill(passage: &mut Passage, body: &EventBody, session_prompt: Option<String>,
         }
         EventBody::RateLimited(limit) => passage.add(Field::Output, &limit.message),
         EventBody::Notice(e) => passage.add(Field::Output, &whole(&e.text, &e.text_artifact)),
-        EventBody::Iteration(e) => passage.add(Field::Feedback, e.feedback.as_deref().unwrap_or_default()),
+        EventBody::Iteration(e) => {
+            for said in [&e.feedback, &e.summary].into_iter().flatten() {
+                passage.add(Field::Feedback, said);
+            }
+        }
         EventBody::TurnEnd(end) => {
             passage.ended = true;
             passage.add(Field::Output, end.error.as_deref().unwrap_or_default());

@@ -132,6 +132,10 @@ fn list(bench: &Bench, root: &Path, count: usize) -> Result<Vec<Row>> {
         4 => time(&mut with_index(bench, root, "index-l", &["stats"])),
         _ => time(bench.this().arg(SQL).arg("ask").arg(&table)),
     })?;
+    let [rare, common] = in_turn(bench.size(15, 1), |which| {
+        let word = if which == 0 { corpus::RARE } else { corpus::COMMON };
+        time(&mut with_index(bench, root, "index-l", &["search", word]))
+    })?;
     // An index of its own once more: whose memory is asked, or who types, has a home and no cache directory.
     let home = bench.path(format!("index-m{count}"));
     let memory = bench.peak(bench.decklog(root, &["ls"]).env("HOME", &home))?;
@@ -141,6 +145,8 @@ fn list(bench: &Bench, root: &Path, count: usize) -> Result<Vec<Row>> {
     let mut rows = vec![
         Row::within(format!("`ls`, {count} sessions"), newest, Some(("`cat` of 20 KB", cat)), newest_limit),
         Row::times(format!("`ls --all`, {count} sessions"), all, ("`ls -U | wc -l`", names), 3.0),
+        Row::within(format!("`search` a rare word, {count} short sessions"), rare, None, Duration::from_millis(30)),
+        Row::within(format!("`search` a common word, {count} short sessions"), common, None, Duration::from_millis(60)),
     ];
     if is_large {
         rows.push(Row::times(name, stats, ("an SQL aggregate", sql), 1.5));

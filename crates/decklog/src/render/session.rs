@@ -9,7 +9,7 @@ use super::table::{Cells, Column, pieces};
 use super::{Paint, cost, counted, duration, push_time, thousands, time, visible, visible_lines};
 
 /// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
-const COLUMNS: [Column; 15] = [
+const COLUMNS: [Column; 16] = [
     Column { title: "ID", priority: 0 },
     Column { title: "STARTED", priority: 5 },
     Column { title: "DURATION", priority: 4 },
@@ -20,6 +20,7 @@ const COLUMNS: [Column; 15] = [
     Column { title: "EXIT", priority: 8 },
     Column { title: "MODEL", priority: 9 },
     Column { title: "TURNS", priority: 9 },
+    Column { title: "ITERATIONS", priority: 9 },
     Column { title: "TOKENS", priority: 9 },
     Column { title: "COST", priority: 9 },
     Column { title: "FILES", priority: 9 },
@@ -76,7 +77,13 @@ fn cell(text: &mut String, column: usize, row: &Row<'_>, now: Timestamp, zone: &
         "DURATION" => {
             text.push_str(&took(row.started_at, row.ended_at.unwrap_or(row.last_event_at), row.status, now));
         }
-        "KIND" => text.push_str(row.kind.as_str()),
+        "KIND" => {
+            text.push_str(row.kind.as_str());
+            if let Some(count) = row.iterations {
+                text.push_str(&format!(" ×{count}"));
+            }
+        }
+        "ITERATIONS" => text.extend(row.iterations.map(|count| count.to_string())),
         "AGENT" => join(text, row.agents),
         "PROJECT" => text.push_str(row.project),
         "OUTCOME" => text.push_str(outcome(row.status, row.outcome)),
