@@ -4,6 +4,7 @@ mod loops;
 mod recording;
 mod restore;
 mod run;
+mod text;
 
 pub use loops::{IterationResult, LoopPlan, LoopResult, Party, ResumeError, resume_loop, run_loop};
 pub use recording::{CheckResult, RunError, Setup};

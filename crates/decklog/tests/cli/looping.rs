@@ -219,6 +219,23 @@ fn an_unreadable_critic_is_asked_once_more() {
 }
 
 #[test]
+fn a_critic_that_does_not_stop_is_cut() {
+    let long = r#"head -c 300000 /dev/zero | tr '\\0' x >long; printf '{"decision": "CONTINUE", "feedback": "'; cat long; echo '"}'"#;
+    let world = Loop::new(&["echo x >>a.txt"], &[long]);
+    world.run(&["-n", "2"]).expect(1);
+    // Half of an object is no decision; what is long and whole is kept as far as it fits.
+    assert_eq!(world.decisions().len(), 2);
+    let shorter = long.replace("300000", "100000");
+    let world = Loop::new(&["echo x >>a.txt"], &[&shorter]);
+    world.run(&["-n", "2"]).expect(1);
+    assert_eq!(world.decisions(), ["CONTINUE", "CONTINUE"]);
+    let feedback = world.events("iteration")[0]["feedback"].as_str().unwrap().to_owned();
+    assert!(feedback.len() < 20_000 && feedback.contains("bytes left out"), "{}", feedback.len());
+    let state = std::fs::read_to_string(world.env.session().join("turns/001-state.json")).unwrap();
+    assert!(state.contains("\"outcome\": \"success\""), "{state}");
+}
+
+#[test]
 fn a_critic_that_edits_is_a_finding() {
     let edits = format!("echo critic >>a.txt; {DONE}");
     let world = Loop::new(&["echo actor >>b.txt"], &[&edits]);

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::decision;
 use super::machine::{Event as Happened, Phase, Rules, State};
-use super::prompts::{Keep, cut};
+use crate::orchestrate::text::{Keep, cut};
 
 /// Bytes of a text that are read back from a file: its end.
 const TEXT: usize = 256 * 1024;

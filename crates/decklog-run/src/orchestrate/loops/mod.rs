@@ -24,11 +24,17 @@ use serde::Serialize;
 use self::course::{Course, Turn};
 use self::machine::{Decided, End, Event as Happened, Phase};
 use self::prompts::{Facts, Patch};
-use super::recording::{Ask, Recording, RunError, Setup, exit, redactor};
+use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
+use super::text::{Keep, cut};
 use crate::agents::AgentDefinition;
 use crate::observe::{AgentStream, Observer};
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals};
+use crate::turn::TurnResult;
+
+/// Bytes of a critic's feedback, and of its summary, that are kept: an event has to fit into a line.
+const FEEDBACK: usize = 16 * 1024;
+const SUMMARY: usize = 4 * 1024;
 
 /// Who works or judges.
 #[derive(Debug, Clone)]
@@ -158,7 +164,7 @@ pub fn run_loop(
     };
     let about = (SessionKind::Loop, plan.task.as_str());
     let recording = Recording::begin(store, &plan.setup, &redactor, signals, &mut noting, start, about)?;
-    Driver { plan, course, recording, turns: Vec::new() }.run()
+    Driver { plan, course, recording, turns: Vec::new(), last: None }.run()
 }
 
 /// Goes on with the loop `id` where its record ends. `plan` is what was decided when it began.
@@ -191,7 +197,7 @@ pub fn resume_loop(
     let course = Rc::new(RefCell::new(Some(past)));
     let mut noting = Noting { course: Rc::clone(&course), inner: observer };
     let recording = Recording::resume(store, id, &plan.setup, &redactor, signals, &mut noting)?;
-    Ok(Driver { plan, course, recording, turns: Vec::new() }.run()?)
+    Ok(Driver { plan, course, recording, turns: Vec::new(), last: None }.run()?)
 }
 
 /// What the record keeps of a plan, so that it can be gone on with.
@@ -253,6 +259,8 @@ struct Driver<'a> {
     recording: Recording<'a>,
     /// Turns that ran, whose streams are compressed in the end.
     turns: Vec<u32>,
+    /// The last turn, whose state is written once its checks are known.
+    last: Option<(u32, TurnResult, Vec<CheckResult>)>,
 }
 
 impl Driver<'_> {
@@ -277,7 +285,10 @@ impl Driver<'_> {
                 Phase::Check => {
                     let (turn, at) = self.course(|course| (course.last_turn, course.checked()));
                     let command = &self.plan.setup.checks[at];
-                    let (_, stopped) = self.recording.check(turn, command)?;
+                    let (result, stopped) = self.recording.check(turn, command)?;
+                    if let Some((_, _, checks)) = &mut self.last {
+                        checks.push(result);
+                    }
                     if stopped.is_some() {
                         self.course(|course| course.step(Happened::Stopped));
                     }
@@ -303,8 +314,8 @@ impl Driver<'_> {
         self.course(|course| {
             let cost = self.plan.max_cost.filter(|limit| course.cost_usd.is_some_and(|cost| cost >= *limit));
             let time = self.plan.max_time.filter(|limit| course.seconds >= limit.as_secs_f64());
-            cost.map(|limit| format!("not done for ${limit}"))
-                .or_else(|| time.map(|limit| format!("not done within {} s", limit.as_secs_f64())))
+            cost.map(|limit| format!("not done when ${limit:.2} were spent"))
+                .or_else(|| time.map(|limit| format!("not done after {} s", limit.as_secs_f64())))
         })
     }
 
@@ -388,16 +399,23 @@ impl Driver<'_> {
         permissions: Permissions,
         resume: Option<(String, Tokens)>,
     ) -> Result<(), RunError> {
+        self.close_turn();
         self.turns.push(turn);
         let at_most = self.left();
         let result = self.recording.turn(Ask { turn, agent, role, prompt, model, permissions, resume, at_most })?;
-        self.recording.close_turn(turn, &result, &[]);
         if role == Role::Critic && result.files_changed > 0 {
             let text = format!("the critic, who was to change nothing, changed {} files", result.files_changed);
             let notice = Notice { turn: Some(turn), code: "critic_changed_files".into(), text, text_artifact: None };
             self.recording.append(notice);
         }
+        self.last = Some((turn, result, Vec::new()));
         Ok(())
+    }
+
+    fn close_turn(&mut self) {
+        if let Some((turn, result, checks)) = self.last.take() {
+            self.recording.close_turn(turn, &result, &checks);
+        }
     }
 
     /// Records the iteration.
@@ -433,8 +451,8 @@ impl Driver<'_> {
                 checks_passed: course.state.checked.as_ref().map(Result::is_ok),
                 critic_decision: decided.verdict.decision,
                 critic_said: decided.overruled,
-                feedback: decided.verdict.feedback.clone(),
-                summary: decided.verdict.summary.clone(),
+                feedback: decided.verdict.feedback.as_deref().map(|text| cut(text, FEEDBACK, Keep::Beginning)),
+                summary: decided.verdict.summary.as_deref().map(|text| cut(text, SUMMARY, Keep::Beginning)),
                 confidence: decided.verdict.confidence,
             }
         })
@@ -445,6 +463,7 @@ impl Driver<'_> {
     }
 
     fn finish_with(mut self, outcome: Option<Outcome>, reason: String, confidence: Option<f64>) -> LoopResult {
+        self.close_turn();
         let stopped = self.recording.signals.received();
         let mut exit_code = match outcome {
             Some(Outcome::Success) => exit::DONE,
