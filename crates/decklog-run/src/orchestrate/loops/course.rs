@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::decision;
 use super::machine::{Event as Happened, Phase, Rules, State};
 use super::prompts::{Keep, cut};
+use crate::agents::Used;
 
 /// Bytes of a text that are read back from a file: its end.
 const TEXT: usize = 256 * 1024;
@@ -43,7 +44,7 @@ pub(super) struct Course {
     pub(super) iteration_tree: Option<String>,
     pub(super) last_tree: Option<String>,
     /// The actor's conversation, and what it has used.
-    pub(super) actor_session: Option<(String, Tokens)>,
+    pub(super) actor_session: Option<(String, Used)>,
     pub(super) cost_usd: Option<f64>,
     pub(super) tokens: Tokens,
     /// Seconds in which the loop was at work, up to the last event.
@@ -71,7 +72,7 @@ pub(super) struct Turn {
     pub(super) number: u32,
     role: Role,
     agent_session_id: Option<String>,
-    tokens: Tokens,
+    used: Used,
     said: Option<Message>,
     /// How it ended, once it did.
     pub(super) end: Option<TurnEnd>,
@@ -136,7 +137,7 @@ impl Course {
                     number: start.turn,
                     role: start.role,
                     agent_session_id: None,
-                    tokens: Tokens::default(),
+                    used: Used::default(),
                     said: None,
                     end: None,
                 });
@@ -155,7 +156,7 @@ impl Course {
                     *cost = usage.cost_usd.map(|more| cost.unwrap_or(0.0) + more).or(*cost);
                 }
                 if let Some(turn) = &mut self.open {
-                    turn.tokens += usage.tokens;
+                    turn.used += Used { tokens: usage.tokens, cost_usd: usage.cost_usd.unwrap_or(0.0) };
                 }
             }
             EventBody::TurnEnd(end) => self.ended(end),
@@ -187,7 +188,7 @@ impl Course {
         {
             let before = self.actor_session.take().filter(|(known, _)| known == id).map(|(_, used)| used);
             let mut used = before.unwrap_or_default();
-            used += turn.tokens;
+            used += turn.used;
             self.actor_session = Some((id.clone(), used));
         }
         match (end.outcome, turn.role) {
@@ -262,9 +263,9 @@ impl Course {
     }
 
     /// What the critic said last, and the conversation in which it did.
-    pub(super) fn critic(&self) -> Option<(String, Option<(String, Tokens)>)> {
+    pub(super) fn critic(&self) -> Option<(String, Option<(String, Used)>)> {
         let turn = self.judged.as_ref()?;
-        let session = turn.agent_session_id.clone().map(|id| (id, turn.tokens));
+        let session = turn.agent_session_id.clone().map(|id| (id, turn.used));
         Some((self.text_of(turn), session))
     }
 

@@ -25,7 +25,7 @@ use self::course::{Course, Turn};
 use self::machine::{Decided, End, Event as Happened, Phase};
 use self::prompts::{Facts, Patch};
 use super::recording::{Ask, Recording, RunError, Setup, exit, redactor};
-use crate::agents::AgentDefinition;
+use crate::agents::{AgentDefinition, Used};
 use crate::observe::{AgentStream, Observer};
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals};
@@ -386,7 +386,7 @@ impl Driver<'_> {
         prompt: String,
         model: Option<String>,
         permissions: Permissions,
-        resume: Option<(String, Tokens)>,
+        resume: Option<(String, Used)>,
     ) -> Result<(), RunError> {
         self.turns.push(turn);
         let at_most = self.left();
