@@ -183,13 +183,8 @@ impl Course {
         turn.end = Some(end.clone());
         turn.agent_session_id.clone_from(&end.agent_session_id);
         self.last_tree = end.snapshot.clone().or(self.last_tree.take());
-        if turn.role == Role::Actor
-            && let Some(id) = &turn.agent_session_id
-        {
-            let before = self.actor_session.take().filter(|(known, _)| known == id).map(|(_, used)| used);
-            let mut used = before.unwrap_or_default();
-            used += turn.used;
-            self.actor_session = Some((id.clone(), used));
+        if turn.role == Role::Actor {
+            self.converse(&turn, end.outcome);
         }
         match (end.outcome, turn.role) {
             (TurnOutcome::Interrupted, _) => self.step(Happened::Stopped),
@@ -214,6 +209,21 @@ impl Course {
                 self.step(Happened::CriticFailed { reason: failure(end) });
             }
         }
+    }
+
+    /// Notes where the actor's conversation stands after its turn.
+    fn converse(&mut self, turn: &Turn, outcome: TurnOutcome) {
+        let known = self.actor_session.take();
+        self.actor_session = match (&turn.agent_session_id, known) {
+            (Some(id), Some((known, mut used))) if *id == known => {
+                used += turn.used;
+                Some((known, used))
+            }
+            // It was to go on with one, and could not: agents forget, or their files are cleared away.
+            (_, Some(_)) if outcome == TurnOutcome::Failed => None,
+            (Some(id), _) => Some((id.clone(), turn.used)),
+            (None, known) => known,
+        };
     }
 
     fn validated(&mut self, check: &Validation) {

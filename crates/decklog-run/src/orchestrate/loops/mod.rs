@@ -335,7 +335,8 @@ impl Driver<'_> {
         let Some(Party { agent, model }) = &self.plan.critic else { return Ok(()) };
         let (turn, prompt, resume) = if again {
             let (said, session) = self.course(|course| course.critic()).unwrap_or_default();
-            let prompt = prompts::again(Some(said.as_str()).filter(|_| session.is_none()));
+            // Agents lose conversations, and do not know it until they are to go on with them.
+            let prompt = prompts::again(Some(said.as_str()).filter(|said| !said.trim().is_empty()));
             (self.course(|course| course.last_turn + 1), prompt, session)
         } else {
             (self.course(|course| course.last_turn + 1), self.review(), None)
