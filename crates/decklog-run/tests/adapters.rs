@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::event::Tokens;
 use decklog_journal::words::Permissions;
-use decklog_run::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest, known_agents};
+use decklog_run::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest, Used, known_agents};
 
 fn streams() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams")
@@ -25,7 +25,7 @@ fn request(permissions: Permissions) -> TurnRequest {
         permissions,
         working_dir: "/work-dir".into(),
         resume: None,
-        used: Tokens::default(),
+        used: Used::default(),
         as_root: false,
     }
 }
@@ -171,6 +171,37 @@ fn acp() {
         }
     }
     insta::assert_snapshot!("acp", told);
+}
+
+/// What an agent tells of a conversation that it loads is not told again, and one that it has lost is begun anew.
+#[test]
+fn acp_goes_on() {
+    let old = r#"{"method":"session/update","params":{"update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"old"}}}}"#;
+    let new = old.replace("old", "new");
+    let cost = r#"{"method":"session/update","params":{"update":{"sessionUpdate":"usage_update","cost":{"amount":0.75,"currency":"USD"}}}}"#;
+    let end = r#"{"id":3,"result":{"stopReason":"end_turn"}}"#;
+    let open = |loads: bool| format!(r#"{{"id":0,"result":{{"agentCapabilities":{{"loadSession":{loads}}}}}}}"#);
+    let (modes, refusal) = (
+        r#"{"id":1,"result":{"modes":{"currentModeId":"default"}}}"#,
+        r#"{"id":1,"error":{"code":-32603,"message":"no such session"}}"#,
+    );
+    let (begun, set) = (r#"{"id":1,"result":{"sessionId":"s2"}}"#, r#"{"id":2,"result":{}}"#);
+    let mut told = String::new();
+    for (name, loads, lines) in [
+        ("loaded", true, vec![old, modes, old, set, &new, cost, end]),
+        ("lost", true, vec![old, refusal, begun, &new, cost, end]),
+        ("not offered", false, vec![begun, &new, cost, end]),
+    ] {
+        let mut adapter = agent("claude-acp").adapter();
+        let used = Used { cost_usd: 0.5, ..Used::default() };
+        let request = TurnRequest { resume: Some("s1".into()), used, ..request(Permissions::Edit) };
+        let mut opening = Output::default();
+        adapter.begin(&request, &mut opening);
+        let out = feed(adapter.as_mut(), [vec![open(loads).as_str()], lines].concat().join("\n").as_bytes());
+        let sent = String::from_utf8(out.send).expect("text");
+        let _ = writeln!(told, "== {name}\n{sent}{}", tell(&out.events));
+    }
+    insta::assert_snapshot!("acp-goes-on", told);
 }
 
 /// The captured client numbered its requests in its own way.

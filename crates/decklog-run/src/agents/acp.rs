@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::common::{content_text, count, list, says_refused, some_text, text, tool_title};
 use super::limits::{reset_time, says_limited, timestamp};
-use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
+use super::{Adapter, AgentEvent, Launch, Output, TurnRequest, Used};
 
 /// Our requests, by their JSON-RPC id.
 mod ours {
@@ -35,7 +35,10 @@ pub(super) struct Acp {
     /// Calls seen, with what was last known of each.
     calls: HashMap<String, Call>,
     ended: HashSet<String>,
+    /// Cost of the conversation from its beginning.
     cost: Option<f64>,
+    /// Whether the prompt is out.
+    prompted: bool,
     limit_signal: bool,
     over: bool,
 }
@@ -68,6 +71,7 @@ impl Acp {
             calls: HashMap::new(),
             ended: HashSet::new(),
             cost: None,
+            prompted: false,
             limit_signal: false,
             over: false,
         }
@@ -77,19 +81,30 @@ impl Acp {
         self.request.as_ref().map_or(Permissions::ReadOnly, |request| request.permissions)
     }
 
-    fn open_session(&self, agent: &Value, out: &mut Output) {
+    /// Whether the agent tells of a conversation it is to go on with, from its beginning: that is in the record already.
+    fn is_loading(&self) -> bool {
+        !self.prompted && self.request.as_ref().is_some_and(|request| request.resume.is_some())
+    }
+
+    fn open_session(&mut self, agent: &Value, out: &mut Output) {
         let Some(request) = &self.request else { return };
         let cwd = request.working_dir.to_string_lossy();
         let can_load = agent.pointer("/agentCapabilities/loadSession") == Some(&Value::Bool(true));
-        match &request.resume {
-            Some(session) if can_load => {
-                send(out, ours::SESSION, "session/load", json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }));
-            }
-            _ => send(out, ours::SESSION, "session/new", json!({ "cwd": cwd, "mcpServers": [] })),
+        if let Some(session) = request.resume.as_ref().filter(|_| can_load) {
+            send(out, ours::SESSION, "session/load", json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }));
+        } else if !self.begins_anew("it cannot go on with one", out) {
+            self.new_session(out);
         }
     }
 
-    fn prompt(&self, out: &mut Output) {
+    fn new_session(&self, out: &mut Output) {
+        let Some(request) = &self.request else { return };
+        let cwd = request.working_dir.to_string_lossy();
+        send(out, ours::SESSION, "session/new", json!({ "cwd": cwd, "mcpServers": [] }));
+    }
+
+    fn prompt(&mut self, out: &mut Output) {
+        self.prompted = true;
         let (Some(request), Some(session)) = (&self.request, &self.session) else { return };
         let prompt = json!([{ "type": "text", "text": request.prompt }]);
         send(out, ours::PROMPT, "session/prompt", json!({ "sessionId": session, "prompt": prompt }));
@@ -135,10 +150,11 @@ impl Acp {
         let wanted: &[&str] = match request.permissions {
             Permissions::ReadOnly => &["read-only", "plan"],
             // The agent asks, and is answered.
-            Permissions::Edit => return,
+            Permissions::Edit => &[],
             Permissions::Full => &["agent-full-access", "yolo"],
         };
         let modes = list(&offered["modes"], "availableModes");
+        let present = some_text(&offered["modes"], "currentModeId").filter(|_| request.resume.is_some());
         let choices = option(offered, "mode").map_or(&[][..], |option| list(option, "options"));
         let mode = wanted.iter().find(|mode| modes.iter().any(|known| known["id"] == **mode));
         let choice = wanted.iter().find(|mode| choices.iter().any(|known| known["value"] == **mode));
@@ -152,6 +168,10 @@ impl Acp {
                 method: "session/set_config_option",
                 params,
             });
+        } else if let (Permissions::Edit, Some(mode)) = (request.permissions, present) {
+            // Gemini goes on telling of the old conversation when it has opened it; once it has answered this, that is over.
+            let params = json!({ "sessionId": session, "modeId": mode });
+            self.settings.push_back(Setting { what: format!("the mode {mode:?}"), method: "session/set_mode", params });
         } else if request.permissions == Permissions::ReadOnly {
             out.notice(
                 "no_read_only_mode",
@@ -187,8 +207,11 @@ impl Acp {
                 }
             }
         };
-        if !tokens.is_zero() || self.cost.is_some() {
-            out.push(AgentEvent::Usage { tokens, cost_usd: self.cost.take(), model: None });
+        let before = self.request.as_ref().map_or(0.0, |request| request.used.cost_usd);
+        let since = |cost: f64| if cost < before { cost } else { cost - before };
+        let cost_usd = self.cost.take().map(since).filter(|cost| *cost > 0.0);
+        if !tokens.is_zero() || cost_usd.is_some() {
+            out.push(AgentEvent::Usage { tokens, cost_usd, model: None });
         }
         match text(result, "stopReason") {
             "end_turn" | "cancelled" | "" => {}
@@ -198,6 +221,18 @@ impl Acp {
             other => out.notice("stop_reason", other),
         }
         self.over(out);
+    }
+
+    /// Opens a new conversation instead of one that the agent no longer has.
+    fn begins_anew(&mut self, why: &str, out: &mut Output) -> bool {
+        let Some(request) = &mut self.request else { return false };
+        if request.resume.take().is_none() {
+            return false;
+        }
+        request.used = Used::default();
+        out.notice("conversation_lost", format!("the agent begins a new conversation: {why}"));
+        self.new_session(out);
+        true
     }
 
     fn over(&mut self, out: &mut Output) {
@@ -213,6 +248,9 @@ impl Acp {
                 text(error, "message")
             )));
             return self.over(out);
+        }
+        if id == ours::SESSION && self.begins_anew(text(error, "message"), out) {
+            return;
         }
         let mut message = text(error, "message").to_owned();
         let data = &error["data"];
@@ -240,6 +278,7 @@ impl Acp {
 
     fn update(&mut self, update: &Value, raw: &[u8], out: &mut Output) {
         match text(update, "sessionUpdate") {
+            _ if self.is_loading() => {}
             "agent_message_chunk" => {
                 let words = content_text(&update["content"]);
                 // Gemini tells a change of mode as if it said it.
@@ -423,11 +462,6 @@ impl Adapter for Acp {
         let Ok(message) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         let (id, method) = (&message["id"], text(&message, "method"));
         if method == "session/update" {
-            // A conversation that is loaded is told again from its beginning: it stands in earlier turns.
-            let is_loading = self.session.is_none() && self.request.as_ref().is_some_and(|it| it.resume.is_some());
-            if is_loading {
-                return;
-            }
             self.update(&message["params"]["update"], raw, out);
         } else if !method.is_empty() && !id.is_null() {
             self.asked(id, method, &message["params"], out);

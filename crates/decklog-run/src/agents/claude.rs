@@ -128,8 +128,10 @@ impl Claude {
     /// The bill: by model where the agent tells, for then its side calls and subagents are in it.
     fn usage(&mut self, line: &Value, out: &mut Output) {
         // `modelUsage` goes back to the conversation's beginning when it is resumed; `usage` leaves out side calls.
-        let of_models = |key: &str| line.get(key).and_then(Value::as_object).filter(|models| !models.is_empty());
-        let by_model = of_models("model_usage_since_last_result").or_else(|| of_models("modelUsage"));
+        let of_models = |key: &str| line.get(key).and_then(Value::as_object);
+        // Empty, it says that nothing was used: a turn that was refused.
+        let since = of_models("model_usage_since_last_result");
+        let by_model = since.or_else(|| of_models("modelUsage").filter(|models| !models.is_empty()));
         if let Some(models) = by_model {
             for (model, usage) in models {
                 let cached = count(usage, "cacheReadInputTokens");

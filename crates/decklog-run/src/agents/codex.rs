@@ -133,7 +133,7 @@ impl Adapter for Codex {
     }
 
     fn begin(&mut self, request: &TurnRequest, _: &mut Output) {
-        self.used = request.used;
+        self.used = request.used.tokens;
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {

@@ -41,10 +41,26 @@ pub struct TurnRequest {
     pub working_dir: PathBuf,
     /// The agent's own conversation to go on with.
     pub resume: Option<String>,
-    /// Tokens of that conversation that have been counted.
-    pub used: Tokens,
+    /// What of that conversation has been counted.
+    pub used: Used,
     /// Whether decklog runs as root, which some agents want told apart.
     pub as_root: bool,
+}
+
+/// What a conversation has used: some agents tell it from the conversation's beginning each time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Used {
+    /// Tokens.
+    pub tokens: Tokens,
+    /// Cost in US dollars.
+    pub cost_usd: f64,
+}
+
+impl std::ops::AddAssign for Used {
+    fn add_assign(&mut self, more: Self) {
+        self.tokens += more.tokens;
+        self.cost_usd += more.cost_usd;
+    }
 }
 
 /// How an agent is started.

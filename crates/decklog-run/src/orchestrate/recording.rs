@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{EventBody, Notice, SessionStart, Tokens};
+use decklog_journal::event::{EventBody, Notice, SessionStart};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::{Redactor, credential_values};
 use decklog_journal::store::{Place, StoreError};
@@ -17,7 +17,7 @@ use decklog_journal::words::{Permissions, Role, SessionKind};
 use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
 use serde::Serialize;
 
-use crate::agents::{AgentDefinition, TurnRequest};
+use crate::agents::{AgentDefinition, TurnRequest, Used};
 use crate::check::{CheckPlace, run_check};
 use crate::finish::{compress_stream, write_state};
 use crate::observe::Observer;
@@ -112,7 +112,7 @@ pub(super) struct Ask<'a> {
     pub(super) model: Option<String>,
     pub(super) permissions: Permissions,
     /// The agent's own conversation to go on with, and what it has used so far.
-    pub(super) resume: Option<(String, Tokens)>,
+    pub(super) resume: Option<(String, Used)>,
     /// Ends the agent after so long, besides what the setup says.
     pub(super) at_most: Option<Duration>,
 }

@@ -3,6 +3,8 @@
 //! Without the agents installed (`cargo xtask test` installs them) these tests say so and pass; with
 //! `DECKLOG_TEST_REQUIRE_ALL=1` they fail then.
 
+mod looping;
+
 use std::time::Duration;
 
 use decklog_testkit::{ModelServer, Step, agents};
@@ -115,20 +117,27 @@ fn a_file_is_written() {
     );
 }
 
-/// Two model calls, each with the testkit's counts; what an agent's protocol does not tell cannot be counted.
+/// Two model calls, each with the testkit's counts.
 fn counted(agent: &str, turn: &Value) {
-    use decklog_testkit::usage::{CACHE_READ, CACHE_WRITE, OUTPUT, REASONING, UNCACHED_INPUT};
     let tokens = &turn["tokens"];
-    let (input, cached, output) = match agent {
-        "claude" | "claude-acp" => (2 * (UNCACHED_INPUT + CACHE_READ + CACHE_WRITE), 2 * CACHE_READ, 2 * OUTPUT),
+    let (input, cached, output) = told(agent, 2);
+    let recorded = (&tokens["input"], &tokens["cached_input"], &tokens["output"]);
+    assert_eq!(recorded, (&input.into(), &cached.into(), &output.into()), "{agent}");
+}
+
+/// What an agent's protocol tells of a prompt with so many model calls: input, the cached part of it, and output.
+fn told(agent: &str, calls: u64) -> (u64, u64, u64) {
+    use decklog_testkit::usage::{CACHE_READ, CACHE_WRITE, OUTPUT, REASONING, UNCACHED_INPUT};
+    let input = UNCACHED_INPUT + CACHE_READ;
+    let (calls, (input, cached, output)) = match agent {
+        "claude" | "claude-acp" => (calls, (input + CACHE_WRITE, CACHE_READ, OUTPUT)),
         // Told of the last model call alone.
-        "opencode-acp" => (UNCACHED_INPUT + CACHE_READ, CACHE_READ, OUTPUT),
+        "opencode-acp" => (calls.min(1), (input, CACHE_READ, OUTPUT)),
         // Neither what was cached nor what was thought is told.
-        "gemini-acp" => (2 * (UNCACHED_INPUT + CACHE_READ), 0, 2 * (OUTPUT - REASONING)),
-        _ => (2 * (UNCACHED_INPUT + CACHE_READ), 2 * CACHE_READ, 2 * OUTPUT),
+        "gemini-acp" => (calls, (input, 0, OUTPUT - REASONING)),
+        _ => (calls, (input, CACHE_READ, OUTPUT)),
     };
-    let told = (&tokens["input"], &tokens["cached_input"], &tokens["output"]);
-    assert_eq!(told, (&input.into(), &cached.into(), &output.into()), "{agent}");
+    (calls * input, calls * cached, calls * output)
 }
 
 #[test]

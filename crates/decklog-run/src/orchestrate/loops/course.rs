@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::decision;
 use super::machine::{Event as Happened, Phase, Rules, State};
+use crate::agents::Used;
 use crate::orchestrate::text::{Keep, cut};
 
 /// Bytes of a text that are read back from a file: its end.
@@ -43,7 +44,7 @@ pub(super) struct Course {
     pub(super) iteration_tree: Option<String>,
     pub(super) last_tree: Option<String>,
     /// The actor's conversation, and what it has used.
-    pub(super) actor_session: Option<(String, Tokens)>,
+    pub(super) actor_session: Option<(String, Used)>,
     pub(super) cost_usd: Option<f64>,
     pub(super) tokens: Tokens,
     /// Seconds in which the loop was at work, up to the last event.
@@ -71,7 +72,7 @@ pub(super) struct Turn {
     pub(super) number: u32,
     role: Role,
     agent_session_id: Option<String>,
-    tokens: Tokens,
+    used: Used,
     said: Option<Message>,
     /// How it ended, once it did.
     pub(super) end: Option<TurnEnd>,
@@ -136,7 +137,7 @@ impl Course {
                     number: start.turn,
                     role: start.role,
                     agent_session_id: None,
-                    tokens: Tokens::default(),
+                    used: Used::default(),
                     said: None,
                     end: None,
                 });
@@ -155,7 +156,7 @@ impl Course {
                     *cost = usage.cost_usd.map(|more| cost.unwrap_or(0.0) + more).or(*cost);
                 }
                 if let Some(turn) = &mut self.open {
-                    turn.tokens += usage.tokens;
+                    turn.used += Used { tokens: usage.tokens, cost_usd: usage.cost_usd.unwrap_or(0.0) };
                 }
             }
             EventBody::TurnEnd(end) => self.ended(end),
@@ -182,13 +183,8 @@ impl Course {
         turn.end = Some(end.clone());
         turn.agent_session_id.clone_from(&end.agent_session_id);
         self.last_tree = end.snapshot.clone().or(self.last_tree.take());
-        if turn.role == Role::Actor
-            && let Some(id) = &turn.agent_session_id
-        {
-            let before = self.actor_session.take().filter(|(known, _)| known == id).map(|(_, used)| used);
-            let mut used = before.unwrap_or_default();
-            used += turn.tokens;
-            self.actor_session = Some((id.clone(), used));
+        if turn.role == Role::Actor {
+            self.converse(&turn, end.outcome);
         }
         match (end.outcome, turn.role) {
             (TurnOutcome::Interrupted, _) => self.step(Happened::Stopped),
@@ -213,6 +209,21 @@ impl Course {
                 self.step(Happened::CriticFailed { reason: failure(end) });
             }
         }
+    }
+
+    /// Notes where the actor's conversation stands after its turn.
+    fn converse(&mut self, turn: &Turn, outcome: TurnOutcome) {
+        let known = self.actor_session.take();
+        self.actor_session = match (&turn.agent_session_id, known) {
+            (Some(id), Some((known, mut used))) if *id == known => {
+                used += turn.used;
+                Some((known, used))
+            }
+            // It was to go on with one, and could not: agents forget, or their files are cleared away.
+            (_, Some(_)) if outcome == TurnOutcome::Failed => None,
+            (Some(id), _) => Some((id.clone(), turn.used)),
+            (None, known) => known,
+        };
     }
 
     fn validated(&mut self, check: &Validation) {
@@ -262,9 +273,9 @@ impl Course {
     }
 
     /// What the critic said last, and the conversation in which it did.
-    pub(super) fn critic(&self) -> Option<(String, Option<(String, Tokens)>)> {
+    pub(super) fn critic(&self) -> Option<(String, Option<(String, Used)>)> {
         let turn = self.judged.as_ref()?;
-        let session = turn.agent_session_id.clone().map(|id| (id, turn.tokens));
+        let session = turn.agent_session_id.clone().map(|id| (id, turn.used));
         Some((self.text_of(turn), session))
     }
 

@@ -26,7 +26,7 @@ use self::machine::{Decided, End, Event as Happened, Phase};
 use self::prompts::{Facts, Patch};
 use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
 use super::text::{Keep, cut};
-use crate::agents::AgentDefinition;
+use crate::agents::{AgentDefinition, Used};
 use crate::observe::{AgentStream, Observer};
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals};
@@ -346,7 +346,8 @@ impl Driver<'_> {
         let Some(Party { agent, model }) = &self.plan.critic else { return Ok(()) };
         let (turn, prompt, resume) = if again {
             let (said, session) = self.course(|course| course.critic()).unwrap_or_default();
-            let prompt = prompts::again(Some(said.as_str()).filter(|_| session.is_none()));
+            // Agents lose conversations, and do not know it until they are to go on with them.
+            let prompt = prompts::again(Some(said.as_str()).filter(|said| !said.trim().is_empty()));
             (self.course(|course| course.last_turn + 1), prompt, session)
         } else {
             (self.course(|course| course.last_turn + 1), self.review(), None)
@@ -397,7 +398,7 @@ impl Driver<'_> {
         prompt: String,
         model: Option<String>,
         permissions: Permissions,
-        resume: Option<(String, Tokens)>,
+        resume: Option<(String, Used)>,
     ) -> Result<(), RunError> {
         self.close_turn();
         self.turns.push(turn);
