@@ -286,8 +286,7 @@ fn cut(text: &str, out: &mut String) {
 }
 
 fn notice(notice: &Notice, out: &mut String) {
-    let loud = matches!(notice.code.as_str(), "recording_failed" | "permission_refused" | "stalled" | "timed_out");
-    let class = if loud { "warn" } else { "quiet" };
+    let class = if super::transcript::is_loud(&notice.code) { "warn" } else { "quiet" };
     let text = super::table::cut(&notice.text, 1000);
     out.push_str(&format!("<p class=\"notice {class}\">{}: {}</p>\n", escape(&notice.code), escape(&text)));
 }

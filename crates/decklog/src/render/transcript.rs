@@ -197,11 +197,7 @@ impl Transcript {
             EventBody::Notice(notice) => {
                 let text = super::table::cut(&visible(&notice.text), 300);
                 let line = format!("  {}: {text}", visible(&notice.code));
-                let loud = matches!(
-                    notice.code.as_str(),
-                    "recording_failed" | "permission_refused" | "stalled" | "timed_out" | "critic_changed_files"
-                );
-                (if loud { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
+                (if is_loud(&notice.code) { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
             }
             EventBody::TurnEnd(end) if full => self.turn_end(end),
             EventBody::Validation(check) => {
@@ -317,6 +313,19 @@ impl Transcript {
     fn gutter(&self, line: &str) -> String {
         self.paint.dim(&format!("    │ {}", super::table::cut(&visible(line), 400))) + "\n"
     }
+}
+
+/// Whether a notice tells of something that people should not miss.
+pub(crate) fn is_loud(code: &str) -> bool {
+    matches!(
+        code,
+        "recording_failed"
+            | "permission_refused"
+            | "stalled"
+            | "timed_out"
+            | "critic_changed_files"
+            | "conversation_lost"
+    )
 }
 
 fn indent(by: &str, text: &str) -> String {

@@ -220,7 +220,7 @@ fn an_unreadable_critic_is_asked_once_more() {
 
 #[test]
 fn a_critic_that_does_not_stop_is_cut() {
-    let long = r#"head -c 300000 /dev/zero | tr '\\0' x >long; printf '{"decision": "CONTINUE", "feedback": "'; cat long; echo '"}'"#;
+    let long = r#"head -c 300000 /dev/zero | tr '\0' x >long; printf '{"decision": "CONTINUE", "feedback": "'; cat long; echo '"}'"#;
     let world = Loop::new(&["echo x >>a.txt"], &[long]);
     world.run(&["-n", "2"]).expect(1);
     // Half of an object is no decision; what is long and whole is kept as far as it fits.

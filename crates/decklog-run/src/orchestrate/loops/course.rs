@@ -145,7 +145,10 @@ impl Course {
             EventBody::Message(message) => {
                 let Some(turn) = &mut self.open else { return };
                 match &mut turn.said {
-                    Some(said) if message.continued => said.text.push_str(&message.text),
+                    Some(said) if message.continued => {
+                        said.text.push_str(&message.text);
+                        said.cut_artifact = message.cut_artifact.clone().or(said.cut_artifact.take());
+                    }
                     said => *said = Some(message.clone()),
                 }
             }
@@ -301,7 +304,8 @@ fn failure(end: &TurnEnd) -> String {
         (TurnOutcome::TimedOut, ..) => "it took too long and was ended".into(),
         (outcome, ..) => outcome.as_str().replace('_', " "),
     };
-    match end.error.as_deref().and_then(|error| error.lines().find(|line| !line.trim().is_empty())) {
+    // Warnings come first, and what it ended with last.
+    match end.error.as_deref().and_then(|error| error.lines().rfind(|line| !line.trim().is_empty())) {
         Some(line) => format!("{how}: {}", cut(line.trim(), 500, Keep::Beginning)),
         None => how,
     }
