@@ -322,6 +322,7 @@ fn what_is_being_recorded_is_packed_later() {
     env.decklog(&["run", "--", "true"]).expect(0);
     let mut decklog = env.start(&["run", "--", "sleep", "1000"]);
     eventually("the session", || (env.decklog(&["ls", "--json"]).json()[0]["status"] == "active").then_some(()));
+    eventually("its turn", || env.decklog(&["show", "@", "--events"]).stdout.contains("turn_start").then_some(()));
     let ran = env.decklog(&["export", "@", "--format", "tar.zst", "-o", "x.tar.zst"]).expect(2);
     assert!(ran.stderr.contains("is being recorded"), "{}", ran.stderr);
     let ran = env.decklog(&["export", "--all", "--format", "tar.zst", "-o", "x.tar.zst"]).expect(0);
