@@ -92,6 +92,9 @@ pub(crate) fn is_ours(dir: &str, name: &[u8]) -> bool {
                     rest.bytes().all(plain) && rest.ends_with(|c: char| c.is_ascii_digit())
                 })
         }
+        RESUME_DIR if name.starts_with('.') => {
+            name.strip_suffix(files::TEMPORARY_SUFFIX).is_some_and(|name| is_ours(dir, &name.as_bytes()[1..]))
+        }
         RESUME_DIR if number >= 3 => name.ends_with(".md") || name.ends_with(".json"),
         LOGS_DIR => name == "container.log" || name == "network.jsonl" || name.ends_with(".stderr"),
         _ => false,

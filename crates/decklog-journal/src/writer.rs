@@ -328,6 +328,24 @@ impl SessionWriter {
         self.io(&self.dir.join(path), artifact.write(bytes).and_then(|()| artifact.finish()))
     }
 
+    /// Writes a whole artifact in one step: whoever looks sees all of it or nothing.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn write_whole_artifact(&self, path: &str, bytes: &[u8]) -> Result<ArtifactRef, WriteError> {
+        let full = self.dir.join(path);
+        let safe = self.redactor().redact_str(&String::from_utf8_lossy(bytes)).into_owned();
+        let (Some(dir), Some(name)) = (full.parent(), full.file_name().and_then(std::ffi::OsStr::to_str)) else {
+            return Err(WriteError::Io { path: full, error: io::ErrorKind::InvalidInput.into() });
+        };
+        let made = match files::make_private_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => files::replace(dir, name, safe.as_bytes(), self.options.durability == Durability::Event),
+        };
+        self.io(&full, made)?;
+        Ok(ArtifactRef { path: path.to_owned(), bytes: safe.len() as u64 })
+    }
+
     /// Begins an artifact that does not pass the redactor: its writer has seen to it that it holds no secret.
     ///
     /// # Errors

@@ -4,15 +4,17 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use decklog_journal::lock::{self, Held};
 use decklog_journal::store::Place;
-use decklog_journal::words::Permissions;
+use decklog_journal::words::{Permissions, TurnOutcome};
+use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::AgentDefinition;
-use decklog_run::orchestrate::Setup;
+use decklog_run::orchestrate::{RunResult, Setup};
 
 use crate::config::Config;
 use crate::context::{Context, find_program};
 use crate::error::CliError;
-use crate::render::visible;
+use crate::render::{time, visible};
 
 /// The agents' environment, with `more` set in it.
 pub(crate) fn environment(more: &[(OsString, OsString)], context: &Context) -> Vec<(OsString, OsString)> {
@@ -61,6 +63,60 @@ fn place(session_dir: Option<PathBuf>, context: &Context) -> Result<Place, CliEr
             .hint("give a directory of its own, such as --session-dir /tmp/my-run"));
     }
     Ok(Place::Dir(dir))
+}
+
+/// Those of `names` that can go on for another: installed, and not limited themselves. The others are told.
+pub(crate) fn relay(
+    names: &[String],
+    config: &Config,
+    env: &[(OsString, OsString)],
+    context: &Context,
+) -> Result<Vec<AgentDefinition>, CliError> {
+    let (ledger, now) = (context.ledger()?, context.clock.now());
+    let mut all = Vec::new();
+    for name in names {
+        if config.agent(name).is_none() {
+            return Err(agent(Some(name), config, env).err().unwrap_or_else(|| CliError::new("no such agent")));
+        }
+        match (agent(Some(name), config, env), ledger.until(name, now)) {
+            (Err(error), _) => context.say(format!("{name} is left out: {}", error.message)),
+            (_, Some(until)) => {
+                context.say(format!("{name} is left out: limited until {}", time(until, &context.zone)))
+            }
+            (Ok(agent), None) => all.push(agent),
+        }
+    }
+    Ok(all)
+}
+
+/// Notes what a run learned of agents' limits.
+pub(crate) fn note_limits(result: &RunResult, context: &Context) {
+    let well = (result.turn_outcome == TurnOutcome::Success).then_some(result.agent.as_str());
+    let noted = context.ledger().and_then(|mut ledger| ledger.note(&result.limited, well, context.clock.now()));
+    if let Err(error) = noted {
+        context.warn(&format!("agents' limits could not be noted: {}", error.message));
+    }
+}
+
+/// Refuses a session that another process records.
+pub(crate) fn not_recorded(store: &SessionStore, id: &SessionId) -> Result<(), CliError> {
+    if lock::held(&store.entry(id)) != Held::Yes {
+        return Ok(());
+    }
+    let head = decklog_journal::store::current_head(&store.entry(id)).ok();
+    let by = head.and_then(|head| head.pid).map(|pid| format!(" by process {pid}")).unwrap_or_default();
+    Err(CliError::new(format!("{id} is being recorded now{by}")).hint(format!("look on with `decklog watch {id}`")))
+}
+
+/// Where the session worked, if that is still there.
+pub(crate) fn working_dir(store: &SessionStore, id: &SessionId) -> Result<PathBuf, CliError> {
+    let head = decklog_journal::store::current_head(&store.entry(id)).map_err(CliError::new)?;
+    let dir = PathBuf::from(&head.working_dir);
+    if dir.is_dir() {
+        Ok(dir)
+    } else {
+        Err(CliError::new(format!("{} is gone: the session worked there", visible(&head.working_dir))))
+    }
 }
 
 /// `NAME=VALUE`.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, blame, clean, completions, config, demo, diff, discard, export, import, logs, looping, ls, restore, resume,
-    run, search, show, stats, trust, verify, watch,
+    agents, blame, clean, completions, config, demo, diff, discard, export, handoff, import, logs, looping, ls,
+    restore, resume, run, search, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -82,8 +82,10 @@ pub(crate) enum Verb {
     Run(run::Args),
     /// Let one agent work and another judge, until the work is right
     Loop(looping::Args),
-    /// Go on with a loop that was stopped, cut off or rate-limited
+    /// Go on with a session that was stopped, cut off or rate-limited, or is to be taken further
     Resume(resume::Args),
+    /// Checkpoint a session, with a packet for the agent that is to go on
+    Handoff(handoff::Args),
     /// List sessions, newest first
     Ls(ls::Args),
     /// Find the turns that hold a text
@@ -138,6 +140,7 @@ impl Verb {
             Self::Run(args) => args.json.json,
             Self::Loop(args) => args.json.json,
             Self::Resume(args) => args.json.json,
+            Self::Handoff(args) => args.json.json,
             Self::Ls(args) => args.json.json,
             Self::Search(args) => args.json.json,
             Self::Stats(args) => args.json.json,
@@ -161,7 +164,8 @@ impl Verb {
         match self {
             Self::Run(args) => run::run(args, context),
             Self::Loop(args) => looping::run(args, context),
-            Self::Resume(args) => resume::run(&args, context),
+            Self::Resume(args) => resume::run(args, context),
+            Self::Handoff(args) => handoff::run(&args, context),
             Self::Ls(args) => ls::run(args, context),
             Self::Search(args) => search::run(args, context),
             Self::Stats(args) => stats::run(args, context),

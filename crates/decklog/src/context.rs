@@ -101,6 +101,11 @@ impl Context {
         self.base("XDG_CACHE_HOME", ".cache").unwrap_or_else(|_| PathBuf::from("/nonexistent"))
     }
 
+    /// What is known of agents' limits.
+    pub(crate) fn ledger(&self) -> Result<crate::ledger::Ledger, CliError> {
+        Ok(crate::ledger::Ledger::open(self.base("XDG_STATE_HOME", ".local/state")?))
+    }
+
     /// Where configuration is looked for.
     pub(crate) fn places(&self) -> Result<Places, CliError> {
         // The top of the repository, by its `.git`: no git is run to read a configuration.

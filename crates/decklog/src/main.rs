@@ -8,6 +8,7 @@ mod context;
 mod demo_agent;
 mod error;
 mod filters;
+mod ledger;
 mod listing;
 mod page;
 mod picker;

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
-use crate::agents::AgentDefinition;
+use super::relay::hand_over;
+use crate::agents::{AgentDefinition, Used};
 use crate::observe::Observer;
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals, SpawnError};
@@ -24,8 +25,10 @@ pub struct RunPlan {
     pub agent: AgentDefinition,
     /// The prompt, whole.
     pub prompt: String,
-    /// The model wanted.
+    /// The model wanted, of the first agent.
     pub model: Option<String>,
+    /// Who goes on when an agent is rate-limited, in order.
+    pub then: Vec<AgentDefinition>,
     /// Where and how.
     pub setup: Setup,
 }
@@ -59,6 +62,9 @@ pub struct RunResult {
     /// When a limited agent may go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resets_at: Option<Timestamp>,
+    /// Agents that met a limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limited: Vec<Limited>,
     /// The agent's own id for the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<String>,
@@ -79,6 +85,26 @@ pub struct RunResult {
     pub recorded: bool,
 }
 
+/// An agent that may not go on for now.
+#[derive(Debug, Clone, Serialize)]
+pub struct Limited {
+    /// Its name.
+    pub agent: String,
+    /// When it may go on, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Where a run goes on.
+pub(super) struct Course {
+    /// The number of its first turn.
+    pub(super) turn: u32,
+    /// What the agent is asked then.
+    pub(super) prompt: String,
+    /// The agent's own conversation, and what it has used.
+    pub(super) resume: Option<(String, Used)>,
+}
+
 /// Runs `plan` as a new session in `store`.
 ///
 /// # Errors
@@ -89,28 +115,50 @@ pub fn run(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let redactor = redactor(&plan.setup.env, &plan.agent.env);
+    let configured = std::iter::once(&plan.agent).chain(&plan.then).flat_map(|agent| &agent.env);
+    let redactor = redactor(&plan.setup.env, configured);
     let start = |mut start: decklog_journal::event::SessionStart| {
         start.agents = vec![plan.agent.name.clone()];
         start
     };
     let about = (SessionKind::Run, plan.prompt.as_str());
-    let mut recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, start, about)?;
+    let recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, start, about)?;
+    go(recording, plan, Course { turn: 1, prompt: plan.prompt.clone(), resume: None })
+}
+
+/// Goes on from `course` to the session's end.
+pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -> Result<RunResult, RunError> {
     let started = recording.writer.head().map_or_else(|| recording.writer.clock().now(), |head| head.started_at);
-    let turn = recording.turn(Ask {
-        turn: 1,
-        agent: &plan.agent,
-        role: Role::Solo,
-        prompt: plan.prompt.clone(),
-        model: plan.model.clone(),
-        permissions: plan.setup.permissions,
-        resume: None,
-        at_most: None,
-    })?;
-    let (checks, stopped_by) =
-        if turn.outcome == TurnOutcome::Success { check_all(&mut recording)? } else { (Vec::new(), turn.stopped_by) };
+    let Course { turn: first, mut prompt, mut resume } = course;
+    let (mut number, mut agent, mut model) = (first, &plan.agent, plan.model.clone());
+    let (mut then, mut limited) = (plan.then.iter(), Vec::new());
+    let turn = loop {
+        let turn = recording.turn(Ask {
+            turn: number,
+            agent,
+            role: Role::Solo,
+            prompt,
+            model: model.take(),
+            permissions: plan.setup.permissions,
+            resume: resume.take(),
+            at_most: None,
+        })?;
+        let Some(reason) = hands_over(&turn) else { break turn };
+        if turn.outcome == TurnOutcome::RateLimited {
+            limited.push(Limited { agent: agent.name.clone(), resets_at: turn.facts.limited.flatten() });
+        }
+        let Some(next) = then.next() else { break turn };
+        recording.close_turn(number, &turn, &[]);
+        prompt = hand_over(&mut recording, &next.name, reason)?;
+        (number, agent) = (number + 1, next);
+    };
+    let (checks, stopped_by) = if turn.outcome == TurnOutcome::Success {
+        check_all(&mut recording, number)?
+    } else {
+        (Vec::new(), turn.stopped_by)
+    };
     // Before the end, so that the record can say it when this cannot be kept.
-    recording.close_turn(1, &turn, &checks);
+    recording.close_turn(number, &turn, &checks);
     let (outcome, mut exit_code) = decide(&turn, &checks, stopped_by);
     if !recording.kept && exit_code == exit::DONE {
         exit_code = exit::FAILED;
@@ -124,7 +172,7 @@ pub fn run(
         None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
     };
     recording.append(end);
-    let kept = recording.finish([1]);
+    let kept = recording.finish(first..=number);
     if !kept && exit_code == exit::DONE {
         exit_code = exit::FAILED;
     }
@@ -132,7 +180,7 @@ pub fn run(
     Ok(RunResult {
         id: writer.id().clone(),
         session_dir: writer.dir().to_owned(),
-        agent: plan.agent.name.clone(),
+        agent: agent.name.clone(),
         model: turn.facts.model,
         outcome,
         turn_outcome: turn.outcome,
@@ -141,6 +189,7 @@ pub fn run(
         text: turn.facts.final_text,
         error: turn.error,
         resets_at: turn.facts.limited.flatten(),
+        limited,
         agent_session_id: turn.facts.agent_session_id,
         files_changed: turn.files_changed,
         lines_added: turn.lines.0,
@@ -152,13 +201,22 @@ pub fn run(
     })
 }
 
-fn check_all(recording: &mut Recording<'_>) -> Result<(Vec<CheckResult>, Option<Received>), SpawnError> {
+/// Why another agent should go on, if one should.
+fn hands_over(turn: &TurnResult) -> Option<&'static str> {
+    match turn.outcome {
+        // Some agents are silent while they wait for a limit to pass.
+        TurnOutcome::RateLimited | TurnOutcome::Stalled => Some("rate_limit"),
+        _ => None,
+    }
+}
+
+fn check_all(recording: &mut Recording<'_>, turn: u32) -> Result<(Vec<CheckResult>, Option<Received>), SpawnError> {
     let mut results = Vec::new();
     for command in &recording.setup.checks {
         if let Some(signal) = recording.signals.received() {
             return Ok((results, Some(signal)));
         }
-        let (result, stopped_by) = recording.check(1, command)?;
+        let (result, stopped_by) = recording.check(turn, command)?;
         results.push(result);
         if stopped_by.is_some() {
             return Ok((results, stopped_by));

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use decklog_run::agents::AgentDefinition;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cli::Json;
 use crate::context::{Context, find_program};
 use crate::error::CliResult;
 use crate::render::table::{Column, table};
+use crate::render::time;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,16 +31,23 @@ struct Row {
     path: Option<PathBuf>,
     #[serde(skip_serializing_if = "String::is_empty")]
     install: String,
+    /// Its provider refuses until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limited_until: Option<Timestamp>,
 }
 
 pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let env = context.environment();
     // Agents take a second or so to tell their version: all are asked at once.
-    let rows: Vec<Row> = std::thread::scope(|scope| {
+    let mut rows: Vec<Row> = std::thread::scope(|scope| {
         let asked: Vec<_> = config.agents.iter().map(|agent| scope.spawn(|| look(&agent.value, &env))).collect();
         asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
+    let (ledger, now) = (context.ledger()?, context.clock.now());
+    for row in &mut rows {
+        row.limited_until = ledger.until(&row.name, now);
+    }
     if context.json {
         context.print_json(&rows)?;
         return Ok(0);
@@ -54,7 +63,8 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         .map(|row| {
             let place = row.path.as_ref().map_or_else(|| row.install.clone(), |path| path.display().to_string());
             let version = if row.installed { row.version.clone().unwrap_or_default() } else { "not installed".into() };
-            vec![row.name.clone(), row.protocol.to_owned(), version, place]
+            let limited = row.limited_until.map(|at| format!(" (limited until {})", time(at, &context.zone)));
+            vec![row.name.clone(), row.protocol.to_owned(), version, place + &limited.unwrap_or_default()]
         })
         .collect();
     let paint = context.out_paint;
@@ -74,6 +84,7 @@ fn look(agent: &AgentDefinition, env: &[(std::ffi::OsString, std::ffi::OsString)
         version,
         path,
         install: agent.install.clone(),
+        limited_until: None,
     }
 }
 

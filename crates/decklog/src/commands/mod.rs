@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod export;
+pub(crate) mod handoff;
 pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod looping;

@@ -1,14 +1,14 @@
-//! `resume`: goes on with a loop where its record ends.
+//! `resume`: goes on with a session where its record ends.
 
 use std::time::Duration;
 
 use decklog_journal::event::{EventBody, SessionStart};
-use decklog_journal::lock::{self, Held};
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
-use decklog_journal::words::SessionKind;
+use decklog_journal::words::{Permissions, SessionKind};
 use decklog_journal::{SessionId, SessionStore};
-use decklog_run::orchestrate::{LoopPlan, Party, ResumeError, resume_loop};
+use decklog_run::agents::Protocol;
+use decklog_run::orchestrate::{LoopPlan, Party, ResumeError, RunPlan, resume, resume_loop};
 use decklog_run::supervise::Signals;
 
 use crate::asking;
@@ -16,40 +16,105 @@ use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::visible;
 use crate::story::Story;
 
 use super::looping::{names, tell};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A loop that was rate-limited, interrupted or killed goes on at the phase in which it was cut off: what had ended is in the
-record and is not done again. Agents, models, checks and limits are those it began with.")]
+The agent that had the session goes on in its own conversation; another one, or one whose conversation is not known, is handed a
+packet of what the record tells. So a session that was rate-limited, interrupted, cut off by a power cut, or is done and to be
+taken further, goes on, here or where its directory was copied to.
+
+A loop goes on at the phase in which it was cut off: what had ended is in the record and is not done again. Agents, models,
+checks and limits are those it began with.
+
+Examples:
+  decklog resume                          pick one
+  decklog resume @ --agent codex          the newest, with another agent
+  decklog resume 3f2a \"Now add tests\"     one more turn")]
 pub(crate) struct Args {
     /// The session's id, a unique part of it, or @ for the newest; without one, a terminal opens a picker
     id: Option<String>,
+    /// What to do next (default: to finish the task); - reads it from stdin
+    prompt: Option<String>,
+    /// Who goes on (default: the agent that had it last)
+    #[arg(long, value_name = "AGENT")]
+    agent: Option<String>,
+    /// The model, in the agent's own spelling
+    #[arg(long)]
+    model: Option<String>,
+    /// What the agent may do: look, edit the working directory, or anything
+    #[arg(long, value_name = "read-only|edit|full")]
+    permissions: Option<Permissions>,
+    /// Run this command after the turn and record whether it passes; repeatable
+    #[arg(long, value_name = "CMD")]
+    check: Vec<String>,
+    /// Who goes on when the agent is rate-limited, in order
+    #[arg(long, value_name = "AGENTS", value_delimiter = ',')]
+    then: Vec<String>,
     #[command(flatten)]
     pub(crate) json: Json,
 }
 
-pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
+pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
-    let store = SessionStore::open(&config.session_root.value);
+    let store = context.store()?;
     let id = context.find(&store, args.id.as_deref())?;
     let start = start(&store, &id)?;
-    if start.kind != SessionKind::Loop {
-        return Err(CliError::new(format!("{id} is a {} session, and only loops are gone on with", start.kind))
-            .hint("begin anew with `decklog run`, and tell the agent what `decklog show` tells"));
+    asking::not_recorded(&store, &id)?;
+    match start.kind {
+        SessionKind::Loop => go_on_looping(start, &args, &store, &id, &config, context),
+        SessionKind::Run | SessionKind::Import => go_on(args, &store, &id, &config, context),
+        kind => Err(CliError::new(format!("{id} is a {kind} session, which cannot be gone on with"))),
     }
-    if lock::held(&store.entry(&id)) == Held::Yes {
-        return Err(
-            CliError::new(format!("{id} is being recorded now")).hint(format!("look on with `decklog watch {id}`"))
-        );
-    }
-    let plan = plan(start, &store, &id, &config, context)?;
+}
+
+/// One more turn.
+fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, context: &Context) -> CliResult {
+    let past = store.load(id)?;
+    let env = asking::environment(&[], context);
+    let last = past.turns.last().map(|turn| turn.agent.clone());
+    let agent = asking::agent(args.agent.as_deref().or(last.as_deref()), config, &env).map_err(|error| {
+        let other =
+            if args.agent.is_none() { "name another with --agent" } else { "`decklog agents` lists those there are" };
+        if error.hint.is_none() { error.hint(other) } else { error }
+    })?;
+    let prompt = match args.prompt.as_deref() {
+        Some("-") => asking::from_stdin()?,
+        prompt => prompt.unwrap_or_default().to_owned(),
+    };
+    let then = asking::relay(&args.then, config, &env, context)?;
+    let before = past.turns.iter().rev().find_map(|turn| turn.permissions);
+    let mut setup = asking::setup(args.permissions.or(before), args.check, None, env, config, context)?;
+    setup.working_dir = asking::working_dir(store, id)?;
+    let is_text = agent.protocol == Protocol::Text;
+    let plan = RunPlan { agent, prompt, model: args.model, then, setup };
     let signals = Signals::install()?;
-    let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, done(&store, &id));
-    let result = resume_loop(&store, &id, &plan, &signals, &mut story).map_err(|error| match error {
+    let mut story = Story::new(&plan.agent.name, is_text && !context.json, context);
+    let result = resume(store, id, &plan, &signals, &mut story)?;
+    story.finish();
+    super::run::tell(&result, is_text, context)?;
+    Ok(result.exit_code)
+}
+
+fn go_on_looping(
+    start: SessionStart,
+    args: &Args,
+    store: &SessionStore,
+    id: &SessionId,
+    config: &Config,
+    context: &Context,
+) -> CliResult {
+    let fixed = args.agent.is_some() || args.model.is_some() || args.permissions.is_some() || !args.check.is_empty();
+    if fixed || args.prompt.is_some() || !args.then.is_empty() {
+        return Err(CliError::new(format!("{id} is a loop: it goes on as it began, with nothing changed"))
+            .hint(format!("decklog resume {id}")));
+    }
+    let plan = plan(start, store, id, config, context)?;
+    let signals = Signals::install()?;
+    let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, done(store, id));
+    let result = resume_loop(store, id, &plan, &signals, &mut story).map_err(|error| match error {
         ResumeError::Over(_) => CliError::new(error).hint("`decklog loop` begins a new one"),
         error => CliError::new(error),
     })?;
@@ -96,10 +161,7 @@ fn plan(
     let critic = start.critic_agent.as_deref().map(|name| party(name, start.critic_model.clone())).transpose()?;
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env.clone(), config, context)?;
     setup.checks = rules.checks;
-    setup.working_dir = start.working_dir.clone().into();
-    if !setup.working_dir.is_dir() {
-        return Err(CliError::new(format!("{} is gone: the loop worked there", visible(&start.working_dir))));
-    }
+    setup.working_dir = asking::working_dir(store, id)?;
     let task = match &start.prompt_artifact {
         None => start.prompt.clone(),
         Some(artifact) => asking::from_file(&store.entry(id).join(&artifact.path), context)?,

@@ -26,6 +26,7 @@ Examples:
   decklog run --check \"cargo test\" --permissions full codex \"Make the build pass\"
   decklog run gemini --prompt-file task.md
   git diff | decklog run claude -
+  decklog run claude --then codex,gemini \"Finish the migration\"
   decklog run -- cargo test
 
 On stdout: the agent's final text. On stderr: what happens as it happens, and a summary.")]
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// Set a variable for the agent; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     env: Vec<(OsString, OsString)>,
+    /// Who goes on when the agent is rate-limited, in order
+    #[arg(long, value_name = "AGENTS", value_delimiter = ',')]
+    then: Vec<String>,
     /// Keep the record in this directory, with a link to it under the session root
     #[arg(long, value_name = "DIR")]
     session_dir: Option<PathBuf>,
@@ -81,10 +85,11 @@ fn execute(
     context: &Context,
 ) -> Result<RunResult, CliError> {
     let is_text = agent.protocol == Protocol::Text;
+    let then = asking::relay(&args.then, config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
-    let plan = RunPlan { agent, prompt, model: args.model, setup };
+    let plan = RunPlan { agent, prompt, model: args.model, then, setup };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
 }
 
@@ -99,13 +104,20 @@ pub(crate) fn record_plan(
     let mut story = Story::new(&plan.agent.name, is_text && !context.json, context);
     let result = record(store, plan, &signals, &mut story)?;
     story.finish();
+    tell(&result, is_text, context)?;
+    Ok(result)
+}
+
+/// Tells how a run came out. Also `resume`'s end.
+pub(crate) fn tell(result: &RunResult, is_text: bool, context: &Context) -> Result<(), CliError> {
+    asking::note_limits(result, context);
     if context.json {
-        context.print_json(&result)?;
+        context.print_json(result)?;
     } else if !is_text && !result.text.is_empty() {
         answer(&result.text, context)?;
     }
-    summary(&result, context);
-    Ok(result)
+    summary(result, context);
+    Ok(())
 }
 
 fn answer(text: &str, context: &Context) -> Result<(), CliError> {
@@ -123,6 +135,9 @@ fn summary(result: &RunResult, context: &Context) {
         context.say(paint.warn(&format!("the limit ends at {}", time(at, &context.zone))));
     }
     context.say(totals(result, paint));
+    if result.outcome.is_none() {
+        context.say(format!("go on with: decklog resume {}", result.id));
+    }
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));
     }

@@ -14,6 +14,7 @@ mod picking;
 mod reading;
 mod recipes;
 mod recording;
+mod relaying;
 mod removing;
 mod restoring;
 mod search;

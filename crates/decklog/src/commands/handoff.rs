@@ -1,0 +1,54 @@
+//! `handoff`: checkpoints a session for another agent.
+
+use decklog_run::orchestrate::hand_off;
+use decklog_run::supervise::Signals;
+
+use crate::asking;
+use crate::cli::Json;
+use crate::context::Context;
+use crate::error::{CliError, CliResult};
+use crate::story::Story;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Writes what the next agent has to know (the task, what is in the way, the plan, checks, files, the last turns), made from the
+record alone, so that it works when the agent before is gone: resume/NNN-AGENT.md for the agent, and .json for programs.")]
+pub(crate) struct Args {
+    /// The session's id, a unique part of it, or @ for the newest (default: the newest)
+    id: Option<String>,
+    /// Who is to go on
+    #[arg(long, value_name = "AGENT")]
+    to: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
+    let config = context.config()?;
+    let store = context.store()?;
+    let id = context.find(&store, Some(args.id.as_deref().unwrap_or("@")))?;
+    let agent = config.agent(&args.to).ok_or_else(|| {
+        CliError::new(format!("there is no agent {:?}", args.to)).hint("`decklog agents` lists those there are")
+    })?;
+    asking::not_recorded(&store, &id)?;
+    let mut setup = asking::setup(None, Vec::new(), None, asking::environment(&[], context), &config, context)?;
+    setup.working_dir = asking::working_dir(&store, &id)?;
+    let signals = Signals::install()?;
+    let mut story = Story::new(&args.to, false, context);
+    let handed = hand_off(&store, &id, &agent.name, &setup, &signals, &mut story)?;
+    story.finish();
+    let command = format!("decklog resume {id} --agent {}", agent.name);
+    if context.json {
+        context.print_json(&serde_json::json!({
+            "id": id,
+            "agent": agent.name,
+            "packet": handed.packet.path,
+            "packet_json": handed.json.path,
+            "command": command,
+        }))?;
+    } else {
+        context.print(format!("{command}\n"))?;
+        context.say(format!("what it will read: {}", store.entry(&id).join(&handed.packet.path).display()));
+    }
+    Ok(0)
+}
