@@ -16,6 +16,7 @@ use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
+use crate::render::visible;
 use crate::story::Story;
 
 use super::looping::{names, tell};
@@ -75,11 +76,13 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
     let past = store.load(id)?;
     let env = asking::environment(&[], context);
     let last = past.turns.last().map(|turn| turn.agent.clone());
-    let agent = asking::agent(args.agent.as_deref().or(last.as_deref()), config, &env).map_err(|error| {
-        let other =
-            if args.agent.is_none() { "name another with --agent" } else { "`decklog agents` lists those there are" };
-        if error.hint.is_none() { error.hint(other) } else { error }
-    })?;
+    if let (None, Some(last)) = (&args.agent, &last)
+        && config.agent(last).is_none()
+    {
+        return Err(CliError::new(format!("{} is no agent that decklog can ask to go on", visible(last)))
+            .hint(format!("name one: decklog resume {id} --agent AGENT; `decklog agents` lists those there are")));
+    }
+    let agent = asking::agent(args.agent.as_deref().or(last.as_deref()), config, &env)?;
     let prompt = match args.prompt.as_deref() {
         Some("-") => asking::from_stdin()?,
         prompt => prompt.unwrap_or_default().to_owned(),

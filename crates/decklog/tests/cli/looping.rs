@@ -294,7 +294,7 @@ fn what_cannot_be_run_is_said_and_changes_nothing() {
     }
     world.env.decklog(&["run", "--", "true"]).expect(0);
     let ran = world.env.decklog(&["resume", "@"]).expect(2);
-    assert!(ran.stderr.contains("only loops"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is no agent that decklog can ask"), "{}", ran.stderr);
 }
 
 /// Where a phase waits until it is stopped. The next time it goes on.

@@ -164,7 +164,7 @@ pub fn run_loop(
     };
     let about = (SessionKind::Loop, plan.task.as_str());
     let recording = Recording::begin(store, &plan.setup, &redactor, signals, &mut noting, start, about)?;
-    Driver { plan, course, recording, turns: Vec::new(), last: None }.run()
+    Driver { plan, course, recording, turns: Vec::new(), last: None, patch: RefCell::default() }.run()
 }
 
 /// Goes on with the loop `id` where its record ends. `plan` is what was decided when it began.
@@ -197,7 +197,7 @@ pub fn resume_loop(
     let course = Rc::new(RefCell::new(Some(past)));
     let mut noting = Noting { course: Rc::clone(&course), inner: observer };
     let recording = Recording::resume(store, id, &plan.setup, &redactor, signals, &mut noting)?;
-    Ok(Driver { plan, course, recording, turns: Vec::new(), last: None }.run()?)
+    Ok(Driver { plan, course, recording, turns: Vec::new(), last: None, patch: RefCell::default() }.run()?)
 }
 
 /// What the record keeps of a plan, so that it can be gone on with.
@@ -215,6 +215,9 @@ fn configured(plan: &LoopPlan) -> impl Iterator<Item = &(String, String)> {
     let critic = plan.critic.iter().flat_map(|critic| &critic.agent.env);
     plan.actor.agent.env.iter().chain(critic)
 }
+
+/// Two trees, before and after.
+type Trees = (Option<String>, Option<String>);
 
 type Shared = Rc<RefCell<Option<Course>>>;
 
@@ -261,6 +264,8 @@ struct Driver<'a> {
     turns: Vec<u32>,
     /// The last turn, whose state is written once its checks are known.
     last: Option<(u32, TurnResult, Vec<CheckResult>)>,
+    /// The patch that was made last, and between which trees.
+    patch: RefCell<Option<(Trees, Patch)>>,
 }
 
 impl Driver<'_> {
@@ -359,10 +364,11 @@ impl Driver<'_> {
     fn review(&self) -> String {
         let patch = |from: &dyn Fn(&Course) -> Option<String>| {
             let trees = self.course(|course| (from(course), course.last_tree.clone()));
-            self.patch(trees, prompts::PATCH)
+            self.patch(trees)
         };
-        let (diff, whole_diff) =
-            (patch(&|course| course.iteration_tree.clone()), patch(&|course| course.first_tree.clone()));
+        // The iteration's comes last: it is asked for again when the iteration is recorded.
+        let whole_diff = patch(&|course| course.first_tree.clone());
+        let diff = patch(&|course| course.iteration_tree.clone());
         self.course(|course| {
             let acted = course.acted.as_ref();
             let (text, stderr) = acted.map(|turn| (course.text_of(turn), course.stderr_of(turn))).unwrap_or_default();
@@ -383,10 +389,18 @@ impl Driver<'_> {
         })
     }
 
-    /// What lies between two trees, at most `limit` bytes of it.
-    fn patch(&self, (from, to): (Option<String>, Option<String>), limit: usize) -> Patch {
-        let (text, bytes) = self.recording.trees.patch_text(from.as_deref(), to.as_deref(), limit);
-        Patch { text, bytes }
+    /// What lies between two trees, as far as anybody is told of it.
+    fn patch(&self, trees: Trees) -> Patch {
+        let mut last = self.patch.borrow_mut();
+        if let Some((known, patch)) = &*last
+            && *known == trees
+        {
+            return patch.clone();
+        }
+        let (text, bytes) = self.recording.trees.patch_text(trees.0.as_deref(), trees.1.as_deref(), prompts::PATCH);
+        let patch = Patch { text, bytes };
+        *last = Some((trees, patch.clone()));
+        patch
     }
 
     #[expect(clippy::too_many_arguments, reason = "who is asked what")]
@@ -431,7 +445,7 @@ impl Driver<'_> {
             let end = course.acted.as_ref().and_then(|turn| turn.end.as_ref());
             (course.iteration_tree.clone(), end.and_then(|end| end.snapshot.clone()))
         });
-        let patch = self.patch(trees, decklog_journal::writer::MAX_INLINE);
+        let patch = self.patch(trees);
         self.course(|course| {
             let acted = course.acted.as_ref();
             let end = acted.and_then(|turn| turn.end.as_ref());
