@@ -72,6 +72,9 @@ pub(crate) fn relay(
     env: &[(OsString, OsString)],
     context: &Context,
 ) -> Result<Vec<AgentDefinition>, CliError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     let (ledger, now) = (context.ledger()?, context.clock.now());
     let mut all = Vec::new();
     for name in names {
