@@ -33,8 +33,12 @@ pub(crate) fn run(part: Part) -> CliResult {
         let message: Value = serde_json::from_str(&line?)?;
         let (id, params) = (&message["id"], &message["params"]);
         match message["method"].as_str().unwrap_or_default() {
-            "initialize" => answer(id, json!({ "protocolVersion": 1, "agentCapabilities": {}, "authMethods": [] }))?,
-            "session/new" => {
+            "initialize" => answer(
+                id,
+                json!({ "protocolVersion": 1, "agentCapabilities": { "loadSession": true }, "authMethods": [] }),
+            )?,
+            // It remembers nothing, and need not: what it is told each time suffices.
+            "session/new" | "session/load" => {
                 directory = params["cwd"].as_str().unwrap_or(".").into();
                 let modes =
                     [json!({ "id": "edit", "name": "Edit" }), json!({ "id": "read-only", "name": "Read only" })];
