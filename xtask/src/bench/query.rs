@@ -144,7 +144,7 @@ fn list(bench: &Bench, root: &Path, count: usize) -> Result<Vec<Row>> {
     let is_large = count >= bench.size(100_000, 80);
     let mut rows = vec![
         Row::within(format!("`ls`, {count} sessions"), newest, Some(("`cat` of 20 KB", cat)), newest_limit),
-        Row::times(format!("`ls --all`, {count} sessions"), all, ("`ls -U | wc -l`", names), 3.0),
+        Row::times(format!("`ls --all`, {count} sessions"), all, ("`ls -U` into `wc -l`", names), 3.0),
         Row::within(format!("`search` a rare word, {count} short sessions"), rare, None, Duration::from_millis(30)),
         Row::within(format!("`search` a common word, {count} short sessions"), common, None, Duration::from_millis(60)),
     ];
