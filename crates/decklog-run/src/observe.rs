@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use decklog_journal::{Event, SessionId};
+use jiff::Timestamp;
 
 /// Where a text agent printed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub trait Observer {
     /// A check begins.
     fn checking(&mut self, command: &str) {
         let _ = command;
+    }
+    /// Everybody is limited: `agent` is waited for.
+    fn waiting(&mut self, agent: &str, until: Timestamp) {
+        let _ = (agent, until);
     }
     /// An event stands in the journal.
     fn event(&mut self, event: &Event);

@@ -26,6 +26,7 @@ fn request(permissions: Permissions) -> TurnRequest {
         working_dir: "/work-dir".into(),
         resume: None,
         used: Used::default(),
+        begins_anew: true,
         as_root: false,
     }
 }

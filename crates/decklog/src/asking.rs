@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::lock::{self, Held};
 use decklog_journal::store::Place;
-use decklog_journal::words::{Permissions, TurnOutcome};
+use decklog_journal::words::Permissions;
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::AgentDefinition;
-use decklog_run::orchestrate::{RunResult, Setup};
+use decklog_run::orchestrate::{Candidate, Limited, Party, Relay, Setup};
 
 use crate::config::Config;
 use crate::context::{Context, find_program};
@@ -65,40 +65,89 @@ fn place(session_dir: Option<PathBuf>, context: &Context) -> Result<Place, CliEr
     Ok(Place::Dir(dir))
 }
 
-/// Those of `names` that can go on for another: installed, and not limited themselves. The others are told.
-pub(crate) fn relay(
-    names: &[String],
-    config: &Config,
-    env: &[(OsString, OsString)],
-    context: &Context,
-) -> Result<Vec<AgentDefinition>, CliError> {
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (ledger, now) = (context.ledger()?, context.clock.now());
-    let mut all = Vec::new();
-    for name in names {
-        if config.agent(name).is_none() {
-            return Err(agent(Some(name), config, env).err().unwrap_or_else(|| CliError::new("no such agent")));
-        }
-        match (agent(Some(name), config, env), ledger.until(name, now)) {
-            (Err(error), _) => context.say(format!("{name} is left out: {}", error.message)),
-            (_, Some(until)) => {
-                context.say(format!("{name} is left out: limited until {}", time(until, &context.zone)))
-            }
-            (Ok(agent), None) => all.push(agent),
-        }
-    }
-    Ok(all)
+/// Who goes on for an agent that is limited, as every verb that asks agents takes it.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Relaying {
+    /// Who goes on when an agent is rate-limited, in order, or none (default: the configured order)
+    #[arg(long, value_name = "AGENTS", value_delimiter = ',')]
+    pub(crate) then: Vec<String>,
+    /// When all are rate-limited, wait for the first one back
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
-/// Notes what a run learned of agents' limits.
-pub(crate) fn note_limits(result: &RunResult, context: &Context) {
-    let well = (result.turn_outcome == TurnOutcome::Success).then_some(result.agent.as_str());
-    let noted = context.ledger().and_then(|mut ledger| ledger.note(&result.limited, well, context.clock.now()));
+impl Relaying {
+    /// Who that is: those that are installed. Who is not, or is limited for now, is told.
+    pub(crate) fn resolve(
+        &self,
+        config: &Config,
+        env: &[(OsString, OsString)],
+        context: &Context,
+    ) -> Result<Relay, CliError> {
+        let names = match self.then.as_slice() {
+            [none] if none == "none" => &[],
+            [] => config.then.value.as_slice(),
+            given => given,
+        };
+        let mut relay = Relay { others: Vec::new(), wait: self.wait };
+        if names.is_empty() {
+            return Ok(relay);
+        }
+        let (ledger, now) = (context.ledger()?, context.clock.now());
+        for name in names {
+            let (agent_name, _) = split_model(name, config);
+            if config.agent(agent_name).is_none() {
+                return Err(unknown(agent_name, config));
+            }
+            let limited_until = ledger.until(agent_name, now);
+            match party(name, config, env) {
+                Err(error) => context.say(format!("{name} is left out: {}", error.message)),
+                Ok(party) => {
+                    if let Some(until) = limited_until {
+                        let until = time(until, &context.zone);
+                        context.say(format!("{name} is passed over for now: limited until {until}"));
+                    }
+                    relay.others.push(Candidate { party, limited_until });
+                }
+            }
+        }
+        Ok(relay)
+    }
+}
+
+/// An agent's name, and the model after a colon: `claude:opus`.
+pub(crate) fn split_model<'a>(text: &'a str, config: &Config) -> (&'a str, Option<&'a str>) {
+    match text.split_once(':') {
+        Some((name, model)) if config.agent(text).is_none() && !model.is_empty() => (name, Some(model)),
+        _ => (text, None),
+    }
+}
+
+/// The agent, with the model, that `text` names.
+pub(crate) fn party(text: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<Party, CliError> {
+    let (name, model) = split_model(text, config);
+    Ok(Party { agent: agent(Some(name), config, env)?, model: model.map(str::to_owned) })
+}
+
+/// Notes what was learned of agents' limits: who met one, and who did not.
+pub(crate) fn note_limits(limited: &[Limited], well: Option<&str>, context: &Context) {
+    let noted = context.ledger().and_then(|mut ledger| ledger.note(limited, well, context.clock.now()));
     if let Err(error) = noted {
         context.warn(&format!("agents' limits could not be noted: {}", error.message));
     }
+}
+
+/// Says how a session that waits for a limit to pass is gone on with.
+pub(crate) fn say_checkpointed(id: &SessionId, first_back: Option<&Limited>, context: &Context) {
+    let paint = context.err_paint;
+    match first_back.and_then(|back| Some((back, back.resets_at?))) {
+        Some((back, at)) => {
+            let at = time(at, &context.zone);
+            context.say(paint.warn(&format!("rate-limited; the first one back is {} at {at}", visible(&back.agent))));
+        }
+        None => context.say(paint.warn("rate-limited; nobody said until when")),
+    }
+    context.say(format!("go on with: decklog resume {id}"));
 }
 
 /// Refuses a session that another process records.
@@ -143,11 +192,7 @@ pub(crate) fn agent(
 }
 
 fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
-    let names = || config.agents.iter().map(|agent| agent.value.name.as_str()).collect::<Vec<_>>().join(", ");
-    let agent = config.agent(name).ok_or_else(|| {
-        CliError::new(format!("there is no agent {name:?}: decklog knows {}", names()))
-            .hint("put the prompt in quotes, or record any command with `decklog run -- CMD`; more agents go into the configuration")
-    })?;
+    let agent = config.agent(name).ok_or_else(|| unknown(name, config))?;
     let program = agent.command.first().cloned().unwrap_or_default();
     if find_program(&program, env).is_none() {
         let error = CliError::new(format!(
@@ -161,6 +206,12 @@ fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Resul
         });
     }
     Ok(agent.clone())
+}
+
+fn unknown(name: &str, config: &Config) -> CliError {
+    let names: Vec<_> = config.agents.iter().map(|agent| agent.value.name.as_str()).collect();
+    CliError::new(format!("there is no agent {name:?}: decklog knows {}", names.join(", ")))
+        .hint("put the prompt in quotes, or record any command with `decklog run -- CMD`; more agents go into the configuration")
 }
 
 fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {

@@ -24,6 +24,7 @@ pub(crate) const REPOSITORY_FILE: &str = ".decklog/config.toml";
 struct File {
     session_root: Option<Spanned<PathBuf>>,
     default_agent: Option<Spanned<String>>,
+    then: Option<Spanned<Vec<String>>>,
     permissions: Option<Spanned<String>>,
     durability: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
@@ -60,6 +61,8 @@ impl<T> Set<T> {
 pub(crate) struct Config {
     pub(crate) session_root: Set<PathBuf>,
     pub(crate) default_agent: Option<Set<String>>,
+    /// Who goes on when an agent is rate-limited.
+    pub(crate) then: Set<Vec<String>>,
     pub(crate) permissions: Set<Permissions>,
     pub(crate) durability: Set<Durability>,
     pub(crate) timeout: Option<Set<std::time::Duration>>,
@@ -90,6 +93,7 @@ impl Config {
         let mut config = Self {
             session_root: Set::built_in(places.default_root.clone()),
             default_agent: None,
+            then: Set::built_in(Vec::new()),
             permissions: Set::built_in(Permissions::Edit),
             durability: Set::built_in(Durability::Turn),
             timeout: None,
@@ -199,6 +203,12 @@ impl<'a> Layer<'a> {
             // It decides who is sent the prompt, and the repository with it.
             if !self.refuses(config, &span, "default-agent decides who gets your prompt") {
                 config.default_agent = Some(self.set(&span, agent.into_inner()));
+            }
+        }
+        if let Some(then) = file.then {
+            let span = then.span();
+            if !self.refuses(config, &span, "then decides who gets your prompt") {
+                config.then = self.set(&span, then.into_inner());
             }
         }
         if let Some(permissions) = file.permissions {

@@ -5,14 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use decklog_run::orchestrate::Limited;
-use jiff::{SignedDuration, Timestamp};
+use decklog_run::orchestrate::{Limited, UNTOLD};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
-
-/// How long an agent is taken for limited when it did not say until when.
-const UNTOLD: SignedDuration = SignedDuration::from_mins(15);
 
 /// Limits by agent.
 #[derive(Debug, Default)]

@@ -8,11 +8,13 @@ use decklog_journal::event::EventBody;
 use decklog_journal::words::Role;
 use decklog_journal::{Event, SessionId};
 use decklog_run::observe::{AgentStream, Observer};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::commands::run::pass_on;
 use crate::context::Context;
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{Paint, cost, counted, duration, visible, visible_lines};
+use crate::render::{Paint, cost, counted, duration, time, visible, visible_lines};
 
 /// Tells a run's story.
 pub(crate) struct Story {
@@ -32,6 +34,7 @@ pub(crate) struct Story {
     doing: String,
     /// In a loop.
     round: Option<Round>,
+    zone: TimeZone,
 }
 
 /// How far a loop is.
@@ -62,6 +65,7 @@ impl Story {
             start: Instant::now(),
             doing: String::new(),
             round: None,
+            zone: context.zone.clone(),
         }
     }
 
@@ -118,6 +122,15 @@ impl Observer for Story {
 
     fn checking(&mut self, command: &str) {
         self.doing = format!("check {}", crate::render::table::cut(&visible(command), 40));
+        self.spun_at = None;
+    }
+
+    fn waiting(&mut self, agent: &str, until: Timestamp) {
+        let until = time(until, &self.zone);
+        let line =
+            format!("everybody is rate-limited: waiting for {} until {until}; Ctrl-C leaves it\n", visible(agent));
+        self.say(&self.paint.warn(&line).clone());
+        self.doing = format!("limited until {until}");
         self.spun_at = None;
     }
 

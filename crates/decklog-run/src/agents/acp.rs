@@ -230,6 +230,11 @@ impl Acp {
             return false;
         }
         request.used = Used::default();
+        if !request.begins_anew {
+            out.push(AgentEvent::Failed(format!("the conversation is gone: {why}")));
+            self.over(out);
+            return true;
+        }
         out.notice("conversation_lost", format!("the agent begins a new conversation: {why}"));
         self.new_session(out);
         true

@@ -43,6 +43,8 @@ pub struct TurnRequest {
     pub resume: Option<String>,
     /// What of that conversation has been counted.
     pub used: Used,
+    /// Whether a new one may take that one's place when it is gone; else the turn fails, as the prompt tells too little.
+    pub begins_anew: bool,
     /// Whether decklog runs as root, which some agents want told apart.
     pub as_root: bool,
 }

@@ -1,14 +1,17 @@
 //! How turns make a session: one file for each kind of session.
 
+mod lenient;
 mod loops;
+mod party;
 mod recording;
 mod relay;
 mod restore;
 mod run;
 mod text;
 
-pub use loops::{IterationResult, LoopPlan, LoopResult, Party, ResumeError, resume_loop, run_loop};
+pub use loops::{IterationResult, LoopPlan, LoopResult, ResumeError, resume_loop, run_loop};
+pub use party::Party;
 pub use recording::{CheckResult, RunError, Setup};
-pub use relay::{HandedOff, Packet, hand_off, resume};
+pub use relay::{Candidate, HandedOff, Limited, Packet, Relay, UNTOLD, hand_off, resume};
 pub use restore::{RestoreError, RestorePlan, RestoreResult, restore};
-pub use run::{Limited, RunPlan, RunResult, run};
+pub use run::{RunPlan, RunResult, run};

@@ -13,8 +13,9 @@ use decklog_journal::redact::{Redactor, credential_values};
 use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::Clock;
 use decklog_journal::wire::prompt_hash;
-use decklog_journal::words::{Permissions, Role, SessionKind};
+use decklog_journal::words::{Permissions, Role, SessionKind, Status};
 use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agents::{AgentDefinition, TurnRequest, Used};
@@ -24,6 +25,9 @@ use crate::observe::Observer;
 use crate::supervise::{Limits, Received, Signals, SpawnError};
 use crate::trees::Trees;
 use crate::turn::{TurnPlan, TurnResult, not_kept, run_turn};
+
+/// How often somebody who waits is looked after.
+const WAITING: Duration = Duration::from_millis(100);
 
 /// Where and how a session's agents work: decided before it begins.
 #[derive(Debug, Clone)]
@@ -113,6 +117,8 @@ pub(super) struct Ask<'a> {
     pub(super) permissions: Permissions,
     /// The agent's own conversation to go on with, and what it has used so far.
     pub(super) resume: Option<(String, Used)>,
+    /// Whether a new conversation may take that one's place.
+    pub(super) begins_anew: bool,
     /// Ends the agent after so long, besides what the setup says.
     pub(super) at_most: Option<Duration>,
 }
@@ -166,9 +172,33 @@ impl<'a> Recording<'a> {
         Ok(Self { writer, trees, setup, signals, observer, kept: true })
     }
 
+    /// The number of the turn to come.
+    pub(super) fn next_turn(&self) -> u32 {
+        self.writer.state().last_turn() + 1
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.writer.clock().now()
+    }
+
+    /// Waits until `agent` may go on again. False: a signal came first.
+    pub(super) fn wait_for(&mut self, agent: &str, until: Timestamp) -> bool {
+        self.observer.waiting(agent, until);
+        // By the time of day, which goes on while the machine sleeps.
+        while Timestamp::now() < until {
+            if self.signals.received().is_some() {
+                return false;
+            }
+            self.signals.wait(WAITING);
+            self.observer.idle();
+        }
+        true
+    }
+
     /// Runs a turn.
     pub(super) fn turn(&mut self, ask: Ask<'_>) -> Result<TurnResult, SpawnError> {
-        let Ask { turn, agent, role, prompt, model, permissions, resume, at_most } = ask;
+        let Ask { turn, agent, role, prompt, model, permissions, resume, begins_anew, at_most } = ask;
         let setup = self.setup;
         let (resume, used) = resume.unzip();
         let timeout = [setup.timeout, at_most].into_iter().flatten().min();
@@ -183,6 +213,7 @@ impl<'a> Recording<'a> {
                 working_dir: setup.working_dir.clone(),
                 resume,
                 used: used.unwrap_or_default(),
+                begins_anew,
                 as_root: setup.as_root,
             },
             limits: Limits { timeout, stall_timeout: setup.stall_timeout },
@@ -228,6 +259,13 @@ impl<'a> Recording<'a> {
                 let lost = self.writer.lost();
                 self.observer.trouble(&format!("{error} ({lost} events are not in the record)"));
             }
+        }
+    }
+
+    /// Records the end, unless the session is checkpointed already.
+    pub(super) fn end(&mut self, end: EventBody) {
+        if self.writer.state().status() == Some(Status::Active) {
+            self.append(end);
         }
     }
 

@@ -10,9 +10,10 @@ use decklog_journal::{SessionId, SessionStore};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
-use super::relay::hand_over;
-use crate::agents::{AgentDefinition, Used};
+use super::party::Party;
+use super::recording::{CheckResult, Recording, RunError, Setup, exit, redactor};
+use super::relay::{Answer, Limited, Order, Question, Relay, answer};
+use crate::agents::Used;
 use crate::observe::Observer;
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals, SpawnError};
@@ -22,13 +23,11 @@ use crate::turn::TurnResult;
 #[derive(Debug, Clone)]
 pub struct RunPlan {
     /// Who.
-    pub agent: AgentDefinition,
+    pub party: Party,
     /// The prompt, whole.
     pub prompt: String,
-    /// The model wanted, of the first agent.
-    pub model: Option<String>,
-    /// Who goes on when an agent is rate-limited, in order.
-    pub then: Vec<AgentDefinition>,
+    /// Who goes on when an agent is rate-limited.
+    pub relay: Relay,
     /// Where and how.
     pub setup: Setup,
 }
@@ -65,6 +64,9 @@ pub struct RunResult {
     /// Agents that met a limit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limited: Vec<Limited>,
+    /// When all are limited: who is back first, if anybody told when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_back: Option<Limited>,
     /// The agent's own id for the conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<String>,
@@ -85,24 +87,14 @@ pub struct RunResult {
     pub recorded: bool,
 }
 
-/// An agent that may not go on for now.
-#[derive(Debug, Clone, Serialize)]
-pub struct Limited {
-    /// Its name.
-    pub agent: String,
-    /// When it may go on, where known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resets_at: Option<Timestamp>,
-}
-
 /// Where a run goes on.
 pub(super) struct Course {
-    /// The number of its first turn.
-    pub(super) turn: u32,
     /// What the agent is asked then.
     pub(super) prompt: String,
     /// The agent's own conversation, and what it has used.
     pub(super) resume: Option<(String, Used)>,
+    /// Who is asked, and who follows.
+    pub(super) order: Order,
 }
 
 /// Runs `plan` as a new session in `store`.
@@ -115,51 +107,34 @@ pub fn run(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let configured = std::iter::once(&plan.agent).chain(&plan.then).flat_map(|agent| &agent.env);
-    let redactor = redactor(&plan.setup.env, configured);
+    let redactor = redactor(&plan.setup.env, plan.relay.configured(&plan.party));
     let start = |mut start: decklog_journal::event::SessionStart| {
-        start.agents = vec![plan.agent.name.clone()];
+        start.agents = vec![plan.party.agent.name.clone()];
         start
     };
     let about = (SessionKind::Run, plan.prompt.as_str());
     let recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, start, about)?;
-    go(recording, plan, Course { turn: 1, prompt: plan.prompt.clone(), resume: None })
+    let order = Order::new(&plan.party, &plan.relay);
+    go(recording, plan, Course { prompt: plan.prompt.clone(), resume: None, order })
 }
 
 /// Goes on from `course` to the session's end.
 pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -> Result<RunResult, RunError> {
     let started = recording.writer.head().map_or_else(|| recording.writer.clock().now(), |head| head.started_at);
-    let Course { turn: first, mut prompt, mut resume } = course;
-    let (mut number, mut agent, mut model) = (first, &plan.agent, plan.model.clone());
-    let (mut then, mut limited) = (plan.then.iter(), Vec::new());
-    let turn = loop {
-        let turn = recording.turn(Ask {
-            turn: number,
-            agent,
-            role: Role::Solo,
-            prompt,
-            model: model.take(),
-            permissions: plan.setup.permissions,
-            resume: resume.take(),
-            at_most: None,
-        })?;
-        let Some(reason) = hands_over(&turn) else { break turn };
-        if turn.outcome == TurnOutcome::RateLimited {
-            limited.push(Limited { agent: agent.name.clone(), resets_at: turn.facts.limited.flatten() });
-        }
-        let Some(next) = then.next() else { break turn };
-        recording.close_turn(number, &turn, &[]);
-        prompt = hand_over(&mut recording, &next.name, reason)?;
-        (number, agent) = (number + 1, next);
-    };
+    let Course { prompt, resume, mut order } = course;
+    let first = recording.next_turn();
+    let question = Question { role: Role::Solo, prompt, permissions: plan.setup.permissions, resume };
+    let Answer { turn: number, result: turn, limited, closed } = answer(&mut recording, &mut order, question)?;
     let (checks, stopped_by) = if turn.outcome == TurnOutcome::Success {
         check_all(&mut recording, number)?
     } else {
         (Vec::new(), turn.stopped_by)
     };
     // Before the end, so that the record can say it when this cannot be kept.
-    recording.close_turn(number, &turn, &checks);
-    let (outcome, mut exit_code) = decide(&turn, &checks, stopped_by);
+    if !closed {
+        recording.close_turn(number, &turn, &checks);
+    }
+    let (outcome, mut exit_code) = decide(&turn, &checks, stopped_by, !limited.is_empty());
     if !recording.kept && exit_code == exit::DONE {
         exit_code = exit::FAILED;
     }
@@ -171,7 +146,7 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
         }
         None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
     };
-    recording.append(end);
+    recording.end(end);
     let kept = recording.finish(first..=number);
     if !kept && exit_code == exit::DONE {
         exit_code = exit::FAILED;
@@ -180,7 +155,7 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
     Ok(RunResult {
         id: writer.id().clone(),
         session_dir: writer.dir().to_owned(),
-        agent: agent.name.clone(),
+        agent: order.present().agent.name.clone(),
         model: turn.facts.model,
         outcome,
         turn_outcome: turn.outcome,
@@ -190,6 +165,7 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
         error: turn.error,
         resets_at: turn.facts.limited.flatten(),
         limited,
+        first_back: if outcome.is_none() { order.first_back() } else { None },
         agent_session_id: turn.facts.agent_session_id,
         files_changed: turn.files_changed,
         lines_added: turn.lines.0,
@@ -199,15 +175,6 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
         checks,
         recorded: kept,
     })
-}
-
-/// Why another agent should go on, if one should.
-fn hands_over(turn: &TurnResult) -> Option<&'static str> {
-    match turn.outcome {
-        // Some agents are silent while they wait for a limit to pass.
-        TurnOutcome::RateLimited | TurnOutcome::Stalled => Some("rate_limit"),
-        _ => None,
-    }
 }
 
 fn check_all(recording: &mut Recording<'_>, turn: u32) -> Result<(Vec<CheckResult>, Option<Received>), SpawnError> {
@@ -226,7 +193,12 @@ fn check_all(recording: &mut Recording<'_>, turn: u32) -> Result<(Vec<CheckResul
 }
 
 /// What a run comes to: no outcome means that it is checkpointed.
-fn decide(turn: &TurnResult, checks: &[CheckResult], stopped_by: Option<Received>) -> (Option<Outcome>, i32) {
+fn decide(
+    turn: &TurnResult,
+    checks: &[CheckResult],
+    stopped_by: Option<Received>,
+    limited: bool,
+) -> (Option<Outcome>, i32) {
     if let Some(signal) = stopped_by {
         return (Some(Outcome::Interrupted), exit::stopped(signal));
     }
@@ -234,6 +206,8 @@ fn decide(turn: &TurnResult, checks: &[CheckResult], stopped_by: Option<Received
         TurnOutcome::Success if checks.iter().all(|check| check.passed) => (Some(Outcome::Success), exit::DONE),
         TurnOutcome::Success => (Some(Outcome::Failed), exit::NOT_APPROVED),
         TurnOutcome::RateLimited => (None, exit::LIMITED),
+        // The last of several, when those before it were refused.
+        TurnOutcome::Stalled if limited => (None, exit::LIMITED),
         TurnOutcome::Interrupted => (Some(Outcome::Interrupted), exit::INTERRUPTED),
         TurnOutcome::Failed | TurnOutcome::Stalled | TurnOutcome::TimedOut => (Some(Outcome::Failed), exit::FAILED),
     }

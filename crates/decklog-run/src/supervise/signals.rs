@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Signals that ask this program to stop.
@@ -43,6 +45,14 @@ impl Signals {
 
     pub(super) fn streams(&self) -> [&UnixStream; 2] {
         [&self.interrupts, &self.terminations]
+    }
+
+    /// Waits for a signal, but not for longer than `longest`.
+    pub fn wait(&self, longest: Duration) {
+        let mut fds = self.streams().map(|stream| PollFd::new(stream, PollFlags::IN));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(longest.subsec_nanos()) };
+        // Interrupted, or failed: whoever waits looks again.
+        let _ = poll(&mut fds, Some(&timeout));
     }
 
     /// A signal that has come since the last call, if one has.

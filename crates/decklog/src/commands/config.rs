@@ -23,6 +23,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         Some(Set { value, from }) => add("default-agent", json!(value), from),
         None => add("default-agent", Value::Null, "default: the first installed one"),
     }
+    add("then", json!(config.then.value), &config.then.from);
     add("permissions", json!(config.permissions.value), &config.permissions.from);
     let durability = format!("{:?}", config.durability.value).to_lowercase();
     add("durability", json!(durability), &config.durability.from);

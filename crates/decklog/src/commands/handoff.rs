@@ -1,10 +1,12 @@
 //! `handoff`: checkpoints a session for another agent.
 
-use decklog_run::orchestrate::hand_off;
+use decklog_journal::{SessionId, SessionStore};
+use decklog_run::orchestrate::{Party, hand_off};
 use decklog_run::supervise::Signals;
 
 use crate::asking;
 use crate::cli::Json;
+use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::story::Story;
@@ -19,6 +21,9 @@ pub(crate) struct Args {
     /// Who is to go on
     #[arg(long, value_name = "AGENT")]
     to: String,
+    /// Ask the agent that had the session for decisions, for what is in the way and what comes next, in one more turn
+    #[arg(long)]
+    summarize: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -31,11 +36,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         CliError::new(format!("there is no agent {:?}", args.to)).hint("`decklog agents` lists those there are")
     })?;
     asking::not_recorded(&store, &id)?;
+    let outgoing = if args.summarize { Some(outgoing(&store, &id, &config, context)?) } else { None };
     let mut setup = asking::setup(None, Vec::new(), None, asking::environment(&[], context), &config, context)?;
     setup.working_dir = asking::working_dir(&store, &id)?;
     let signals = Signals::install()?;
     let mut story = Story::new(&args.to, false, context);
-    let handed = hand_off(&store, &id, &agent.name, &setup, &signals, &mut story)?;
+    let handed = hand_off(&store, &id, (&agent.name, outgoing.as_ref()), &setup, &signals, &mut story)?;
     story.finish();
     let command = format!("decklog resume {id} --agent {}", agent.name);
     if context.json {
@@ -51,4 +57,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         context.say(format!("what it will read: {}", store.entry(&id).join(&handed.packet.path).display()));
     }
     Ok(0)
+}
+
+/// Who had the session last.
+fn outgoing(store: &SessionStore, id: &SessionId, config: &Config, context: &Context) -> Result<Party, CliError> {
+    let past = store.load(id)?;
+    let turn = past.turns.last().filter(|turn| turn.agent_session_id.is_some()).ok_or_else(|| {
+        CliError::new("nobody can be asked: no agent has told which conversation was its own")
+            .hint("without --summarize the packet is made from the record alone")
+    })?;
+    // In its own conversation it has its model.
+    asking::agent(Some(&turn.agent), config, &asking::environment(&[], context)).map(Party::plain)
 }

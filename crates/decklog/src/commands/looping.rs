@@ -9,7 +9,7 @@ use decklog_journal::words::{Decision, Permissions};
 use decklog_run::orchestrate::{LoopPlan, LoopResult, Party, run_loop};
 use decklog_run::supervise::Signals;
 
-use crate::asking::{self, from_file, from_stdin, parse_variable};
+use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -73,6 +73,8 @@ pub(crate) struct Args {
     /// What the actor may do: look, edit the working directory, or anything
     #[arg(long, value_name = "read-only|edit|full")]
     permissions: Option<Permissions>,
+    #[command(flatten)]
+    relaying: Relaying,
     /// Set a variable for the agents; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     env: Vec<(OsString, OsString)>,
@@ -135,7 +137,8 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
             .hint("decklog loop --critic none --check \"make test\" …"));
     }
     let (max_iterations, max_cost, max_time) = (args.max_iterations, args.max_cost, args.max_time);
-    Ok(LoopPlan { task, actor, critic, max_iterations, max_cost, max_time, fresh: args.fresh, setup })
+    let relay = args.relaying.resolve(config, &env, context)?;
+    Ok(LoopPlan { task, actor, critic, max_iterations, max_cost, max_time, fresh: args.fresh, relay, setup })
 }
 
 fn parse_dollars(text: &str) -> Result<f64, String> {
@@ -202,6 +205,7 @@ fn show_plan(plan: &LoopPlan, config: &Config, context: &Context) -> CliResult {
 /// Tells how a loop came out. Also `resume`'s end.
 pub(crate) fn tell(result: &LoopResult, context: &Context) -> CliResult {
     let paint = context.err_paint;
+    asking::note_limits(&result.limited, None, context);
     if context.json {
         context.print_json(result)?;
     } else {
@@ -243,7 +247,9 @@ pub(crate) fn tell(result: &LoopResult, context: &Context) -> CliResult {
     parts.extend(result.confidence.map(|confidence| format!("confidence {:.0} %", confidence * 100.0)));
     parts.extend(result.cost_usd.map(cost));
     context.say(parts.join(" · "));
-    if matches!(result.exit_code, 75 | 130 | 143) {
+    if result.outcome.is_none() {
+        asking::say_checkpointed(&result.id, result.first_back.as_ref(), context);
+    } else if matches!(result.exit_code, 130 | 143) {
         context.say(format!("go on with: decklog resume {}", result.id));
     }
     if !result.recorded {

@@ -11,7 +11,7 @@ use decklog_run::agents::Protocol;
 use decklog_run::orchestrate::{LoopPlan, Party, ResumeError, RunPlan, resume, resume_loop};
 use decklog_run::supervise::Signals;
 
-use crate::asking;
+use crate::asking::{self, Relaying};
 use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
@@ -28,7 +28,7 @@ packet of what the record tells. So a session that was rate-limited, interrupted
 taken further, goes on, here or where its directory was copied to.
 
 A loop goes on at the phase in which it was cut off: what had ended is in the record and is not done again. Agents, models,
-checks and limits are those it began with.
+checks and limits are those it began with; --then and --wait can be given anew.
 
 Examples:
   decklog resume                          pick one
@@ -51,9 +51,8 @@ pub(crate) struct Args {
     /// Run this command after the turn and record whether it passes; repeatable
     #[arg(long, value_name = "CMD")]
     check: Vec<String>,
-    /// Who goes on when the agent is rate-limited, in order
-    #[arg(long, value_name = "AGENTS", value_delimiter = ',')]
-    then: Vec<String>,
+    #[command(flatten)]
+    relaying: Relaying,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -87,14 +86,14 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
         Some("-") => asking::from_stdin()?,
         prompt => prompt.unwrap_or_default().to_owned(),
     };
-    let then = asking::relay(&args.then, config, &env, context)?;
+    let relay = args.relaying.resolve(config, &env, context)?;
     let before = past.turns.iter().rev().find_map(|turn| turn.permissions);
     let mut setup = asking::setup(args.permissions.or(before), args.check, None, env, config, context)?;
     setup.working_dir = asking::working_dir(store, id)?;
     let is_text = agent.protocol == Protocol::Text;
-    let plan = RunPlan { agent, prompt, model: args.model, then, setup };
+    let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
     let signals = Signals::install()?;
-    let mut story = Story::new(&plan.agent.name, is_text && !context.json, context);
+    let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = resume(store, id, &plan, &signals, &mut story)?;
     story.finish();
     super::run::tell(&result, is_text, context)?;
@@ -110,11 +109,11 @@ fn go_on_looping(
     context: &Context,
 ) -> CliResult {
     let fixed = args.agent.is_some() || args.model.is_some() || args.permissions.is_some() || !args.check.is_empty();
-    if fixed || args.prompt.is_some() || !args.then.is_empty() {
+    if fixed || args.prompt.is_some() {
         return Err(CliError::new(format!("{id} is a loop: it goes on as it began, with nothing changed"))
             .hint(format!("decklog resume {id}")));
     }
-    let plan = plan(start, store, id, config, context)?;
+    let plan = plan(start, &args.relaying, store, id, config, context)?;
     let signals = Signals::install()?;
     let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, done(store, id));
     let result = resume_loop(store, id, &plan, &signals, &mut story).map_err(|error| match error {
@@ -151,6 +150,7 @@ fn done(store: &SessionStore, id: &SessionId) -> u32 {
 /// What was decided when the loop began.
 fn plan(
     start: SessionStart,
+    relaying: &Relaying,
     store: &SessionStore,
     id: &SessionId,
     config: &Config,
@@ -177,6 +177,7 @@ fn plan(
         max_cost: rules.max_cost_usd,
         max_time: rules.max_time_secs.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         fresh: rules.fresh,
+        relay: relaying.resolve(config, &env, context)?,
         setup,
     })
 }

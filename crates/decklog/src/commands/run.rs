@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use decklog_journal::SessionStore;
-use decklog_journal::words::Permissions;
+use decklog_journal::words::{Permissions, TurnOutcome};
 use decklog_run::agents::{AgentDefinition, Protocol};
-use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
+use decklog_run::orchestrate::{Party, RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
 
-use crate::asking::{self, from_file, from_stdin, parse_variable};
+use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{Paint, cost, counted, duration, thousands, time, visible_lines};
+use crate::render::{Paint, cost, counted, duration, thousands, visible_lines};
 use crate::story::Story;
 
 #[derive(Debug, clap::Args)]
@@ -55,9 +55,8 @@ pub(crate) struct Args {
     /// Set a variable for the agent; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     env: Vec<(OsString, OsString)>,
-    /// Who goes on when the agent is rate-limited, in order
-    #[arg(long, value_name = "AGENTS", value_delimiter = ',')]
-    then: Vec<String>,
+    #[command(flatten)]
+    relaying: Relaying,
     /// Keep the record in this directory, with a link to it under the session root
     #[arg(long, value_name = "DIR")]
     session_dir: Option<PathBuf>,
@@ -85,11 +84,11 @@ fn execute(
     context: &Context,
 ) -> Result<RunResult, CliError> {
     let is_text = agent.protocol == Protocol::Text;
-    let then = asking::relay(&args.then, config, &env, context)?;
+    let relay = args.relaying.resolve(config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
-    let plan = RunPlan { agent, prompt, model: args.model, then, setup };
+    let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
 }
 
@@ -101,7 +100,7 @@ pub(crate) fn record_plan(
     context: &Context,
 ) -> Result<RunResult, CliError> {
     let signals = Signals::install()?;
-    let mut story = Story::new(&plan.agent.name, is_text && !context.json, context);
+    let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = record(store, plan, &signals, &mut story)?;
     story.finish();
     tell(&result, is_text, context)?;
@@ -110,7 +109,8 @@ pub(crate) fn record_plan(
 
 /// Tells how a run came out. Also `resume`'s end.
 pub(crate) fn tell(result: &RunResult, is_text: bool, context: &Context) -> Result<(), CliError> {
-    asking::note_limits(result, context);
+    let well = (result.turn_outcome == TurnOutcome::Success).then_some(result.agent.as_str());
+    asking::note_limits(&result.limited, well, context);
     if context.json {
         context.print_json(result)?;
     } else if !is_text && !result.text.is_empty() {
@@ -131,12 +131,9 @@ fn summary(result: &RunResult, context: &Context) {
     if let Some(error) = &result.error {
         context.say(format!("{} {}", paint.bad("agent:"), visible_lines(error)));
     }
-    if let Some(at) = result.resets_at {
-        context.say(paint.warn(&format!("the limit ends at {}", time(at, &context.zone))));
-    }
     context.say(totals(result, paint));
     if result.outcome.is_none() {
-        context.say(format!("go on with: decklog resume {}", result.id));
+        asking::say_checkpointed(&result.id, result.first_back.as_ref(), context);
     }
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));

@@ -40,6 +40,25 @@ fn events(env: &TestEnv) -> Vec<Value> {
     shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Sees that every packet is what docs/packet.schema.json says.
+fn check_packets(env: &TestEnv) -> usize {
+    let schema = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/packet.schema.json");
+    let schema: Value = serde_json::from_slice(&std::fs::read(schema).unwrap()).unwrap();
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let mut count = 0;
+    for session in env.sessions() {
+        for file in std::fs::read_dir(session.join("resume")).into_iter().flatten().map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|ending| ending == "json") {
+                let packet: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+                let faults: Vec<String> = validator.iter_errors(&packet).map(|fault| fault.to_string()).collect();
+                assert!(faults.is_empty(), "{}: {faults:?}", file.display());
+                count += 1;
+            }
+        }
+    }
+    count
+}
+
 fn kinds(env: &TestEnv) -> Vec<String> {
     let story = ["turn_start", "turn_end", "checkpoint", "resumed", "handoff", "session_end"];
     let kinds = events(env).into_iter().map(|event| event["type"].as_str().unwrap().to_owned());
@@ -93,12 +112,13 @@ fn a_limited_agent_is_followed_by_the_next_in_the_same_session() {
     assert_eq!(std::fs::read_to_string(session.join("resume/001-second.md")).unwrap(), packet);
     assert_eq!(env.read("a.txt"), "one\nhalf\nrest\n");
     env.decklog(&["verify", "@"]).expect(0);
+    assert_eq!(check_packets(&env), 1);
     // Known to be limited, it is passed over until then.
     let agents = env.decklog(&["agents", "--json"]).expect(0).json();
     let first = agents.as_array().unwrap().iter().find(|agent| agent["name"] == "first").unwrap();
     assert_eq!(first["limited_until"], "2099-01-01T00:00:00Z");
     let ran = env.decklog(&["run", "second", "--then", "first", "Again."]).expect(0);
-    assert!(ran.stderr.contains("first is left out: limited until"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("first is passed over for now: limited until"), "{}", ran.stderr);
     env.decklog(&["discard", "@2", "-y"]).expect(0);
     assert!(!session.exists(), "packets are decklog's own");
 }
@@ -111,6 +131,7 @@ fn when_nobody_is_left_it_waits_for_resume() {
         ("third", "text", FINISHES),
     ]);
     let ran = env.decklog(&["run", "first", "--then", "second", "Write a.txt."]).expect(75);
+    assert!(ran.stderr.contains("the first one back is first at 2099-01-01 00:00"), "{}", ran.stderr);
     assert!(ran.stderr.contains("go on with: decklog resume"), "{}", ran.stderr);
     assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["status"], "checkpointed");
     env.decklog(&["resume", "@", "--agent", "third", "Only the rest."]).expect(0);
@@ -189,4 +210,132 @@ fn a_killed_session_goes_on_and_one_at_work_is_left_alone() {
     assert!(prompt(&env, "second", 1).contains("first was cut off in the middle of its turn"));
     assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["outcome"], "success");
     env.decklog(&["verify", "@"]).expect(0);
+}
+
+/// As Claude Code tells that it is limited until the second `$1` from now, having done nothing.
+fn refused(seconds: i64) -> String {
+    format!(
+        r#"cat <<END
+{{"type":"system","subtype":"init","session_id":"s-1","model":"m"}}
+{{"type":"rate_limit_event","rate_limit_info":{{"resetsAt":$(($(date +%s)+{seconds}))}}}}
+{{"type":"assistant","error":"rate_limit","message":{{"id":"3","content":[{{"type":"text","text":"limit reached"}}]}}}}
+{{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"limit reached","usage":{{}},"session_id":"s-1"}}
+END
+exit 1"#
+    )
+}
+
+#[test]
+fn the_configured_order_follows_and_none_switches_it_off() {
+    let env = world(&[("first", "claude-stream", LIMITED), ("second", "text", FINISHES)]);
+    let config = env.home().join(".config/decklog/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("then = [\"second\"]\n{text}")).unwrap();
+    env.decklog(&["run", "first", "--then", "none", "Write a.txt."]).expect(75);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+    assert_eq!((asked(&env, "first"), asked(&env, "second")), (2, 1));
+    let unknown = env.decklog(&["run", "first", "--then", "nobody", "Write a.txt."]).expect(2);
+    assert!(unknown.stderr.contains("there is no agent \"nobody\""), "{}", unknown.stderr);
+    // A repository that is not trusted does not decide who gets the prompt.
+    std::fs::create_dir(env.work().join(".decklog")).unwrap();
+    env.write(".decklog/config.toml", "then = [\"first\"]\n");
+    let told = env.decklog(&["run", "second", "Write a.txt."]).expect(0);
+    assert!(told.stderr.contains("then decides who gets your prompt: refused"), "{}", told.stderr);
+}
+
+#[test]
+fn the_first_one_back_is_waited_for() {
+    let script = format!("if [ $n = 1 ]; then\n{}\nfi\n{SAYS}", refused(2));
+    let env = world(&[("first", "claude-stream", &script), ("second", "claude-stream", LIMITED)]);
+    let ran = env.decklog(&["run", "first", "--then", "second", "--wait", "Write a.txt."]).expect(0);
+    assert!(ran.stderr.contains("waiting for first until"), "{}", ran.stderr);
+    assert_eq!((asked(&env, "first"), asked(&env, "second")), (2, 1));
+    assert!(prompt(&env, "first", 2).contains("You take over a session of work from second"));
+    let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
+    assert_eq!((&head["turns"], &head["outcome"]), (&3.into(), &"success".into()));
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn who_waits_can_be_stopped_and_the_session_goes_on_later() {
+    let script = format!("if [ $n = 1 ]; then\n{}\nfi\n{SAYS}", refused(100_000));
+    let env = world(&[("first", "claude-stream", &script)]);
+    let mut decklog = env.start(&["run", "first", "--wait", "Write a.txt."]);
+    eventually("the checkpoint", || {
+        let heads = env.decklog(&["ls", "--json"]).expect(0).json();
+        (heads[0]["status"] == "checkpointed").then_some(())
+    });
+    kill(decklog.id(), "INT");
+    assert_eq!(decklog.wait().unwrap().code(), Some(75));
+    env.decklog(&["verify", "@"]).expect(0);
+    env.decklog(&["resume", "@"]).expect(0);
+}
+
+#[test]
+fn a_chain_that_only_bounces_stops() {
+    let back_at_once = refused(-1);
+    let env = world(&[("first", "claude-stream", &back_at_once), ("second", "claude-stream", &back_at_once)]);
+    env.decklog(&["run", "first", "--then", "second", "--wait", "Write a.txt."]).expect(75);
+    assert_eq!((asked(&env, "first"), asked(&env, "second")), (2, 2));
+    assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["status"], "checkpointed");
+}
+
+#[test]
+fn a_loop_goes_on_with_the_next_actor_and_the_next_critic() {
+    let done = "echo '{\"decision\": \"DONE\", \"summary\": \"well\", \"confidence\": 0.9}'";
+    let env =
+        world(&[("first", "claude-stream", LIMITED), ("judge", "claude-stream", LIMITED), ("other", "text", done)]);
+    // Who takes the actor's place may take the critic's, too.
+    let ran =
+        env.decklog(&["loop", "--actor", "first", "--critic", "judge", "--then", "other", "Write a.txt."]).expect(0);
+    assert!(ran.stderr.contains("first → other (rate_limit)"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("judge → other (rate_limit)"), "{}", ran.stderr);
+    assert!(prompt(&env, "other", 1).contains("Write the rest"), "the packet");
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn the_agent_that_hands_over_is_asked_what_there_is_to_know() {
+    let told = r#"if [ $n = 2 ]; then
+cat <<'END'
+{"type":"system","subtype":"init","session_id":"s-1","model":"m"}
+{"type":"assistant","message":{"id":"9","content":[{"type":"text","text":"{\"decisions\":[{\"summary\":\"Two spaces\",\"why\":\"the file has them\"}],\"blockers\":[\"no linter\"],\"next_task\":\"Write b.txt\"}"}]}}
+{"type":"result","subtype":"success","is_error":false,"result":"","usage":{},"session_id":"s-1"}
+END
+exit 0
+fi
+"#;
+    let script = format!("{told}{SAYS}");
+    let env = world(&[("first", "claude-stream", &script), ("second", "text", FINISHES)]);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+    env.decklog(&["handoff", "--to", "second", "--summarize"]).expect(0);
+    assert!(prompt(&env, "first", 2).starts_with("Another agent will go on with this work."));
+    let arguments = std::fs::read_to_string(env.home().join("first.arguments")).unwrap();
+    assert!(arguments.lines().nth(1).unwrap().contains("--resume s-1"), "{arguments}");
+    env.decklog(&["resume", "@", "--agent", "second"]).expect(0);
+    let packet = prompt(&env, "second", 1);
+    for told in ["Two spaces: the file has them", "- no linter", "# What comes next\n\nWrite b.txt"] {
+        assert!(packet.contains(told), "{told}: {packet}");
+    }
+    assert!(!packet.contains("Another agent will go on"), "{packet}");
+    // Decisions stand; what came next was done by now.
+    env.decklog(&["handoff", "--to", "first"]).expect(0);
+    let packet = std::fs::read_to_string(env.session().join("resume/003-first.md")).unwrap();
+    assert!(packet.contains("Two spaces") && !packet.contains("Write b.txt"), "{packet}");
+    assert_eq!(check_packets(&env), 3);
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn a_conversation_that_is_gone_is_replaced_by_a_packet() {
+    let lost = "case \"$*\" in *--resume*) echo 'No conversation found with session ID: s-1' >&2; exit 1;; esac\n";
+    let script = format!("{lost}{SAYS}");
+    let env = world(&[("first", "claude-stream", &script)]);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+    env.decklog(&["resume", "@", "Add a test."]).expect(0);
+    let asked: Vec<String> = (2..=3).map(|number| prompt(&env, "first", number)).collect();
+    assert_eq!(asked[0], "Add a test.");
+    assert!(asked[1].starts_with("You take over") && asked[1].ends_with("# Now\n\nAdd a test.\n"), "{}", asked[1]);
+    assert!(env.decklog(&["show", "@", "--events"]).expect(0).stdout.contains("conversation_lost"));
+    assert_eq!(check_packets(&env), 1);
 }

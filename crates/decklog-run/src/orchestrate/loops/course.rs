@@ -43,6 +43,10 @@ pub(super) struct Course {
     pub(super) first_tree: Option<String>,
     pub(super) iteration_tree: Option<String>,
     pub(super) last_tree: Option<String>,
+    /// What the last turn was for.
+    pub(super) last_role: Role,
+    /// Who acted last.
+    pub(super) actor: Option<String>,
     /// The actor's conversation, and what it has used.
     pub(super) actor_session: Option<(String, Used)>,
     pub(super) cost_usd: Option<f64>,
@@ -95,6 +99,8 @@ impl Course {
             first_tree: None,
             iteration_tree: None,
             last_tree: None,
+            last_role: Role::Actor,
+            actor: None,
             actor_session: None,
             cost_usd: None,
             tokens: Tokens::default(),
@@ -130,7 +136,12 @@ impl Course {
             EventBody::TurnStart(start) => {
                 self.last_turn = self.last_turn.max(start.turn);
                 self.first_tree = self.first_tree.take().or_else(|| start.snapshot.clone());
+                self.last_role = start.role;
                 if start.role == Role::Actor {
+                    if self.actor.as_ref().is_some_and(|actor| *actor != start.agent) {
+                        self.actor_session = None;
+                    }
+                    self.actor = Some(start.agent.clone());
                     self.iteration_tree = self.iteration_tree.take().or_else(|| start.snapshot.clone());
                 }
                 self.open = Some(Turn {

@@ -11,78 +11,17 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::machine::Verdict;
-
-/// Bytes of an answer that are looked through: its end.
-const LOOKED_AT: usize = 256 * 1024;
+use crate::orchestrate::lenient;
 
 /// The critic's decision; `None` when there is none that is complete.
 pub(super) fn read(text: &str) -> Option<Verdict> {
-    let text = &text[text.ceil_char_boundary(text.len().saturating_sub(LOOKED_AT))..];
-    let all = object(text).into_iter().chain(labelled(text)).chain(tagged(text));
+    let text = lenient::end_of(text);
+    let all = lenient::last_object(text, of_object).into_iter().chain(labelled(text)).chain(tagged(text));
     all.max_by_key(|(end, _)| *end).map(|(_, verdict)| verdict)
 }
 
 /// Where a decision ends in the text, and what it is.
 type Found = (usize, Verdict);
-
-/// The last object that is a decision.
-fn object(text: &str) -> Option<Found> {
-    // Brackets that never close would each be looked for to the end.
-    let mut budget = 16 * LOOKED_AT;
-    for (begin, _) in text.rmatch_indices('{') {
-        let end = begin + end_of_object(&text[begin..]).unwrap_or(0);
-        budget = budget.checked_sub(if end > begin { end - begin } else { text.len() - begin })?;
-        if let Some(verdict) = lenient(&text[begin..end]).as_ref().and_then(of_object) {
-            return Some((end, verdict));
-        }
-    }
-    None
-}
-
-/// Length of the object that begins `text`, if it ends.
-fn end_of_object(text: &str) -> Option<usize> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' if !in_string => depth += 1,
-            b'}' if !in_string => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// JSON, with commas before a closing bracket and raw control characters in strings let pass.
-fn lenient(text: &str) -> Option<Value> {
-    if let Ok(value) = serde_json::from_str(text) {
-        return Some(value);
-    }
-    let mut mended = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
-            '"' => in_string = !in_string,
-            c if in_string && c.is_control() => {
-                mended.push_str(&format!("\\u{:04x}", u32::from(c)));
-                continue;
-            }
-            ',' if !in_string && text[at + 1..].trim_start().starts_with(['}', ']']) => continue,
-            _ => {}
-        }
-        mended.push(c);
-    }
-    serde_json::from_str(&mended).ok()
-}
 
 fn of_object(value: &Value) -> Option<Verdict> {
     let object = value.as_object()?;

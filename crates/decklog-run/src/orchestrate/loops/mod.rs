@@ -17,16 +17,19 @@ use decklog_journal::event::{Checkpoint, EventBody, Iteration, LoopRules, Notice
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::time::seconds_between;
-use decklog_journal::words::{Decision, Outcome, Permissions, Role, SessionKind};
+use decklog_journal::words::{Decision, Outcome, Permissions, Role, SessionKind, TurnOutcome};
 use decklog_journal::{Event, SessionId, SessionStore};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use self::course::{Course, Turn};
 use self::machine::{Decided, End, Event as Happened, Phase};
 use self::prompts::{Facts, Patch};
+use super::party::Party;
 use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
+use super::relay::{Limited, Order, Relay, follow, with_prompt};
 use super::text::{Keep, cut};
-use crate::agents::{AgentDefinition, Used};
+use crate::agents::Used;
 use crate::observe::{AgentStream, Observer};
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals};
@@ -35,15 +38,6 @@ use crate::turn::TurnResult;
 /// Bytes of a critic's feedback, and of its summary, that are kept: an event has to fit into a line.
 const FEEDBACK: usize = 16 * 1024;
 const SUMMARY: usize = 4 * 1024;
-
-/// Who works or judges.
-#[derive(Debug, Clone)]
-pub struct Party {
-    /// The agent.
-    pub agent: AgentDefinition,
-    /// The model wanted.
-    pub model: Option<String>,
-}
 
 /// Everything about a loop that has been decided before it begins.
 #[derive(Debug, Clone)]
@@ -62,6 +56,8 @@ pub struct LoopPlan {
     pub max_time: Option<Duration>,
     /// Whether each iteration begins a new conversation of the actor's.
     pub fresh: bool,
+    /// Who takes the place of one who is rate-limited.
+    pub relay: Relay,
     /// Where and how.
     pub setup: Setup,
 }
@@ -92,6 +88,12 @@ pub struct LoopResult {
     /// Cost in US dollars, as far as agents told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// Agents that met a limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limited: Vec<Limited>,
+    /// When all are limited: who is back first, if anybody told when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_back: Option<Limited>,
     /// Whether all of it could be recorded.
     pub recorded: bool,
 }
@@ -164,7 +166,7 @@ pub fn run_loop(
     };
     let about = (SessionKind::Loop, plan.task.as_str());
     let recording = Recording::begin(store, &plan.setup, &redactor, signals, &mut noting, start, about)?;
-    Driver { plan, course, recording, turns: Vec::new(), last: None, patch: RefCell::default() }.run()
+    Driver::new(plan, course, recording).run()
 }
 
 /// Goes on with the loop `id` where its record ends. `plan` is what was decided when it began.
@@ -197,7 +199,7 @@ pub fn resume_loop(
     let course = Rc::new(RefCell::new(Some(past)));
     let mut noting = Noting { course: Rc::clone(&course), inner: observer };
     let recording = Recording::resume(store, id, &plan.setup, &redactor, signals, &mut noting)?;
-    Ok(Driver { plan, course, recording, turns: Vec::new(), last: None, patch: RefCell::default() }.run()?)
+    Ok(Driver::new(plan, course, recording).run()?)
 }
 
 /// What the record keeps of a plan, so that it can be gone on with.
@@ -213,7 +215,7 @@ fn rules(plan: &LoopPlan) -> LoopRules {
 
 fn configured(plan: &LoopPlan) -> impl Iterator<Item = &(String, String)> {
     let critic = plan.critic.iter().flat_map(|critic| &critic.agent.env);
-    plan.actor.agent.env.iter().chain(critic)
+    plan.relay.configured(&plan.actor).chain(critic)
 }
 
 /// Two trees, before and after.
@@ -234,6 +236,10 @@ impl Observer for Noting<'_> {
 
     fn checking(&mut self, command: &str) {
         self.inner.checking(command);
+    }
+
+    fn waiting(&mut self, agent: &str, until: Timestamp) {
+        self.inner.waiting(agent, until);
     }
 
     fn event(&mut self, event: &Event) {
@@ -260,6 +266,12 @@ struct Driver<'a> {
     plan: &'a LoopPlan,
     course: Shared,
     recording: Recording<'a>,
+    /// Who works and who judges, and who takes their places.
+    actors: Order,
+    critics: Option<Order>,
+    limited: Vec<Limited>,
+    /// What the present actor is to know of the one before it.
+    packet: Option<String>,
     /// Turns that ran, whose streams are compressed in the end.
     turns: Vec<u32>,
     /// The last turn, whose state is written once its checks are known.
@@ -268,7 +280,22 @@ struct Driver<'a> {
     patch: RefCell<Option<(Trees, Patch)>>,
 }
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
+    fn new(plan: &'a LoopPlan, course: Shared, recording: Recording<'a>) -> Self {
+        Self {
+            plan,
+            course,
+            recording,
+            actors: Order::new(&plan.actor, &plan.relay),
+            critics: plan.critic.as_ref().map(|critic| Order::new(critic, &plan.relay)),
+            limited: Vec::new(),
+            packet: None,
+            turns: Vec::new(),
+            last: None,
+            patch: RefCell::default(),
+        }
+    }
+
     fn course<T>(&self, look: impl FnOnce(&mut Course) -> T) -> T {
         look(self.course.borrow_mut().as_mut().expect("it is made with the session"))
     }
@@ -301,6 +328,7 @@ impl Driver<'_> {
                 Phase::Judge => self.judge(false)?,
                 Phase::JudgeAgain => self.judge(true)?,
                 Phase::Close(decided) => self.close(decided),
+                Phase::Over(end) if end.outcome.is_none() && self.is_relayed()? => continue,
                 Phase::Over(end) => return Ok(self.finish(end)),
             }
             // A disk that refuses what a phase came to would have it begun anew for ever.
@@ -330,9 +358,25 @@ impl Driver<'_> {
         Some(limit.saturating_sub(Duration::from_secs_f64(self.course(|course| course.seconds))))
     }
 
+    /// Whether somebody goes on for the one who was refused.
+    fn is_relayed(&mut self) -> Result<bool, RunError> {
+        let Some((number, turn, checks)) = self.last.take() else { return Ok(false) };
+        self.recording.close_turn(number, &turn, &checks);
+        let role = self.course(|course| course.last_role);
+        let order = if role == Role::Actor { Some(&mut self.actors) } else { self.critics.as_mut() };
+        let Some(order) = order else { return Ok(false) };
+        let Some(packet) = follow(&mut self.recording, order, &turn, &mut self.limited)? else { return Ok(false) };
+        if role == Role::Actor {
+            self.packet = Some(packet);
+        }
+        Ok(true)
+    }
+
     fn act(&mut self) -> Result<(), RunError> {
+        let party = self.actors.present().clone();
         let (turn, prompt, resume) = self.course(|course| {
             let resume = course.actor_session.clone().filter(|_| !self.plan.fresh);
+            let resume = resume.filter(|_| course.actor.as_deref() == Some(party.agent.name.as_str()));
             let facts = Facts {
                 task: &self.plan.task,
                 history: &course.history,
@@ -342,22 +386,31 @@ impl Driver<'_> {
             };
             (course.last_turn + 1, prompts::actor(&facts, resume.is_none()), resume)
         });
-        let Party { agent, model } = &self.plan.actor;
-        let permissions = self.plan.setup.permissions;
-        self.turn(turn, agent, Role::Actor, prompt, model.clone(), permissions, resume)
+        let prompt = match self.packet.take().filter(|_| resume.is_none()) {
+            Some(packet) => with_prompt(&packet, &prompt),
+            None => prompt,
+        };
+        let stalled = self.turn(turn, &party, Role::Actor, prompt, self.plan.setup.permissions, resume)?;
+        if stalled {
+            // The critic judges what there is; the next iteration is somebody else's, if there is somebody.
+            let now = self.recording.now();
+            self.actors.refused(None, true, now);
+        }
+        Ok(())
     }
 
     fn judge(&mut self, again: bool) -> Result<(), RunError> {
-        let Some(Party { agent, model }) = &self.plan.critic else { return Ok(()) };
-        let (turn, prompt, resume) = if again {
+        let Some(party) = self.critics.as_ref().map(|critics| critics.present().clone()) else { return Ok(()) };
+        let turn = self.course(|course| course.last_turn + 1);
+        let (prompt, resume) = if again {
             let (said, session) = self.course(|course| course.critic()).unwrap_or_default();
             // Agents lose conversations, and do not know it until they are to go on with them.
-            let prompt = prompts::again(Some(said.as_str()).filter(|said| !said.trim().is_empty()));
-            (self.course(|course| course.last_turn + 1), prompt, session)
+            (prompts::again(Some(said.as_str()).filter(|said| !said.trim().is_empty())), session)
         } else {
-            (self.course(|course| course.last_turn + 1), self.review(), None)
+            (self.review(), None)
         };
-        self.turn(turn, agent, Role::Critic, prompt, model.clone(), Permissions::ReadOnly, resume)
+        self.turn(turn, &party, Role::Critic, prompt, Permissions::ReadOnly, resume)?;
+        Ok(())
     }
 
     /// What the critic is asked.
@@ -403,28 +456,30 @@ impl Driver<'_> {
         patch
     }
 
-    #[expect(clippy::too_many_arguments, reason = "who is asked what")]
+    /// Runs a turn, and says whether it stalled.
     fn turn(
         &mut self,
         turn: u32,
-        agent: &AgentDefinition,
+        party: &Party,
         role: Role,
         prompt: String,
-        model: Option<String>,
         permissions: Permissions,
         resume: Option<(String, Used)>,
-    ) -> Result<(), RunError> {
+    ) -> Result<bool, RunError> {
         self.close_turn();
         self.turns.push(turn);
         let at_most = self.left();
-        let result = self.recording.turn(Ask { turn, agent, role, prompt, model, permissions, resume, at_most })?;
+        let (agent, model) = (&party.agent, party.model.clone());
+        let ask = Ask { turn, agent, role, prompt, model, permissions, resume, begins_anew: true, at_most };
+        let result = self.recording.turn(ask)?;
         if role == Role::Critic && result.files_changed > 0 {
             let text = format!("the critic, who was to change nothing, changed {} files", result.files_changed);
             let notice = Notice { turn: Some(turn), code: "critic_changed_files".into(), text, text_artifact: None };
             self.recording.append(notice);
         }
+        let stalled = result.outcome == TurnOutcome::Stalled;
         self.last = Some((turn, result, Vec::new()));
-        Ok(())
+        Ok(stalled)
     }
 
     fn close_turn(&mut self) {
@@ -473,6 +528,15 @@ impl Driver<'_> {
         })
     }
 
+    fn first_back(&self) -> Option<Limited> {
+        let order = if self.course(|course| course.last_role) == Role::Actor {
+            Some(&self.actors)
+        } else {
+            self.critics.as_ref()
+        };
+        order.and_then(Order::first_back)
+    }
+
     fn finish(self, end: &End) -> LoopResult {
         self.finish_with(end.outcome, end.reason.clone(), end.confidence)
     }
@@ -507,7 +571,7 @@ impl Driver<'_> {
             .into(),
             None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
         };
-        self.recording.append(end);
+        self.recording.end(end);
         let turns = std::mem::take(&mut self.turns);
         let recorded = self.recording.finish(turns);
         if !recorded && exit_code == exit::DONE {
@@ -525,6 +589,8 @@ impl Driver<'_> {
             iterations: rounds.into_iter().filter_map(result).collect(),
             tokens,
             cost_usd,
+            first_back: if outcome.is_none() { self.first_back() } else { None },
+            limited: self.limited,
             recorded,
         }
     }

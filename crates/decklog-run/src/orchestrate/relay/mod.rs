@@ -2,20 +2,36 @@
 //!
 //! Must not know: which agent comes next (that was decided before), the terminal, the configuration.
 
+mod answer;
+mod order;
 mod packet;
+mod summary;
+
+use std::io::Read;
+use std::path::Path;
 
 use decklog_journal::artifacts::RESUME_DIR;
-use decklog_journal::event::{ArtifactRef, Checkpoint, Handoff, Resumed};
-use decklog_journal::session;
-use decklog_journal::{SessionId, SessionStore, WriteError};
+use decklog_journal::event::{ArtifactRef, Checkpoint, Handoff, Notice, Resumed};
+use decklog_journal::session::{self, Turn};
+use decklog_journal::verify::{ArtifactFile, find_artifact};
+use decklog_journal::words::{Permissions, Role};
+use decklog_journal::{Session, SessionId, SessionStore, WriteError};
 
+pub(super) use self::answer::{Answer, Question, answer, follow};
+pub(super) use self::order::Order;
+pub use self::order::{Candidate, Limited, Relay, UNTOLD};
 use self::packet::About;
 pub use self::packet::Packet;
 
-use super::recording::{Recording, RunError, Setup, redactor};
+use super::party::Party;
+use super::recording::{Ask, Recording, RunError, Setup, redactor};
 use super::run::{Course, RunPlan, RunResult, go};
+use crate::agents::Used;
 use crate::observe::Observer;
 use crate::supervise::Signals;
+
+/// What stands between a packet and what is asked besides.
+const NOW: &str = "\n# Now\n\n";
 
 /// Bytes of a packet that an agent is given to read.
 const BUDGET: usize = 24 * 1024;
@@ -32,6 +48,11 @@ pub struct HandedOff {
 /// Checkpoints the session, hands it to `to`, and gives what that agent is to read.
 pub(super) fn hand_over(recording: &mut Recording<'_>, to: &str, reason: &str) -> Result<String, RunError> {
     recording.append(Checkpoint { reason: reason.to_owned(), exit_code: None });
+    go_on_with(recording, to, reason)
+}
+
+/// Hands a session that is checkpointed to `to`, and gives what that agent is to read.
+pub(super) fn go_on_with(recording: &mut Recording<'_>, to: &str, reason: &str) -> Result<String, RunError> {
     let (made, handed) = write_packet(recording, to, reason)?;
     let pid = (!recording.setup.clock.is_fixed()).then(std::process::id);
     recording.append(Resumed { pid, decklog_version: env!("CARGO_PKG_VERSION").into(), torn_bytes: None });
@@ -40,14 +61,19 @@ pub(super) fn hand_over(recording: &mut Recording<'_>, to: &str, reason: &str) -
     Ok(made.markdown(BUDGET))
 }
 
+/// A packet, and what the agent is asked besides.
+pub(super) fn with_prompt(packet: &str, prompt: &str) -> String {
+    if prompt.is_empty() { packet.to_owned() } else { format!("{packet}{NOW}{prompt}\n") }
+}
+
 /// Makes the packet of the session as it stands.
 fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) -> Result<(Packet, HandedOff), RunError> {
     let writer = &recording.writer;
     let dir = writer.dir();
-    let load = |error| WriteError::Load { path: dir.to_owned(), error };
-    let session = session::load(dir).map_err(load)?;
+    let session = loaded(dir)?;
     let place = dir.to_string_lossy();
-    let about = About { target: to, reason, now: writer.clock().now(), dir: &place };
+    let asked = |turn: &Turn| asked(dir, turn);
+    let about = About { target: to, reason, now: writer.clock().now(), dir: &place, asked: &asked };
     let packet = Packet::of(&session, &about);
     let number = std::fs::read_dir(dir.join(RESUME_DIR)).map_or(0, Iterator::count) / 2 + 1;
     let name = |ending: &str| format!("{RESUME_DIR}/{number:03}-{}.{ending}", file_name(to));
@@ -58,33 +84,86 @@ fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) -> Result<(Pa
     Ok((packet, HandedOff { packet: text, json }))
 }
 
+fn loaded(dir: &Path) -> Result<Session, WriteError> {
+    session::load(dir).map_err(|error| WriteError::Load { path: dir.to_owned(), error })
+}
+
+/// What a turn's agent was asked, without the packet it was given with it.
+fn asked(dir: &Path, turn: &Turn) -> String {
+    let Some(artifact) = &turn.prompt_artifact else { return turn.prompt.clone() };
+    // What is longer is cut anyway.
+    let limit = 2 * BUDGET as u64;
+    let Ok(ArtifactFile { file, compressed: false }) = find_artifact(dir, &artifact.path) else { return String::new() };
+    let mut bytes = Vec::new();
+    if file.take(limit).read_to_end(&mut bytes).is_err() {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    match text.split_once(NOW) {
+        Some((packet, prompt)) if packet.starts_with(packet::OPENING) => prompt.to_owned(),
+        _ if text.starts_with(packet::OPENING) => String::new(),
+        _ => text.into_owned(),
+    }
+}
+
 /// An agent's name as a part of a file's.
 fn file_name(agent: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
     agent.chars().map(plain).take(64).collect()
 }
 
-/// Checkpoints the session `id` for the agent `to`.
+/// Asks `party`, who had the session, what the next one has to know: a turn of its own, in which it may write nothing.
+/// What it tells is in the packets from then on. Without its conversation it knows nothing, and is not asked.
+pub(super) fn summarize(
+    recording: &mut Recording<'_>,
+    party: &Party,
+    own: Option<(String, Used)>,
+) -> Result<(), RunError> {
+    let Some(resume) = own else { return Ok(()) };
+    let turn = recording.next_turn();
+    let result = recording.turn(Ask {
+        turn,
+        agent: &party.agent,
+        role: Role::Solo,
+        prompt: summary::PROMPT.to_owned(),
+        model: party.model.clone(),
+        permissions: Permissions::ReadOnly,
+        resume: Some(resume),
+        begins_anew: false,
+        at_most: None,
+    })?;
+    let text = "asked what the next agent has to know".to_owned();
+    recording.append(Notice { turn: Some(turn), code: summary::ASKED.into(), text, text_artifact: None });
+    recording.close_turn(turn, &result, &[]);
+    Ok(())
+}
+
+/// Checkpoints the session `id` for the agent `to`, after asking `outgoing`, if given, what there is to know.
 ///
 /// # Errors
 /// [`RunError`] when another recorder holds it, or it cannot be read or written.
 pub fn hand_off(
     store: &SessionStore,
     id: &SessionId,
-    to: &str,
+    (to, outgoing): (&str, Option<&Party>),
     setup: &Setup,
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<HandedOff, RunError> {
-    let redactor = redactor(&setup.env, []);
+    let redactor = redactor(&setup.env, outgoing.into_iter().flat_map(|party| &party.agent.env));
     let mut recording = Recording::resume(store, id, setup, &redactor, signals, observer)?;
+    let first = recording.next_turn();
+    if let Some(party) = outgoing {
+        let past = loaded(recording.writer.dir())?;
+        summarize(&mut recording, party, conversation(&past, &party.agent.name))?;
+    }
     let (_, handed) = write_packet(&recording, to, "handoff")?;
     recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(0) });
-    recording.finish([]);
+    recording.finish(first..recording.next_turn());
     Ok(handed)
 }
 
-/// Goes on with the session `id`: `plan.agent` in its own conversation, if it was the last one and told which that is;
+/// Goes on with the session `id`: `plan.party` in its own conversation, if it was the last one and told which that is;
 /// else by a packet. `plan.prompt` may be empty: then the task goes on.
 ///
 /// # Errors
@@ -96,35 +175,40 @@ pub fn resume(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let path = store.entry(id);
-    let past = session::load(&path).map_err(|error| WriteError::Load { path, error })?;
-    let redactor = redactor(&plan.setup.env, &plan.agent.env);
+    let past = loaded(&store.entry(id))?;
+    let redactor = redactor(&plan.setup.env, plan.relay.configured(&plan.party));
     let mut recording = Recording::resume(store, id, &plan.setup, &redactor, signals, observer)?;
-    let turn = past.head.turns + 1;
-    let own = past.turns.iter().rev().find(|turn| turn.agent_session_id.is_some());
-    let is_last = past.turns.last().is_some_and(|turn| turn.agent == plan.agent.name);
-    let own = own.filter(|turn| is_last && turn.agent == plan.agent.name);
-    let course = if let Some((id, used)) = own.and_then(|turn| {
-        let id = turn.agent_session_id.clone()?;
-        Some((id.clone(), used_by(&past, &id)))
-    }) {
-        let prompt = if plan.prompt.is_empty() { GO_ON.to_owned() } else { plan.prompt.clone() };
-        Course { turn, prompt, resume: Some((id, used)) }
-    } else {
-        let packet = hand_over(&mut recording, &plan.agent.name, "manual")?;
-        let prompt = if plan.prompt.is_empty() { packet } else { format!("{packet}\n# Now\n\n{}\n", plan.prompt) };
-        Course { turn, prompt, resume: None }
+    let order = Order::new(&plan.party, &plan.relay);
+    let own = conversation(&past, &plan.party.agent.name);
+    let course = match own {
+        Some(resume) => {
+            let prompt = if plan.prompt.is_empty() { GO_ON.to_owned() } else { plan.prompt.clone() };
+            Course { prompt, resume: Some(resume), order }
+        }
+        None => {
+            let packet = hand_over(&mut recording, &plan.party.agent.name, "manual")?;
+            Course { prompt: with_prompt(&packet, &plan.prompt), resume: None, order }
+        }
     };
     go(recording, plan, course)
+}
+
+/// The conversation of `agent`, if it had the last turn and told which one that is.
+fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
+    past.turns.last().filter(|turn| turn.agent == agent)?;
+    let id =
+        past.turns.iter().rev().filter(|turn| turn.agent == agent).find_map(|turn| turn.agent_session_id.clone())?;
+    let used = used_by(past, &id);
+    Some((id, used))
 }
 
 const GO_ON: &str = "Your last turn was cut off. See what stands there, and finish the task.";
 
 /// What a conversation has used so far.
-fn used_by(past: &decklog_journal::Session, conversation: &str) -> crate::agents::Used {
-    let mut used = crate::agents::Used::default();
+fn used_by(past: &Session, conversation: &str) -> Used {
+    let mut used = Used::default();
     for turn in past.turns.iter().filter(|turn| turn.agent_session_id.as_deref() == Some(conversation)) {
-        used += crate::agents::Used { tokens: turn.tokens, cost_usd: turn.cost_usd.unwrap_or(0.0) };
+        used += Used { tokens: turn.tokens, cost_usd: turn.cost_usd.unwrap_or(0.0) };
     }
     used
 }

@@ -11,10 +11,14 @@ use decklog_journal::words::{Role, ToolKind, ToolStatus, TurnOutcome};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::summary::{self, is_summary};
 use crate::orchestrate::text::{Keep, cut, fenced, section};
 
 /// Version of the packet's JSON.
 const VERSION: u32 = 1;
+
+/// How the text for an agent begins.
+pub(super) const OPENING: &str = "You take over a session of work";
 
 /// Turns that are told of one by one.
 const RECENT: usize = 5;
@@ -105,7 +109,7 @@ pub struct Git {
     pub patch: Option<String>,
 }
 
-/// A turn in short.
+/// A turn in short. One in which a summary was asked for is not told of: its answer is among the decisions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recent {
     /// Its number.
@@ -117,6 +121,9 @@ pub struct Recent {
     /// How it came out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<TurnOutcome>,
+    /// What it was asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub asked: String,
     /// What its tools did, one line each.
     pub did: Vec<String>,
     /// The agent's last words.
@@ -131,10 +138,12 @@ pub struct Record {
     pub dir: String,
     /// The command that shows it.
     pub command: String,
+    /// The command that shows what it changed.
+    pub diff: String,
 }
 
 /// What the record does not say.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct About<'a> {
     /// Who is to have it.
     pub target: &'a str,
@@ -144,10 +153,13 @@ pub struct About<'a> {
     pub now: Timestamp,
     /// The session directory.
     pub dir: &'a str,
+    /// Reads a turn's prompt.
+    pub asked: &'a dyn Fn(&Turn) -> String,
 }
 
 /// Bytes of texts within a packet.
 const TEXT: usize = 4 * 1024;
+const ASKED: usize = 2 * 1024;
 const TAIL: usize = 2 * 1024;
 const LINE: usize = 200;
 
@@ -155,28 +167,38 @@ impl Packet {
     /// The packet of `session` as it stands.
     #[must_use]
     pub fn of(session: &Session, about: &About<'_>) -> Self {
-        let last = session.turns.last();
         let validation = checks(session);
         let plan = last_plan(session);
+        let told = summary::told(session);
+        let mut blockers = blockers(session, &validation);
+        blockers.extend(told.blockers);
+        let turns = || session.turns.iter().filter(|turn| !is_summary(turn));
+        let last = turns().next_back();
+        let recent = |turn: &Turn| recent(turn, cut(&(about.asked)(turn), ASKED, Keep::Beginning));
+        let id = &session.head.id;
         Self {
             packet: VERSION,
-            session_id: session.head.id.to_string(),
+            session_id: id.to_string(),
             previous_agent: last.map(|turn| turn.agent.clone()),
             target_agent: about.target.to_owned(),
             checkpoint_reason: about.reason.to_owned(),
             created_at: about.now,
             turn_count: session.head.turns,
             objective: cut(&session.prompt, 4 * TEXT, Keep::Beginning),
-            decisions: decisions(session),
-            blockers: blockers(session, &validation),
+            decisions: told.decisions.into_iter().chain(decisions(session)).collect(),
+            blockers,
             touched_files: touched(session),
-            next_task: next_task(&plan, &validation, last),
+            next_task: told.next_task.unwrap_or_else(|| next_task(&plan, &validation, last)),
             validation,
             plan,
             git: git(session.head.git.as_ref(), session),
             tokens: session.head.tokens.unwrap_or_default(),
-            recent_turns: session.turns.iter().rev().take(RECENT).rev().map(recent).collect(),
-            record: Record { dir: about.dir.to_owned(), command: format!("decklog show {}", session.head.id) },
+            recent_turns: turns().rev().take(RECENT).map(recent).collect::<Vec<_>>().into_iter().rev().collect(),
+            record: Record {
+                dir: about.dir.to_owned(),
+                command: format!("decklog show {id}"),
+                diff: format!("decklog diff {id}"),
+            },
         }
     }
 
@@ -185,14 +207,14 @@ impl Packet {
     pub fn markdown(&self, budget: usize) -> String {
         let from = self.previous_agent.as_deref().unwrap_or("another agent");
         let head = format!(
-            "You take over a session of work from {from} ({}). The files in the working directory are as it left them. This \
+            "{OPENING} from {from} ({}). The files in the working directory are as it left them. This \
              is what the record tells; nothing of it has to be done again.\n\n",
             self.checkpoint_reason.replace('_', " ")
         );
         let list = |items: Vec<String>| items.iter().map(|item| format!("- {item}\n")).collect::<String>();
         let plan = self.plan.iter().map(|entry| format!("[{}] {}", mark(&entry.status), entry.content)).collect();
         let files = self.touched_files.iter().map(file_line).collect();
-        let decisions = self.decisions.iter().map(|it| format!("{}: {}", it.summary, it.why)).collect();
+        let decisions = self.decisions.iter().map(decision_line).collect();
         let parts = [
             ("The task", self.objective.clone()),
             ("What comes next", self.next_task.clone()),
@@ -203,7 +225,8 @@ impl Packet {
             ("Files changed so far", list(files)),
             ("The last turns", self.recent_turns.iter().map(recent_text).collect::<Vec<_>>().join("\n\n")),
         ];
-        let end = format!("The whole record is in {} (`{}`).\n", self.record.dir, self.record.command);
+        let Record { dir, command, diff } = &self.record;
+        let end = format!("The whole record is in {dir} (`{command}`; what was changed: `{diff}`).\n");
         let mut text = head;
         let mut left_out = Vec::new();
         for (title, body) in parts.iter().filter(|(_, body)| !body.trim().is_empty()) {
@@ -346,12 +369,13 @@ fn git(state: Option<&GitState>, session: &Session) -> Git {
     Git { head: state.head, branch: state.branch, dirty, patch: patch.map(|patch| patch.path.clone()) }
 }
 
-fn recent(turn: &Turn) -> Recent {
+fn recent(turn: &Turn, asked: String) -> Recent {
     Recent {
         turn: turn.turn,
         agent: turn.agent.clone(),
         role: turn.role,
         outcome: turn.outcome,
+        asked,
         did: tools(turn).map(did).collect(),
         said: cut(turn.final_text().unwrap_or_default().trim(), TEXT, Keep::End),
     }
@@ -373,6 +397,10 @@ fn file_line(file: &FileChange) -> String {
     format!("{} {}{counts}", file.status, file.path)
 }
 
+fn decision_line(decision: &Reason) -> String {
+    if decision.why.is_empty() { decision.summary.clone() } else { format!("{}: {}", decision.summary, decision.why) }
+}
+
 fn check_text(check: &Check) -> String {
     if check.passed {
         return format!("`{}` passes.", check.command);
@@ -383,6 +411,9 @@ fn check_text(check: &Check) -> String {
 fn recent_text(turn: &Recent) -> String {
     let outcome = turn.outcome.map_or("cut off", TurnOutcome::as_str);
     let mut text = format!("Turn {}, {} ({outcome}):\n", turn.turn, turn.agent);
+    if !turn.asked.is_empty() {
+        text.push_str(&format!("\nIt was asked:\n\n{}\n\n", fenced("", turn.asked.trim())));
+    }
     text.extend(turn.did.iter().map(|line| format!("- {line}\n")));
     if !turn.said.is_empty() {
         text.push_str(&format!("\n{}\n", turn.said));
@@ -426,6 +457,7 @@ mod tests {
                     agent: "claude".into(),
                     role: Role::Solo,
                     outcome: None,
+                    asked: "And now?".into(),
                     did: vec!["Bash make test (failed)".into(); 20],
                     said: words(100),
                 })
@@ -433,6 +465,7 @@ mod tests {
             record: Record {
                 dir: "/sessions/20260501T134412-3f2a".into(),
                 command: "decklog show 20260501T134412-3f2a".into(),
+                diff: "decklog diff 20260501T134412-3f2a".into(),
             },
         }
     }
