@@ -136,7 +136,8 @@ impl World {
                 let (outcome, exit_code) = (*outcome, i32::from(*outcome != Outcome::Success));
                 let (iterations, summary, confidence) = (None, None, None);
                 let duration_secs = number as f64;
-                let end = SessionEnd { outcome, iterations, summary, confidence, duration_secs, exit_code };
+                let end =
+                    SessionEnd { outcome, iterations, summary, confidence, picked: None, duration_secs, exit_code };
                 let _ = writer.append(end);
             }
             Step::Die(which) => {

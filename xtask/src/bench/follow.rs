@@ -87,6 +87,7 @@ fn end(mut writer: decklog_journal::SessionWriter) -> Result<()> {
         iterations: None,
         summary: None,
         confidence: None,
+        picked: None,
         duration_secs: 1.0,
         exit_code: 0,
     })?;

@@ -104,6 +104,7 @@ fn many(bench: &Bench, count: usize) -> Result<PathBuf> {
             iterations: None,
             summary,
             confidence: None,
+            picked: None,
             duration_secs: 44.0,
             exit_code: 0,
         })?;

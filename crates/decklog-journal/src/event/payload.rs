@@ -84,9 +84,9 @@ payload! {
         /// In a loop: the limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_iterations: Option<u32>,
-        /// In a loop: what else was decided before it began.
+        /// In a loop or a chat: what else was decided before it began.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        rules: Option<Box<LoopRules>>,
+        rules: Option<Box<SessionRules>>,
         /// State of the repository, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         git: Option<GitState>,
@@ -105,15 +105,21 @@ payload! {
 }
 
 payload! {
-    /// What was decided before a loop began, so that it can be gone on with.
-    LoopRules {
-        /// What the actor may do.
+    /// What was decided before a loop or a chat began, so that it can be gone on with.
+    SessionRules {
+        /// What the actor or the speakers may do.
         permissions: Permissions,
         /// Commands that must pass, in order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         checks: Vec<String>,
         /// Whether each iteration begins a new conversation of the actor's.
         fresh: bool,
+        /// In a chat: who speaks, in order, as `claude` or `claude:opus`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        speakers: Vec<String>,
+        /// In a chat: the most turns.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_turns: Option<u32>,
         /// The most US dollars.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_cost_usd: Option<f64>,
@@ -548,6 +554,9 @@ payload! {
         /// The critic's confidence, 0 to 1.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confidence: Option<f64>,
+        /// In a race: the turn whose change was applied.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        picked: Option<u32>,
         /// Seconds from the session's start.
         duration_secs: f64,
         /// What the program exited with.

@@ -30,6 +30,7 @@ fn session(world: &World, suffix: u16) -> SessionId {
         iterations: None,
         summary: None,
         confidence: None,
+        picked: None,
         duration_secs: 1.0,
         exit_code: 0,
     };

@@ -111,6 +111,7 @@ pub(crate) fn session_end() -> SessionEnd {
         iterations: None,
         summary: None,
         confidence: None,
+        picked: None,
         duration_secs: 0.0,
         exit_code: 0,
     }

@@ -20,10 +20,12 @@ pub(crate) fn write(world: &World, suffix: u16) -> PathBuf {
         actor_model: Some("opus".into()),
         critic_model: Some("gpt-5".into()),
         max_iterations: Some(3),
-        rules: Some(Box::new(LoopRules {
+        rules: Some(Box::new(SessionRules {
             permissions: Permissions::Edit,
             checks: vec!["sh greet.sh".into()],
             fresh: false,
+            speakers: vec!["claude".into(), "codex:gpt-5".into()],
+            max_turns: Some(10),
             max_cost_usd: Some(2.5),
             max_time_secs: Some(3600.0),
         })),
@@ -252,6 +254,7 @@ fn second_turn(mut writer: SessionWriter) {
         iterations: Some(1),
         summary: Some("It greets.".into()),
         confidence: Some(0.9),
+        picked: Some(2),
         duration_secs: 950.0,
         exit_code: 0,
     }

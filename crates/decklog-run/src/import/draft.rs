@@ -519,6 +519,7 @@ impl<'a> Draft<'a> {
             iterations: ending.iterations,
             summary: ending.summary.map(|summary| clip_safely(summary, 8 * SHORT, self.desk.redactor)),
             confidence: ending.confidence,
+            picked: None,
             duration_secs: seconds_between(start, self.at),
             exit_code,
         });

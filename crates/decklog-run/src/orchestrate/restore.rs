@@ -168,7 +168,8 @@ fn end(
         output_artifact: None,
     };
     let summary = Some(text);
-    let session_end = SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code };
+    let session_end =
+        SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code };
     let mut result = Ok(());
     if !writer.state().open_turns().is_empty() {
         for event in [EventBody::from(said), turn_end.into()] {

@@ -142,7 +142,8 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
     let end: EventBody = match outcome {
         Some(outcome) => {
             let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text, recording.writer.redactor()));
-            SessionEnd { outcome, iterations: None, summary, confidence: None, duration_secs, exit_code }.into()
+            SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code }
+                .into()
         }
         None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
     };

@@ -130,6 +130,7 @@ fn record_loop(env: &TestEnv) -> PathBuf {
         iterations: Some(2),
         summary: Some("The tests pass.".into()),
         confidence: Some(0.9),
+        picked: None,
         duration_secs: 0.0,
         exit_code: 0,
     };

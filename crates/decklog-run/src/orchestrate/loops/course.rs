@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use decklog_journal::Event;
-use decklog_journal::event::{ArtifactRef, EventBody, Iteration, LoopRules, Message, Tokens, TurnEnd, Validation};
+use decklog_journal::event::{ArtifactRef, EventBody, Iteration, Message, SessionRules, Tokens, TurnEnd, Validation};
 use decklog_journal::time::seconds_between;
 use decklog_journal::verify::{ArtifactFile, find_artifact};
 use decklog_journal::words::{Decision, Role, TurnOutcome};
@@ -84,7 +84,7 @@ pub(super) struct Turn {
 
 impl Course {
     /// A loop that has not begun, in the session directory `dir`.
-    pub(super) fn new(dir: &Path, max_iterations: u32, rules: &LoopRules, has_critic: bool) -> Self {
+    pub(super) fn new(dir: &Path, max_iterations: u32, rules: &SessionRules, has_critic: bool) -> Self {
         let checks = rules.checks.len();
         Self {
             dir: dir.to_owned(),

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use decklog_journal::event::{Checkpoint, EventBody, Iteration, LoopRules, Notice, SessionEnd, Tokens};
+use decklog_journal::event::{Checkpoint, EventBody, Iteration, Notice, SessionEnd, SessionRules, Tokens};
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::time::seconds_between;
@@ -203,11 +203,13 @@ pub fn resume_loop(
 }
 
 /// What the record keeps of a plan, so that it can be gone on with.
-fn rules(plan: &LoopPlan) -> LoopRules {
-    LoopRules {
+fn rules(plan: &LoopPlan) -> SessionRules {
+    SessionRules {
         permissions: plan.setup.permissions,
         checks: plan.setup.checks.clone(),
         fresh: plan.fresh,
+        speakers: Vec::new(),
+        max_turns: None,
         max_cost_usd: plan.max_cost,
         max_time_secs: plan.max_time.map(|time| time.as_secs_f64()),
     }
@@ -565,6 +567,7 @@ impl<'a> Driver<'a> {
                 iterations: Some(u32::try_from(rounds.len()).unwrap_or(u32::MAX)),
                 summary: Some(summary.clone()),
                 confidence,
+                picked: None,
                 duration_secs,
                 exit_code,
             }
