@@ -51,6 +51,8 @@ pub(crate) struct TurnResult {
     pub(crate) files_changed: u64,
     /// Lines added and removed in them.
     pub(crate) lines: (u64, u64),
+    /// The trees before and after, as far as they could be taken.
+    pub(crate) trees: (Option<String>, Option<String>),
     /// Whether everything could be kept.
     pub(crate) kept: bool,
     /// Seconds it took.
@@ -186,7 +188,7 @@ pub(crate) fn run_turn(
         agent_session_id: facts.agent_session_id.clone(),
         model: facts.model.clone(),
         error: error.clone(),
-        snapshot: after.tree,
+        snapshot: after.tree.clone(),
         files: changes.files,
         files_changed: changes.count,
         patch: String::new(),
@@ -211,6 +213,7 @@ pub(crate) fn run_turn(
         error,
         files_changed: changes.count,
         lines: changes.lines,
+        trees: (before.tree, after.tree),
         kept,
         duration_secs,
     })

@@ -171,6 +171,14 @@ pub(crate) fn working_dir(store: &SessionStore, id: &SessionId) -> Result<PathBu
     }
 }
 
+/// An amount in US dollars.
+pub(crate) fn parse_dollars(text: &str) -> Result<f64, String> {
+    match text.strip_prefix('$').unwrap_or(text).parse::<f64>() {
+        Ok(dollars) if dollars.is_finite() && dollars > 0.0 => Ok(dollars),
+        _ => Err("write an amount above zero, such as 2.50".into()),
+    }
+}
+
 /// `NAME=VALUE`.
 pub(crate) fn parse_variable(text: &str) -> Result<(OsString, OsString), String> {
     match text.split_once('=') {

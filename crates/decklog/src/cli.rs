@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, blame, clean, completions, config, demo, diff, discard, export, handoff, import, logs, looping, ls,
+    agents, blame, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs, looping, ls,
     restore, resume, run, search, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
@@ -82,6 +82,8 @@ pub(crate) enum Verb {
     Run(run::Args),
     /// Let one agent work and another judge, until the work is right
     Loop(looping::Args),
+    /// Let agents take turns on one task, until all of them agree
+    Chat(chat::Args),
     /// Go on with a session that was stopped, cut off or rate-limited, or is to be taken further
     Resume(resume::Args),
     /// Checkpoint a session, with a packet for the agent that is to go on
@@ -139,6 +141,7 @@ impl Verb {
         match self {
             Self::Run(args) => args.json.json,
             Self::Loop(args) => args.json.json,
+            Self::Chat(args) => args.json.json,
             Self::Resume(args) => args.json.json,
             Self::Handoff(args) => args.json.json,
             Self::Ls(args) => args.json.json,
@@ -164,6 +167,7 @@ impl Verb {
         match self {
             Self::Run(args) => run::run(args, context),
             Self::Loop(args) => looping::run(args, context),
+            Self::Chat(args) => chat::run(args, context),
             Self::Resume(args) => resume::run(args, context),
             Self::Handoff(args) => handoff::run(&args, context),
             Self::Ls(args) => ls::run(args, context),

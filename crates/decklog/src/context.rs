@@ -201,11 +201,12 @@ impl Context {
 
     /// Columns of characters that stdout has; `None` when it is no terminal.
     pub(crate) fn width(&self) -> Option<usize> {
-        if !self.out_is_terminal {
-            return None;
-        }
-        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+        if self.out_is_terminal { columns(io::stdout()) } else { None }
+    }
+
+    /// Columns of the terminal that stderr is, if it is one.
+    pub(crate) fn err_width(&self) -> Option<usize> {
+        if self.err_is_terminal { columns(io::stderr()) } else { None }
     }
 
     /// What colours stand on, for those that lean on it. The terminal is asked, and only where it can show them.
@@ -310,6 +311,11 @@ impl Context {
         let name = files::read_limited(Path::new("/proc/sys/kernel/hostname"), 256).ok()?;
         Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty())
     }
+}
+
+fn columns(terminal: impl std::os::fd::AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
 /// A JSON array on its way to stdout.

@@ -75,12 +75,22 @@ impl Story {
         self
     }
 
-    /// What changes in a loop with an event.
+    /// The story with all that is said, as it is said.
+    pub(crate) fn in_full(mut self, context: &Context) -> Self {
+        self.transcript = Transcript::new(Detail::Full, context.err_paint, context.err_width());
+        self
+    }
+
+    /// Who is at work, and what changes in a loop with an event.
     fn follow(&mut self, body: &EventBody) {
+        if let EventBody::TurnStart(start) = body
+            && start.role != Role::Solo
+        {
+            self.agent = format!("{} {}", start.role, visible(&start.agent));
+        }
         let Some(round) = &mut self.round else { return };
         match body {
             EventBody::TurnStart(start) => {
-                self.agent = format!("{} {}", start.role, visible(&start.agent));
                 if start.role == Role::Actor {
                     let line = self.paint.bold(&format!("iteration {} of {}", round.iteration, round.of));
                     self.say(&(line + "\n"));
@@ -107,10 +117,12 @@ impl Story {
         let _ = write!(std::io::stderr().lock(), "{text}");
     }
 
-    /// Takes the spinner away.
+    /// Takes the spinner away, and ends what was being said.
     pub(crate) fn finish(&mut self) {
         self.spins = false;
         self.clear();
+        let rest = self.transcript.finish();
+        self.say(&rest);
     }
 }
 

@@ -160,7 +160,7 @@ fn session(
     let exit_code = i32::from(outcome != Outcome::Success);
     let (iterations, summary, confidence) = (None, None, None);
     let duration_secs = f64::from(texts.rng.u16(..3000));
-    writer.append(SessionEnd { outcome, iterations, summary, confidence, duration_secs, exit_code })?;
+    writer.append(SessionEnd { outcome, iterations, summary, confidence, picked: None, duration_secs, exit_code })?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! How turns make a session: one file for each kind of session.
 
+mod chat;
 mod lenient;
 mod loops;
 mod party;
@@ -9,6 +10,7 @@ mod restore;
 mod run;
 mod text;
 
+pub use chat::{ChatPlan, ChatResult, Spoken, chat, resume_chat};
 pub use loops::{IterationResult, LoopPlan, LoopResult, ResumeError, resume_loop, run_loop};
 pub use party::Party;
 pub use recording::{CheckResult, RunError, Setup};

@@ -91,6 +91,8 @@ pub struct RunResult {
 pub(super) struct Course {
     /// What the agent is asked then.
     pub(super) prompt: String,
+    /// What another agent is asked besides reading its packet: nothing, where the packet's objective says all.
+    pub(super) besides: String,
     /// The agent's own conversation, and what it has used.
     pub(super) resume: Option<(String, Used)>,
     /// Who is asked, and who follows.
@@ -115,15 +117,16 @@ pub fn run(
     let about = (SessionKind::Run, plan.prompt.as_str());
     let recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, start, about)?;
     let order = Order::new(&plan.party, &plan.relay);
-    go(recording, plan, Course { prompt: plan.prompt.clone(), resume: None, order })
+    go(recording, plan, Course { prompt: plan.prompt.clone(), besides: String::new(), resume: None, order })
 }
 
 /// Goes on from `course` to the session's end.
 pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -> Result<RunResult, RunError> {
     let started = recording.writer.head().map_or_else(|| recording.writer.clock().now(), |head| head.started_at);
-    let Course { prompt, resume, mut order } = course;
+    let Course { prompt, besides, resume, mut order } = course;
     let first = recording.next_turn();
-    let question = Question { role: Role::Solo, prompt, permissions: plan.setup.permissions, resume };
+    let permissions = plan.setup.permissions;
+    let question = Question { role: Role::Solo, prompt, besides, permissions, resume, at_most: None };
     let Answer { turn: number, result: turn, limited, closed } = answer(&mut recording, &mut order, question)?;
     let (checks, stopped_by) = if turn.outcome == TurnOutcome::Success {
         check_all(&mut recording, number)?

@@ -9,7 +9,7 @@ use decklog_journal::words::{Decision, Permissions};
 use decklog_run::orchestrate::{LoopPlan, LoopResult, Party, run_loop};
 use decklog_run::supervise::Signals;
 
-use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
+use crate::asking::{self, Relaying, from_file, from_stdin, parse_dollars, parse_variable};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -139,13 +139,6 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
     let (max_iterations, max_cost, max_time) = (args.max_iterations, args.max_cost, args.max_time);
     let relay = args.relaying.resolve(config, &env, context)?;
     Ok(LoopPlan { task, actor, critic, max_iterations, max_cost, max_time, fresh: args.fresh, relay, setup })
-}
-
-fn parse_dollars(text: &str) -> Result<f64, String> {
-    match text.strip_prefix('$').unwrap_or(text).parse::<f64>() {
-        Ok(dollars) if dollars.is_finite() && dollars > 0.0 => Ok(dollars),
-        _ => Err("write an amount above zero, such as 2.50".into()),
-    }
 }
 
 /// Who works, and who judges.

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod archive;
 pub(crate) mod blame;
+pub(crate) mod chat;
 pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod config;

@@ -8,7 +8,7 @@ use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::words::{Permissions, SessionKind};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::Protocol;
-use decklog_run::orchestrate::{LoopPlan, Party, ResumeError, RunPlan, resume, resume_loop};
+use decklog_run::orchestrate::{ChatPlan, LoopPlan, Party, ResumeError, RunPlan, resume, resume_chat, resume_loop};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying};
@@ -27,8 +27,8 @@ The agent that had the session goes on in its own conversation; another one, or 
 packet of what the record tells. So a session that was rate-limited, interrupted, cut off by a power cut, or is done and to be
 taken further, goes on, here or where its directory was copied to.
 
-A loop goes on at the phase in which it was cut off: what had ended is in the record and is not done again. Agents, models,
-checks and limits are those it began with; --then and --wait can be given anew.
+A loop or a chat goes on where it was cut off: what had ended is in the record and is not done again. Agents, models, checks
+and limits are those it began with; --then and --wait can be given anew.
 
 Examples:
   decklog resume                          pick one
@@ -65,6 +65,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     asking::not_recorded(&store, &id)?;
     match start.kind {
         SessionKind::Loop => go_on_looping(start, &args, &store, &id, &config, context),
+        SessionKind::Chat => go_on_chatting(start, &args, &store, &id, &config, context),
         SessionKind::Run | SessionKind::Import => go_on(args, &store, &id, &config, context),
         kind => Err(CliError::new(format!("{id} is a {kind} session, which cannot be gone on with"))),
     }
@@ -108,11 +109,7 @@ fn go_on_looping(
     config: &Config,
     context: &Context,
 ) -> CliResult {
-    let fixed = args.agent.is_some() || args.model.is_some() || args.permissions.is_some() || !args.check.is_empty();
-    if fixed || args.prompt.is_some() {
-        return Err(CliError::new(format!("{id} is a loop: it goes on as it began, with nothing changed"))
-            .hint(format!("decklog resume {id}")));
-    }
+    unchanged(args, id, "loop")?;
     let plan = plan(start, &args.relaying, store, id, config, context)?;
     let signals = Signals::install()?;
     let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, done(store, id));
@@ -122,6 +119,57 @@ fn go_on_looping(
     })?;
     story.finish();
     tell(&result, context)
+}
+
+fn go_on_chatting(
+    start: SessionStart,
+    args: &Args,
+    store: &SessionStore,
+    id: &SessionId,
+    config: &Config,
+    context: &Context,
+) -> CliResult {
+    unchanged(args, id, "chat")?;
+    let rules = *start.rules.clone().ok_or_else(|| CliError::new(ResumeError::NoRules))?;
+    let env = asking::environment(&[], context);
+    let speakers: Result<Vec<Party>, CliError> =
+        rules.speakers.iter().map(|name| asking::party(name, config, &env)).collect();
+    let relay = args.relaying.resolve(config, &env, context)?;
+    let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env, config, context)?;
+    setup.checks = rules.checks;
+    setup.working_dir = asking::working_dir(store, id)?;
+    let plan = ChatPlan {
+        task: task(&start, store, id, context)?,
+        speakers: speakers?,
+        max_turns: rules.max_turns.unwrap_or(1),
+        max_cost: rules.max_cost_usd,
+        max_time: rules.max_time_secs.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        relay,
+        setup,
+    };
+    let signals = Signals::install()?;
+    let mut story = Story::new(&super::chat::names(&plan), false, context).in_full(context);
+    let result = resume_chat(store, id, &plan, &signals, &mut story)?;
+    story.finish();
+    super::chat::tell(&result, context)
+}
+
+/// Refuses what would change how a session goes on that goes on as it began.
+fn unchanged(args: &Args, id: &SessionId, kind: &str) -> Result<(), CliError> {
+    let fixed = args.agent.is_some() || args.model.is_some() || args.permissions.is_some() || !args.check.is_empty();
+    if fixed || args.prompt.is_some() {
+        return Err(CliError::new(format!("{id} is a {kind}: it goes on as it began, with nothing changed"))
+            .hint(format!("decklog resume {id}")));
+    }
+    Ok(())
+}
+
+/// The first prompt, whole.
+fn task(start: &SessionStart, store: &SessionStore, id: &SessionId, context: &Context) -> Result<String, CliError> {
+    match &start.prompt_artifact {
+        None => Ok(start.prompt.clone()),
+        Some(artifact) => asking::from_file(&store.entry(id).join(&artifact.path), context),
+    }
 }
 
 /// The first event.
@@ -165,10 +213,7 @@ fn plan(
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env.clone(), config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
-    let task = match &start.prompt_artifact {
-        None => start.prompt.clone(),
-        Some(artifact) => asking::from_file(&store.entry(id).join(&artifact.path), context)?,
-    };
+    let task = task(&start, store, id, context)?;
     Ok(LoopPlan {
         task,
         actor,

@@ -4,6 +4,7 @@
 
 mod agents;
 mod blaming;
+mod chatting;
 mod env;
 mod exporting;
 mod faults;

@@ -8,7 +8,7 @@ use crate::env::{TestEnv, eventually, is_alive, kill};
 type Agent<'a> = (&'a str, &'a str, &'a str);
 
 /// A world with these agents. Each keeps what it was asked, and with which arguments.
-fn world(agents: &[Agent<'_>]) -> TestEnv {
+pub(crate) fn world(agents: &[Agent<'_>]) -> TestEnv {
     let env = TestEnv::new();
     let config = env.home().join(".config/decklog");
     std::fs::create_dir_all(&config).unwrap();
@@ -27,11 +27,11 @@ fn world(agents: &[Agent<'_>]) -> TestEnv {
     env
 }
 
-fn prompt(env: &TestEnv, agent: &str, number: usize) -> String {
+pub(crate) fn prompt(env: &TestEnv, agent: &str, number: usize) -> String {
     std::fs::read_to_string(env.home().join(format!("{agent}.prompt.{number}"))).unwrap()
 }
 
-fn asked(env: &TestEnv, agent: &str) -> usize {
+pub(crate) fn asked(env: &TestEnv, agent: &str) -> usize {
     std::fs::read_to_string(env.home().join(format!("{agent}.count"))).map_or(0, |lines| lines.lines().count())
 }
 
@@ -66,7 +66,7 @@ fn kinds(env: &TestEnv) -> Vec<String> {
 }
 
 /// As Claude Code tells that it is limited, after an edit and a plan.
-const LIMITED: &str = r#"echo half >>a.txt
+pub(crate) const LIMITED: &str = r#"echo half >>a.txt
 cat <<'END'
 {"type":"system","subtype":"init","session_id":"s-1","model":"m"}
 {"type":"assistant","message":{"id":"1","content":[{"type":"tool_use","id":"t1","name":"TodoWrite","input":{"todos":[{"content":"Write half","status":"completed"},{"content":"Write the rest","status":"in_progress"}]}}]}}

@@ -2,6 +2,8 @@
 //!
 //! Must not know: what kind of session it is, and what becomes of the answer.
 
+use std::time::Duration;
+
 use decklog_journal::event::{Checkpoint, Notice};
 use decklog_journal::words::{Permissions, Role, TurnOutcome};
 
@@ -18,9 +20,13 @@ const REASON: &str = "rate_limit";
 pub(in crate::orchestrate) struct Question {
     pub(in crate::orchestrate) role: Role,
     pub(in crate::orchestrate) prompt: String,
+    /// What another agent is asked besides reading its packet.
+    pub(in crate::orchestrate) besides: String,
     pub(in crate::orchestrate) permissions: Permissions,
     /// The present agent's own conversation, and what it has used.
     pub(in crate::orchestrate) resume: Option<(String, Used)>,
+    /// Ends an agent after so long.
+    pub(in crate::orchestrate) at_most: Option<Duration>,
 }
 
 /// What came of it.
@@ -40,7 +46,7 @@ pub(in crate::orchestrate) fn answer(
     order: &mut Order,
     question: Question,
 ) -> Result<Answer, RunError> {
-    let Question { role, mut prompt, permissions, mut resume } = question;
+    let Question { role, mut prompt, besides, permissions, mut resume, at_most } = question;
     let mut limited = Vec::new();
     loop {
         let turn = recording.next_turn();
@@ -50,12 +56,12 @@ pub(in crate::orchestrate) fn answer(
             turn,
             agent: &party.agent,
             role,
-            prompt: prompt.clone(),
+            prompt,
             model: party.model.clone(),
             permissions,
             resume: resume.take(),
             begins_anew: false,
-            at_most: None,
+            at_most,
         })?;
         if conversation.is_some_and(|id| is_lost(&id, &result)) {
             let text = format!("{} could not go on with its conversation: it is given a packet instead", party.label());
@@ -63,7 +69,7 @@ pub(in crate::orchestrate) fn answer(
             let notice = Notice { turn: Some(turn), code: "conversation_lost".into(), text, text_artifact: None };
             recording.append(notice);
             let packet = hand_over(recording, &party.agent.name, "boundary")?;
-            prompt = with_prompt(&packet, &prompt);
+            prompt = with_prompt(&packet, &besides);
             continue;
         }
         if !hands_over(&result) {
@@ -72,7 +78,7 @@ pub(in crate::orchestrate) fn answer(
         }
         recording.close_turn(turn, &result, &[]);
         match follow(recording, order, &result, &mut limited)? {
-            Some(packet) => prompt = packet,
+            Some(packet) => prompt = with_prompt(&packet, &besides),
             None => return Ok(Answer { turn, result, limited, closed: true }),
         }
     }

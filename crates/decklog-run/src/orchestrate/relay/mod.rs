@@ -84,7 +84,7 @@ fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) -> Result<(Pa
     Ok((packet, HandedOff { packet: text, json }))
 }
 
-fn loaded(dir: &Path) -> Result<Session, WriteError> {
+pub(super) fn loaded(dir: &Path) -> Result<Session, WriteError> {
     session::load(dir).map_err(|error| WriteError::Load { path: dir.to_owned(), error })
 }
 
@@ -183,11 +183,12 @@ pub fn resume(
     let course = match own {
         Some(resume) => {
             let prompt = if plan.prompt.is_empty() { GO_ON.to_owned() } else { plan.prompt.clone() };
-            Course { prompt, resume: Some(resume), order }
+            Course { prompt, besides: plan.prompt.clone(), resume: Some(resume), order }
         }
         None => {
             let packet = hand_over(&mut recording, &plan.party.agent.name, "manual")?;
-            Course { prompt: with_prompt(&packet, &plan.prompt), resume: None, order }
+            let prompt = with_prompt(&packet, &plan.prompt);
+            Course { prompt, besides: plan.prompt.clone(), resume: None, order }
         }
     };
     go(recording, plan, course)
