@@ -5,6 +5,8 @@ use std::path::Path;
 use decklog_journal::{Event, SessionId};
 use jiff::Timestamp;
 
+use crate::agents::{Asking, Leave};
+
 /// Where a text agent printed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentStream {
@@ -33,6 +35,11 @@ pub trait Observer {
     /// Bytes that a text agent printed, as they came.
     fn agent_bytes(&mut self, bytes: &[u8], from: AgentStream) {
         let _ = (bytes, from);
+    }
+    /// An agent asks leave for something that its permissions do not allow, and waits. Only called where somebody is there.
+    fn asked(&mut self, asking: &Asking) -> Leave {
+        let _ = asking;
+        Leave::Never
     }
     /// Something is not being kept. Said once for each file and reason.
     fn trouble(&mut self, what: &str);

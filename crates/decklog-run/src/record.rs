@@ -17,7 +17,7 @@ use decklog_journal::words::ToolStatus;
 use decklog_journal::{SessionWriter, WriteError};
 use jiff::Timestamp;
 
-use crate::agents::AgentEvent;
+use crate::agents::{AgentEvent, Asking, Leave};
 use crate::observe::{AgentStream, Observer};
 
 /// Pieces of a text wait so long for more before they are recorded.
@@ -257,6 +257,20 @@ impl<'a> TurnRecorder<'a> {
             AgentEvent::Notice { code, text } => self.notice(code, text),
             AgentEvent::TextPiece(_) | AgentEvent::ThoughtPiece(_) => {}
         }
+    }
+
+    /// Asks whoever is there for what the agent asks leave for, and records the answer.
+    pub(crate) fn ask(&mut self, asking: &Asking) -> Leave {
+        self.flush_pieces();
+        let leave = self.observer.asked(asking);
+        let (code, answer) = match leave {
+            Leave::Once => ("permission_granted", "allowed this time"),
+            Leave::Always => ("permission_granted", "allowed from now on"),
+            Leave::Never => ("permission_refused", "refused"),
+        };
+        let text = self.clip(format!("{}: {} ({answer} by the user)", asking.kind.as_str(), asking.title), 8 * SHORT);
+        self.notice(code, text);
+        leave
     }
 
     /// Records a notice.

@@ -361,8 +361,12 @@ impl Conversation<'_, '_> {
     }
 
     fn take(&mut self, mut out: Output, io: &mut Io) {
-        for event in out.events {
+        for event in std::mem::take(&mut out.events) {
             self.recorder.event(event);
+        }
+        for asking in std::mem::take(&mut out.asks) {
+            let leave = self.recorder.ask(&asking);
+            self.adapter.answer(&asking, leave, &mut out);
         }
         io.send.append(&mut out.send);
         io.finished |= out.finished;

@@ -27,6 +27,7 @@ fn request(permissions: Permissions) -> TurnRequest {
         resume: None,
         used: Used::default(),
         begins_anew: true,
+        asks: false,
         as_root: false,
     }
 }

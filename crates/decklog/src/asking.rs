@@ -49,6 +49,7 @@ pub(crate) fn setup(
         durability: config.durability.value,
         clock: context.clock.clone(),
         id_suffix: context.id_suffix,
+        asks: false,
         as_root: rustix::process::geteuid().is_root(),
     })
 }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     agents, blame, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs, looping, ls,
-    restore, resume, run, search, show, stats, trust, verify, watch,
+    restore, resume, run, search, shell, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -16,17 +16,18 @@ use crate::error::CliResult;
 /// Every session is a directory with a journal: what was asked, what each agent said and did, what it changed, what
 /// it cost, and how it ended.
 #[derive(Debug, Parser)]
-#[command(name = "decklog", version, arg_required_else_help = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "decklog", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) verb: Option<Verb>,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   decklog demo                                a first look, with nothing installed
+  decklog                                     the shell: ask agents, prompt by prompt
   decklog run claude \"Fix the failing test\"   record an agent at work
   decklog run --check \"cargo test\" codex \"…\"  and see whether it held
   decklog loop --check \"make test\" \"…\"      until a critic and the check agree
@@ -80,6 +81,8 @@ pub(crate) struct Which {
 pub(crate) enum Verb {
     /// Run one agent on one prompt, or any command, and record it
     Run(run::Args),
+    /// Ask agents prompt by prompt, in one session; `decklog` alone does so, too
+    Shell(shell::Args),
     /// Let one agent work and another judge, until the work is right
     Loop(looping::Args),
     /// Let agents take turns on one task, until all of them agree
@@ -159,13 +162,19 @@ impl Verb {
             Self::Clean(args) => args.json.json,
             Self::Agents(args) => args.json.json,
             Self::Config(args) => args.json.json,
-            Self::Watch(_) | Self::Trust(_) | Self::Completions(_) | Self::Demo(_) | Self::DemoAgent { .. } => false,
+            Self::Shell(_)
+            | Self::Watch(_)
+            | Self::Trust(_)
+            | Self::Completions(_)
+            | Self::Demo(_)
+            | Self::DemoAgent { .. } => false,
         }
     }
 
     pub(crate) fn run(self, context: &Context) -> CliResult {
         match self {
             Self::Run(args) => run::run(args, context),
+            Self::Shell(args) => shell::run(args, context),
             Self::Loop(args) => looping::run(args, context),
             Self::Chat(args) => chat::run(args, context),
             Self::Resume(args) => resume::run(args, context),

@@ -101,9 +101,14 @@ impl Context {
         self.base("XDG_CACHE_HOME", ".cache").unwrap_or_else(|_| PathBuf::from("/nonexistent"))
     }
 
+    /// Where what is to be remembered is kept.
+    pub(crate) fn state(&self) -> Result<PathBuf, CliError> {
+        self.base("XDG_STATE_HOME", ".local/state")
+    }
+
     /// What is known of agents' limits.
     pub(crate) fn ledger(&self) -> Result<crate::ledger::Ledger, CliError> {
-        Ok(crate::ledger::Ledger::open(self.base("XDG_STATE_HOME", ".local/state")?))
+        Ok(crate::ledger::Ledger::open(self.state()?))
     }
 
     /// Where configuration is looked for.
@@ -113,7 +118,7 @@ impl Context {
         Ok(Places {
             global: self.base("XDG_CONFIG_HOME", ".config")?.join("config.toml"),
             repository,
-            trusted: self.base("XDG_STATE_HOME", ".local/state")?.join("trusted"),
+            trusted: self.state()?.join("trusted"),
             default_root: self.base("XDG_DATA_HOME", ".local/share")?.join("sessions"),
         })
     }

@@ -13,10 +13,11 @@ mod listing;
 mod page;
 mod picker;
 mod render;
+mod shell;
 mod story;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use crate::cli::ColorChoice;
 
@@ -45,8 +46,17 @@ fn run() -> i32 {
             return if asked { 0 } else { 2 };
         }
     };
-    let (json, color) = (cli.verb.json(), cli.global.color);
-    let result = context::Context::new(&cli.global, json).and_then(|context| cli.verb.run(&context));
+    let (json, color) = (cli.verb.as_ref().is_some_and(cli::Verb::json), cli.global.color);
+    let result = context::Context::new(&cli.global, json).and_then(|context| match cli.verb {
+        Some(verb) => verb.run(&context),
+        None if context.in_is_terminal && context.err_is_terminal => {
+            commands::shell::run(commands::shell::Args::default(), &context)
+        }
+        None => {
+            context.say(cli::Cli::command().render_help().to_string());
+            Ok(2)
+        }
+    });
     match result {
         Ok(code) => code,
         Err(error) => {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use decklog_journal::event::EventBody;
 use decklog_journal::words::Role;
 use decklog_journal::{Event, SessionId};
+use decklog_run::agents::{Asking, Leave};
 use decklog_run::observe::{AgentStream, Observer};
+use decklog_run::supervise::Signals;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -35,6 +37,7 @@ pub(crate) struct Story {
     /// In a loop.
     round: Option<Round>,
     zone: TimeZone,
+    somebody: Option<&'static Signals>,
 }
 
 /// How far a loop is.
@@ -66,6 +69,7 @@ impl Story {
             doing: String::new(),
             round: None,
             zone: context.zone.clone(),
+            somebody: None,
         }
     }
 
@@ -78,6 +82,12 @@ impl Story {
     /// The story with all that is said, as it is said.
     pub(crate) fn in_full(mut self, context: &Context) -> Self {
         self.transcript = Transcript::new(Detail::Full, context.err_paint, context.err_width());
+        self
+    }
+
+    /// Somebody sits there who can be asked; `signals` may end the waiting for them.
+    pub(crate) fn with_somebody(mut self, signals: &'static Signals) -> Self {
+        self.somebody = Some(signals);
         self
     }
 
@@ -156,6 +166,10 @@ impl Observer for Story {
             _ => {}
         }
         self.follow(&event.body);
+        // That the record goes on by a handoff is told by the handoff.
+        if matches!(event.body, EventBody::Checkpoint(_) | EventBody::Resumed(_)) {
+            return;
+        }
         let text = self.transcript.event(event);
         if !text.is_empty() {
             self.say(&text);
@@ -168,6 +182,13 @@ impl Observer for Story {
             AgentStream::Stdout => pass_on(bytes, self.stdout_is_terminal, &mut self.stdout_open),
             AgentStream::Stderr => self.say(&visible_lines(&String::from_utf8_lossy(bytes))),
         }
+    }
+
+    fn asked(&mut self, asking: &Asking) -> Leave {
+        let Some(signals) = self.somebody else { return Leave::Never };
+        let rest = self.transcript.finish();
+        self.say(&rest);
+        crate::shell::leave::ask(&self.agent, asking, self.paint, signals)
     }
 
     fn trouble(&mut self, what: &str) {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::common::{content_text, count, list, says_refused, some_text, text, tool_title};
 use super::limits::{reset_time, says_limited, timestamp};
-use super::{Adapter, AgentEvent, Launch, Output, TurnRequest, Used};
+use super::{Adapter, AgentEvent, Asking, Launch, Leave, Output, TurnRequest, Used};
 
 /// Our requests, by their JSON-RPC id.
 mod ours {
@@ -380,21 +380,20 @@ impl Acp {
             .and_then(|kind| serde_json::from_value(Value::String(kind)).ok())
             .or(known)
             .unwrap_or(ToolKind::Other);
-        let allowed = allows(self.permissions(), kind);
-        let wanted = if allowed { "allow_once" } else { "reject_once" };
-        let alternative = if allowed { "allow_always" } else { "reject_always" };
-        let options = list(params, "options");
-        let pick = |kind: &str| options.iter().find(|option| text(option, "kind") == kind);
-        let outcome = match pick(wanted).or_else(|| pick(alternative)) {
-            Some(option) => json!({ "outcome": "selected", "optionId": option["optionId"] }),
-            None => json!({ "outcome": "cancelled" }),
-        };
-        if !allowed {
-            let title = some_text(call, "title").unwrap_or_else(|| text(call, "toolCallId").to_owned());
-            let text = format!("{}: {title} (allowed is: {})", kind.as_str(), self.permissions());
-            out.notice("permission_refused", text);
+        let title = some_text(call, "title").unwrap_or_else(|| text(call, "toolCallId").to_owned());
+        let options = list(params, "options").to_vec();
+        let can_always = options.iter().any(|option| text(option, "kind") == "allow_always");
+        let input = call["rawInput"].clone();
+        let asking = Asking { kind, title, input, can_always, question: (id.clone(), options) };
+        if allows(self.permissions(), kind) {
+            return self.answer(&asking, Leave::Once, out);
         }
-        reply(out, id, "result", &json!({ "outcome": outcome }));
+        if self.request.as_ref().is_some_and(|request| request.asks) {
+            return out.asks.push(asking);
+        }
+        let text = format!("{}: {} (allowed is: {})", kind.as_str(), asking.title, self.permissions());
+        out.notice("permission_refused", text);
+        self.answer(&asking, Leave::Never, out);
     }
 }
 
@@ -478,6 +477,21 @@ impl Adapter for Acp {
         } else if !method.starts_with('_') {
             out.unknown_line(raw);
         }
+    }
+
+    fn answer(&mut self, asking: &Asking, leave: Leave, out: &mut Output) {
+        let wanted = match leave {
+            Leave::Once => ["allow_once", "allow_always"],
+            Leave::Always => ["allow_always", "allow_once"],
+            Leave::Never => ["reject_once", "reject_always"],
+        };
+        let (id, options) = &asking.question;
+        let pick = |kind: &str| options.iter().find(|option| text(option, "kind") == kind);
+        let outcome = match wanted.into_iter().find_map(pick) {
+            Some(option) => json!({ "outcome": "selected", "optionId": option["optionId"] }),
+            None => json!({ "outcome": "cancelled" }),
+        };
+        reply(out, id, "result", &json!({ "outcome": outcome }));
     }
 
     fn cancel(&mut self, out: &mut Output) -> bool {

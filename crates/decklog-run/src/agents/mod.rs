@@ -45,6 +45,8 @@ pub struct TurnRequest {
     pub used: Used,
     /// Whether a new one may take that one's place when it is gone; else the turn fails, as the prompt tells too little.
     pub begins_anew: bool,
+    /// Whether somebody is there to be asked for what the permissions do not allow.
+    pub asks: bool,
     /// Whether decklog runs as root, which some agents want told apart.
     pub as_root: bool,
 }
@@ -157,8 +159,36 @@ pub struct Output {
     pub events: Vec<AgentEvent>,
     /// Bytes for the agent's stdin.
     pub send: Vec<u8>,
+    /// What it asks leave for, to be answered with [`Adapter::answer`].
+    pub asks: Vec<Asking>,
     /// The turn is over, though the process lives on.
     pub finished: bool,
+}
+
+/// A tool call that an agent asks leave for.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    /// What sort of tool.
+    pub kind: ToolKind,
+    /// One line for people.
+    pub title: String,
+    /// Its arguments, where the agent told them.
+    pub input: Value,
+    /// Whether it can be told that such calls are allowed from now on.
+    pub can_always: bool,
+    /// The agent's id for the question, and the answers it takes.
+    question: (Value, Vec<Value>),
+}
+
+/// What an agent that asks is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// This time.
+    Once,
+    /// From now on.
+    Always,
+    /// No.
+    Never,
 }
 
 impl Output {
@@ -193,6 +223,11 @@ pub trait Adapter {
 
     /// One line of stdout, without its newline.
     fn line(&mut self, line: &[u8], out: &mut Output);
+
+    /// Answers what it asked leave for.
+    fn answer(&mut self, asking: &Asking, leave: Leave, out: &mut Output) {
+        let _ = (asking, leave, out);
+    }
 
     /// Asks it to stop in its own protocol. False when it has no way.
     fn cancel(&mut self, out: &mut Output) -> bool {

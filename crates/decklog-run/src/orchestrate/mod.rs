@@ -8,6 +8,7 @@ mod recording;
 mod relay;
 mod restore;
 mod run;
+mod shell;
 mod text;
 
 pub use chat::{ChatPlan, ChatResult, Spoken, chat, resume_chat};
@@ -17,3 +18,4 @@ pub use recording::{CheckResult, RunError, Setup};
 pub use relay::{Candidate, HandedOff, Limited, Packet, Relay, UNTOLD, hand_off, resume};
 pub use restore::{RestoreError, RestorePlan, RestoreResult, restore};
 pub use run::{RunPlan, RunResult, run};
+pub use shell::{Finished, Reply, Shell, UndoError, Undone};

@@ -56,6 +56,8 @@ pub struct Setup {
     pub clock: Clock,
     /// Last four digits of the id; absent: random.
     pub id_suffix: Option<u16>,
+    /// Whether somebody is there to be asked for what the permissions do not allow.
+    pub asks: bool,
     /// Whether decklog runs as root.
     pub as_root: bool,
 }
@@ -214,6 +216,7 @@ impl<'a> Recording<'a> {
                 resume,
                 used: used.unwrap_or_default(),
                 begins_anew,
+                asks: setup.asks,
                 as_root: setup.as_root,
             },
             limits: Limits { timeout, stall_timeout: setup.stall_timeout },

@@ -4,22 +4,23 @@
 //! What is to be restored and where has been decided before: nothing is looked up here.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
-use decklog_journal::event::{EventBody, Message, SessionEnd, SessionStart, TurnEnd, TurnStart, Withheld};
+use decklog_journal::event::{Message, SessionEnd, SessionStart, TurnEnd, TurnStart, Withheld};
 use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
 use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
 use decklog_snapshot::{Restored, Tree};
+use jiff::Timestamp;
 
 use super::recording::{Beginning, redactor};
 use crate::supervise::Signals;
 use crate::trees::{Changes, Taken, Trees};
 
 /// The name of the agent in such a session.
-const AGENT: &str = "decklog";
+pub(super) const AGENT: &str = "decklog";
 
 /// A restoration, decided.
 #[derive(Debug, Clone)]
@@ -93,35 +94,68 @@ pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> R
         let about = Beginning { kind, prompt: &prompt, working_dir, host };
         SessionStart { agents: vec![AGENT.into()], ..about.start(id, dir, &trees, &plan.clock) }
     })?;
+    let about = Restoration { turn: 1, command: &plan.command, target: &plan.target, objects: &plan.objects };
+    let turn = as_turn(&mut writer, &mut trees, &about, signals);
+    let ended = end(&mut writer, &turn.restored);
+    let trouble = turn.trouble.or_else(|| ended.err().map(|error| error.to_string()));
+    Ok(RestoreResult { id: writer.id().clone(), restored: turn.restored?, withheld: turn.withheld, trouble })
+}
+
+/// A restoration as a turn of a session.
+pub(super) struct Restoration<'a> {
+    pub(super) turn: u32,
+    /// The command that says it, as its words.
+    pub(super) command: &'a [String],
+    pub(super) target: &'a Tree,
+    pub(super) objects: &'a Path,
+}
+
+/// What came of a restoration as a turn.
+pub(super) struct Turned {
+    pub(super) restored: Result<Restored, RestoreError>,
+    /// Files of the tree as it was before that the session does not have.
+    pub(super) withheld: Vec<Withheld>,
+    /// Why the record of it is not whole, if it is not.
+    pub(super) trouble: Option<String>,
+}
+
+/// Restores as a turn of the session, whose tree before is the way back.
+pub(super) fn as_turn(
+    writer: &mut SessionWriter,
+    trees: &mut Trees,
+    about: &Restoration<'_>,
+    signals: &Signals,
+) -> Turned {
+    let started = writer.clock().now();
     let before = trees.take();
     let withheld = before.withheld.clone();
-    let began = begin(&mut writer, plan, &before);
+    let began = begin(writer, about, &before);
     let restored = match (began, before.tree.is_some()) {
         _ if signals.received().is_some() => Err(RestoreError::Refused("interrupted: nothing was changed".into())),
-        (Ok(()), true) => trees.restore(&plan.target, &plan.objects).map_err(RestoreError::Refused),
+        (Ok(()), true) => trees.restore(about.target, about.objects).map_err(RestoreError::Refused),
         (Ok(()), false) => Err(RestoreError::NotRecorded(before.trouble.clone().unwrap_or_default())),
         (Err(error), _) => Err(error.into()),
     };
     // From here on files have changed: what cannot be recorded is told, and stops nothing.
     let after = trees.take();
-    let changes = trees.changes(&writer, 1, before.tree.as_deref(), after.tree.as_deref());
+    let changes = trees.changes(writer, about.turn, before.tree.as_deref(), after.tree.as_deref());
     let trouble = after.trouble.clone().or_else(|| changes.trouble.clone());
-    let ended = end(&mut writer, &restored, after, changes);
+    let ended = end_turn(writer, (about.turn, started), &restored, after, changes);
     let trouble = trouble.or_else(|| ended.err().map(|error| error.to_string()));
-    Ok(RestoreResult { id: writer.id().clone(), restored: restored?, withheld, trouble })
+    Turned { restored, withheld, trouble }
 }
 
-fn begin(writer: &mut SessionWriter, plan: &RestorePlan, before: &Taken) -> Result<(), WriteError> {
-    let prompt = plan.command.join(" ");
-    let prompt_artifact = Some(writer.write_artifact(&TurnFile::Prompt.path(1), prompt.as_bytes())?);
+fn begin(writer: &mut SessionWriter, about: &Restoration<'_>, before: &Taken) -> Result<(), WriteError> {
+    let prompt = about.command.join(" ");
+    let prompt_artifact = Some(writer.write_artifact(&TurnFile::Prompt.path(about.turn), prompt.as_bytes())?);
     writer.append(TurnStart {
         prompt: String::new(),
-        turn: 1,
+        turn: about.turn,
         agent: AGENT.into(),
         role: Role::Solo,
         model: None,
         permissions: None,
-        command: plan.command.clone(),
+        command: about.command.to_vec(),
         prompt_artifact,
         snapshot: before.tree.clone(),
         withheld: before.withheld.clone(),
@@ -129,32 +163,27 @@ fn begin(writer: &mut SessionWriter, plan: &RestorePlan, before: &Taken) -> Resu
     Ok(())
 }
 
-fn end(
+fn end_turn(
     writer: &mut SessionWriter,
+    (turn, started): (u32, Timestamp),
     restored: &Result<Restored, RestoreError>,
     after: Taken,
     changes: Changes,
 ) -> Result<(), WriteError> {
-    let started = writer.head().map_or_else(|| writer.clock().now(), |head| head.started_at);
-    let text = match restored {
-        Ok(restored) => told(restored),
-        Err(error) => error.to_string(),
+    let (outcome, exit_code) = match restored {
+        Ok(_) => (TurnOutcome::Success, 0),
+        Err(_) => (TurnOutcome::Failed, 2),
     };
-    let (outcome, turn_outcome, exit_code) = match restored {
-        Ok(_) => (Outcome::Success, TurnOutcome::Success, 0),
-        Err(_) => (Outcome::Failed, TurnOutcome::Failed, 2),
-    };
-    let duration_secs = seconds_between(started, writer.clock().now());
     let mut withheld = after.withheld;
     withheld.extend(changes.withheld);
-    let said = Message { turn: 1, text: text.clone(), text_artifact: None, cut_artifact: None, continued: false };
+    let said = Message { turn, text: words(restored), text_artifact: None, cut_artifact: None, continued: false };
     let turn_end = TurnEnd {
         patch: String::new(),
-        turn: 1,
-        outcome: turn_outcome,
+        turn,
+        outcome,
         exit_code: Some(exit_code),
         signal: None,
-        duration_secs,
+        duration_secs: seconds_between(started, writer.clock().now()),
         agent_session_id: None,
         model: None,
         error: restored.as_ref().err().map(ToString::to_string),
@@ -167,16 +196,36 @@ fn end(
         stderr_artifact: None,
         output_artifact: None,
     };
-    let summary = Some(text);
-    let session_end =
-        SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code };
-    let mut result = Ok(());
-    if !writer.state().open_turns().is_empty() {
-        for event in [EventBody::from(said), turn_end.into()] {
-            result = result.and(writer.append(event).map(drop));
-        }
+    if writer.state().open_turns().is_empty() {
+        return Ok(());
     }
-    result.and(writer.append(session_end).map(drop))
+    let said = writer.append(said).map(drop);
+    said.and(writer.append(turn_end).map(drop))
+}
+
+fn end(writer: &mut SessionWriter, restored: &Result<Restored, RestoreError>) -> Result<(), WriteError> {
+    let started = writer.head().map_or_else(|| writer.clock().now(), |head| head.started_at);
+    let (outcome, exit_code) = match restored {
+        Ok(_) => (Outcome::Success, 0),
+        Err(_) => (Outcome::Failed, 2),
+    };
+    let end = SessionEnd {
+        outcome,
+        iterations: None,
+        summary: Some(words(restored)),
+        confidence: None,
+        picked: None,
+        duration_secs: seconds_between(started, writer.clock().now()),
+        exit_code,
+    };
+    writer.append(end).map(drop)
+}
+
+fn words(restored: &Result<Restored, RestoreError>) -> String {
+    match restored {
+        Ok(restored) => told(restored),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn told(restored: &Restored) -> String {

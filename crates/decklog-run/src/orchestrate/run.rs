@@ -181,7 +181,10 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
     })
 }
 
-fn check_all(recording: &mut Recording<'_>, turn: u32) -> Result<(Vec<CheckResult>, Option<Received>), SpawnError> {
+pub(super) fn check_all(
+    recording: &mut Recording<'_>,
+    turn: u32,
+) -> Result<(Vec<CheckResult>, Option<Received>), SpawnError> {
     let mut results = Vec::new();
     for command in &recording.setup.checks {
         if let Some(signal) = recording.signals.received() {

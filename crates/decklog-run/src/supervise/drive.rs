@@ -158,9 +158,10 @@ pub fn drive(
         {
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
-                    last_output = Instant::now();
                     gone = None;
                     handler.stdout(&buffer[..count], &mut io);
+                    // The handler may have asked somebody, who took their time.
+                    last_output = Instant::now();
                 }
                 Pulled::Nothing => {}
                 Pulled::End => process.stdout = None,
@@ -171,9 +172,10 @@ pub fn drive(
         {
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
-                    last_output = Instant::now();
                     gone = None;
                     handler.stderr(&buffer[..count], &mut io);
+                    // The handler may have asked somebody, who took their time.
+                    last_output = Instant::now();
                 }
                 Pulled::Nothing => {}
                 Pulled::End => process.stderr = None,

@@ -55,6 +55,13 @@ impl Signals {
         let _ = poll(&mut fds, Some(&timeout));
     }
 
+    /// Whether a signal has come that nobody has taken yet.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        let mut fds = self.streams().map(|stream| PollFd::new(stream, PollFlags::IN));
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
     /// A signal that has come since the last call, if one has.
     #[must_use]
     pub fn take(&self) -> Option<Received> {
@@ -72,6 +79,12 @@ impl Signals {
             }
         }
         None
+    }
+
+    /// Takes back a Ctrl-C that came: what it was for is over.
+    pub fn forget_interrupt(&self) {
+        while self.take().is_some() {}
+        let _ = self.first.compare_exchange(2, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// The first signal that came in this program's life, if any: then no new phase is begun.

@@ -21,6 +21,7 @@ pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod search;
+pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod trust;

@@ -57,6 +57,13 @@ pub(crate) struct Args {
     pub(crate) json: Json,
 }
 
+impl Args {
+    /// What a shell on the session is opened with.
+    fn into_shell(self) -> super::shell::Args {
+        super::shell::Args::on_a_session(self.agent, self.permissions, self.check, self.relaying)
+    }
+}
+
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let store = context.store()?;
@@ -66,7 +73,10 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     match start.kind {
         SessionKind::Loop => go_on_looping(start, &args, &store, &id, &config, context),
         SessionKind::Chat => go_on_chatting(start, &args, &store, &id, &config, context),
-        SessionKind::Run | SessionKind::Import => go_on(args, &store, &id, &config, context),
+        SessionKind::Shell if args.prompt.is_none() && context.in_is_terminal && context.err_is_terminal => {
+            super::shell::open(args.into_shell(), Some(&id), context)
+        }
+        SessionKind::Run | SessionKind::Shell | SessionKind::Import => go_on(args, &store, &id, &config, context),
         kind => Err(CliError::new(format!("{id} is a {kind} session, which cannot be gone on with"))),
     }
 }

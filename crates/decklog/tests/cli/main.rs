@@ -18,5 +18,7 @@ mod recording;
 mod relaying;
 mod removing;
 mod restoring;
+mod screen;
 mod search;
+mod shelling;
 mod showing;

@@ -29,7 +29,7 @@ use super::party::Party;
 use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
 use super::relay::{Limited, Order, Relay, follow, with_prompt};
 use super::text::{Keep, cut};
-use crate::agents::Used;
+use crate::agents::{Asking, Leave, Used};
 use crate::observe::{AgentStream, Observer};
 use crate::record::clip_safely;
 use crate::supervise::{Received, Signals};
@@ -253,6 +253,10 @@ impl Observer for Noting<'_> {
 
     fn agent_bytes(&mut self, bytes: &[u8], from: AgentStream) {
         self.inner.agent_bytes(bytes, from);
+    }
+
+    fn asked(&mut self, asking: &Asking) -> Leave {
+        self.inner.asked(asking)
     }
 
     fn trouble(&mut self, what: &str) {

@@ -67,7 +67,7 @@ pub(super) fn with_prompt(packet: &str, prompt: &str) -> String {
 }
 
 /// Makes the packet of the session as it stands.
-fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) -> Result<(Packet, HandedOff), RunError> {
+pub(super) fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) -> Result<(Packet, HandedOff), RunError> {
     let writer = &recording.writer;
     let dir = writer.dir();
     let session = loaded(dir)?;
@@ -195,7 +195,7 @@ pub fn resume(
 }
 
 /// The conversation of `agent`, if it had the last turn and told which one that is.
-fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
+pub(super) fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
     past.turns.last().filter(|turn| turn.agent == agent)?;
     let id =
         past.turns.iter().rev().filter(|turn| turn.agent == agent).find_map(|turn| turn.agent_session_id.clone())?;
@@ -206,7 +206,7 @@ fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
 const GO_ON: &str = "Your last turn was cut off. See what stands there, and finish the task.";
 
 /// What a conversation has used so far.
-fn used_by(past: &Session, conversation: &str) -> Used {
+pub(super) fn used_by(past: &Session, conversation: &str) -> Used {
     let mut used = Used::default();
     for turn in past.turns.iter().filter(|turn| turn.agent_session_id.as_deref() == Some(conversation)) {
         used += Used { tokens: turn.tokens, cost_usd: turn.cost_usd.unwrap_or(0.0) };

@@ -96,6 +96,11 @@ impl Order {
         &self.seats[self.present].party
     }
 
+    /// The same order, with `party` in the place of the present one.
+    pub(in crate::orchestrate) fn replace_present(&mut self, party: Party) {
+        self.seats[self.present] = Seat { party, limit: None };
+    }
+
     /// The present one came to its end.
     pub(in crate::orchestrate) fn answered(&mut self) {
         self.idle = 0;

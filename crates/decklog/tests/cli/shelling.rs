@@ -1,0 +1,274 @@
+//! The shell: on a terminal, and with prompts on stdin.
+
+use serde_json::Value;
+
+use crate::env::{TestEnv, eventually, kill};
+use crate::relaying::{LIMITED, prompt, world};
+use crate::screen::Screen;
+
+/// An agent that keeps a conversation, writes what it is asked to and says so.
+fn writes(name: &str) -> String {
+    format!(
+        r#"if grep -q wait "$HOME/{name}.prompt.$n"; then echo $$ >"$HOME/waits"; exec sleep 1000; fi
+echo "$n" >>{name}.txt
+cat <<END
+{{"type":"system","subtype":"init","session_id":"{name}-1","model":"m"}}
+{{"type":"assistant","message":{{"id":"$n","content":[{{"type":"text","text":"{name} says $n."}}]}}}}
+{{"type":"result","subtype":"success","is_error":false,"result":"{name} says $n.","usage":{{"input_tokens":5,"output_tokens":2}},"session_id":"{name}-1"}}
+END"#
+    )
+}
+
+fn two() -> TestEnv {
+    world(&[("ada", "claude-stream", &writes("ada")), ("bob", "claude-stream", &writes("bob"))])
+}
+
+fn shown(env: &TestEnv) -> Value {
+    env.decklog(&["show", "@", "--json"]).expect(0).json()
+}
+
+/// Agents and what each is handed: of the newest session's turns.
+fn turns(env: &TestEnv) -> Vec<String> {
+    let shown = shown(env);
+    shown["turns"].as_array().unwrap().iter().map(|turn| turn["agent"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn each_line_is_a_prompt_and_stdout_has_the_replies_alone() {
+    let env = two();
+    let lines = "Write one.\n\n/use bob\nWrite two.\n/use ada\nWrite three.\n/frobnicate\n/status\n";
+    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
+    assert_eq!(ran.stdout, "ada says 1.\nbob says 1.\nada says 2.\n");
+    assert!(ran.stderr.contains("there is no /frobnicate"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("ada → bob (manual)") && ran.stderr.contains("2 turns · 10 tokens in"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(turns(&env), ["ada", "bob", "ada"]);
+    // One who is new gets a packet; one who comes back has its conversation besides.
+    let packet = prompt(&env, "bob", 1);
+    assert!(packet.starts_with("You take over") && packet.ends_with("# Now\n\nWrite two.\n"), "{packet}");
+    let arguments = std::fs::read_to_string(env.home().join("ada.arguments")).unwrap();
+    assert!(arguments.lines().nth(1).unwrap().contains("--resume ada-1"), "{arguments}");
+    assert!(prompt(&env, "ada", 2).contains("bob says 1."), "{}", prompt(&env, "ada", 2));
+    let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
+    assert_eq!(
+        (&head["kind"], &head["outcome"], &head["prompt"]),
+        (&"shell".into(), &"success".into(), &"Write one.".into())
+    );
+    assert_eq!(shown(&env)["handoffs"].as_array().unwrap().len(), 2);
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn other_delimiters_cut_longer_prompts() {
+    let env = two();
+    for (delimiter, input) in [("---\\n", "one\nand more---\ntwo"), ("\\0", "one\nand more\0two\0")] {
+        let ran = env.decklog_with_input(&["shell", "ada", "--delimiter", delimiter], input.as_bytes()).expect(0);
+        assert_eq!(ran.stdout.lines().count(), 2, "{}", ran.stdout);
+    }
+    assert_eq!((prompt(&env, "ada", 1), prompt(&env, "ada", 3)), ("one\nand more".into(), "one\nand more".into()));
+    env.decklog_with_input(&["shell", "ada", "--delimiter", ""], b"x").expect(0);
+    let refused = env.decklog_with_input(&["shell", "ada", "--delimiter", "\\x"], b"x").expect(2);
+    assert!(refused.stderr.contains("--delimiter: after a backslash"), "{}", refused.stderr);
+    assert_eq!(env.decklog_with_input(&["shell", "ada"], b"").expect(0).stdout, "");
+    assert_eq!(env.sessions().len(), 3, "without a prompt there is no session");
+}
+
+#[test]
+fn turns_are_undone_one_by_one() {
+    let env = two();
+    let lines = "one\ntwo\n/undo\n/undo\n/undo\nthree\n/undo\n";
+    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
+    assert!(ran.stderr.contains("turn 2 is undone: 1 file written, 0 removed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("turn 1 is undone: 0 files written, 1 removed"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("there is nothing to undo"), "{}", ran.stderr);
+    assert!(!env.work().join("ada.txt").exists());
+    // The agent is told, since its conversation does not know.
+    assert_eq!(
+        prompt(&env, "ada", 3),
+        "(The user has undone what turn 1 changed: the files are as they were before it.)\n\nthree"
+    );
+    assert_eq!(turns(&env), ["ada", "ada", "decklog", "decklog", "ada", "decklog"]);
+    assert_eq!(shown(&env)["turns"][4]["files"][0]["path"], "ada.txt");
+    // What was undone can be had again.
+    env.decklog(&["restore", "@@2", "--into", "then"]).expect(0);
+    assert_eq!(std::fs::read_to_string(env.work().join("then/ada.txt")).unwrap(), "1\n2\n");
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn checks_order_model_and_permissions_are_set_on_the_way() {
+    let env = world(&[("ada", "claude-stream", LIMITED), ("bob", "claude-stream", &writes("bob"))]);
+    let lines =
+        "/check test -e bob.txt\n/order bob\n/permissions full\n/model opus\nWrite it.\n/check\n/check none\n/diff\n";
+    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
+    // What another command prints is on stdout, as it always is.
+    assert!(ran.stdout.starts_with("bob says 1.\n") && ran.stdout.contains("bob.txt"), "{}", ran.stdout);
+    assert!(
+        ran.stderr.contains("when ada:opus is rate-limited: bob")
+            || ran.stderr.contains("when ada is rate-limited: bob")
+    );
+    assert_eq!(ran.stderr.matches("check passed: test -e bob.txt").count(), 2, "{}", ran.stderr);
+    let arguments = std::fs::read_to_string(env.home().join("ada.arguments")).unwrap();
+    assert!(arguments.contains("opus"), "{arguments}");
+    let turns = shown(&env)["turns"].clone();
+    assert_eq!((&turns[0]["permissions"], &turns[0]["outcome"]), (&"full".into(), &"rate_limited".into()));
+    assert_eq!((&turns[1]["agent"], &turns[1]["validations"][1]["passed"]), (&"bob".into(), &true.into()));
+    assert!(prompt(&env, "bob", 1).contains("Write it."));
+}
+
+#[test]
+fn when_all_are_limited_the_session_waits() {
+    let env = world(&[("ada", "claude-stream", LIMITED), ("bob", "claude-stream", &writes("bob"))]);
+    let ran = env.decklog_with_input(&["shell", "ada"], b"Write it.\n").expect(75);
+    assert!(ran.stderr.contains("the first one back is ada at 2099-01-01"), "{}", ran.stderr);
+    assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["status"], "checkpointed");
+    // Another shell goes on with it, and hands it off in the end.
+    let ran = env.decklog_with_input(&["shell", "bob"], b"/resume @\n/use bob\nGo on.\n/handoff ada\n").expect(0);
+    assert_eq!(ran.stdout, "bob says 1.\n");
+    assert!(ran.stderr.contains("--agent ada"), "{}", ran.stderr);
+    let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
+    assert_eq!((&head["turns"], &head["checkpoint_reason"]), (&2.into(), &"handoff".into()));
+    assert_eq!(env.sessions().len(), 1);
+    env.decklog(&["verify", "@"]).expect(0);
+    env.decklog(&["resume", "@", "--agent", "bob", "Once more."]).expect(0);
+}
+
+#[test]
+fn other_kinds_of_sessions_and_sessions_at_work_are_left_alone() {
+    let env = two();
+    env.decklog(&["loop", "--actor", "ada", "--critic", "none", "--check", "true", "x"]).expect(0);
+    let ran = env.decklog_with_input(&["shell", "ada"], b"/resume @\n/resume nothing\n").expect(0);
+    assert!(ran.stderr.contains("is a loop, which does not go on in a shell"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("is not a session id"), "{}", ran.stderr);
+}
+
+const READY: &str = "❯ ";
+
+#[test]
+fn on_a_terminal_ctrl_c_stops_the_turn_and_twice_the_shell() {
+    let env = two();
+    let mut screen = Screen::new(&env, "shell ada");
+    screen.wait_for(READY);
+    screen.forget();
+    screen.press("wait for it\r");
+    let file = env.home().join("waits");
+    eventually("the agent", || std::fs::read_to_string(&file).ok().filter(|pid| !pid.trim().is_empty()));
+    screen.press("\u{3}");
+    screen.wait_for("interrupted");
+    screen.wait_for(READY);
+    screen.forget();
+    // A pasted text is one prompt.
+    screen.press("\u{1b}[200~two lines\rof text\u{1b}[201~\r");
+    screen.wait_for("ada says 2.");
+    screen.wait_for("5 tokens in, 2 out");
+    screen.wait_for(READY);
+    assert_eq!(prompt(&env, "ada", 2), "two lines\nof text");
+    screen.forget();
+    screen.press("half a li");
+    screen.wait_for("half a li");
+    screen.forget();
+    screen.press("\u{3}");
+    screen.wait_for(READY);
+    screen.forget();
+    screen.press("\u{3}");
+    screen.wait_for("again leaves");
+    screen.wait_for(READY);
+    screen.press("\u{3}");
+    let (text, code) = screen.end();
+    assert_eq!(code, 0, "{text}");
+    let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
+    assert_eq!((&head["turns"], &head["outcome"]), (&2.into(), &"success".into()));
+    let history = std::fs::read_to_string(env.home().join(".local/state/decklog/history")).unwrap();
+    assert!(history.contains("wait for it") && !history.contains("half a li"), "{history}");
+}
+
+#[test]
+fn on_a_terminal_agents_are_used_in_turn() {
+    let env = two();
+    let mut screen = Screen::new(&env, "shell ada");
+    screen.wait_for(READY);
+    screen.press("one\r");
+    screen.wait_for("ada says 1.");
+    // Tab completes command and agent.
+    screen.press("/us\tb\t\r");
+    screen.wait_for("ada → bob (manual)");
+    screen.press("two\r");
+    screen.wait_for("bob says 1.");
+    screen.press("/use ada\r");
+    screen.wait_for("bob → ada (manual)");
+    screen.press("three\r");
+    screen.wait_for("ada says 2.");
+    screen.press("\u{4}");
+    assert_eq!(screen.end().1, 0);
+    assert_eq!(turns(&env), ["ada", "bob", "ada"]);
+    assert!(prompt(&env, "bob", 1).contains("ada says 1."));
+}
+
+/// An agent of the Agent Client Protocol that asks before it runs a command.
+const ASKS: &str = r#"import json, sys
+def say(**message): print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def update(**what): say(method="session/update", params={"sessionId": "s", "update": what})
+prompt = None
+for line in sys.stdin:
+    message = json.loads(line)
+    method, id = message.get("method"), message.get("id")
+    if method == "initialize": say(id=id, result={"protocolVersion": 1, "agentCapabilities": {"loadSession": True}})
+    elif method in ("session/new", "session/load"): say(id=id, result={"sessionId": "s"})
+    elif method == "session/prompt":
+        prompt = id
+        call = {"toolCallId": "c", "title": "make \u001b[31mtest", "kind": "execute", "status": "pending", "rawInput": {"command": "make test"}}
+        options = [{"optionId": kind, "name": kind, "kind": kind} for kind in ("allow_once", "allow_always", "reject_once")]
+        say(id=900, method="session/request_permission", params={"sessionId": "s", "toolCall": call, "options": options})
+    elif id == 900:
+        update(sessionUpdate="agent_message_chunk", content={"type": "text", "text": "I was told " + json.dumps(message["result"]["outcome"]) + "."})
+        say(id=prompt, result={"stopReason": "end_turn"})
+"#;
+
+#[test]
+fn who_asks_for_leave_is_answered_by_the_user_and_it_is_recorded() {
+    let env = world(&[]);
+    std::fs::write(env.home().join("asks.py"), ASKS).unwrap();
+    let config = env.home().join(".config/decklog/config.toml");
+    let command = serde_json::json!(["python3", env.home().join("asks.py")]);
+    std::fs::write(config, format!("[agents.asks]\ncommand = {command}\nprotocol = \"acp\"\n")).unwrap();
+    let mut screen = Screen::new(&env, "shell asks");
+    screen.wait_for(READY);
+    for (key, told) in [("y", "allow_once"), ("a", "allow_always"), ("n", "reject_once")] {
+        screen.forget();
+        screen.press("go\r");
+        screen.wait_for("asks asks to execute: make ");
+        screen.wait_for("[y]es, [a]lways, [n]o");
+        assert!(!screen.text().contains("\u{1b}[31mtest"), "what an agent says does not act on the terminal");
+        screen.press(key);
+        screen.wait_for(told);
+        screen.wait_for(READY);
+    }
+    screen.press("\u{4}");
+    screen.end();
+    let events = env.decklog(&["show", "@", "--events"]).expect(0).stdout;
+    for told in ["allowed this time by the user", "allowed from now on by the user", "refused by the user"] {
+        assert!(events.contains(told), "{told}: {events}");
+    }
+    // Where nobody is, the permissions decide.
+    let ran = env.decklog_with_input(&["shell", "asks"], b"go\n").expect(0);
+    assert!(ran.stdout.contains("reject_once"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_signal_ends_the_shell_and_its_session() {
+    let env = two();
+    let mut screen = Screen::new(&env, "shell ada");
+    screen.wait_for(READY);
+    screen.press("one\r");
+    screen.wait_for("5 tokens in");
+    screen.wait_for(READY);
+    kill(screen.pid(), "TERM");
+    let (text, code) = screen.end();
+    assert!(code == 143 || code == 124, "{code}: {text}");
+    let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
+    assert_eq!((&head["status"], &head["outcome"]), (&"completed".into(), &"success".into()));
+    env.decklog(&["verify", "@"]).expect(0);
+}
