@@ -6,27 +6,29 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::diff::{self, Sides};
 use crate::git::{Git, Stdin};
 use crate::model::{Left, LeftReason};
 use crate::private::{PrivateDir, as_path};
-use crate::worktree::Worktree;
-use crate::{Change, Restored, SnapshotError, Taken, Tree};
+use crate::worktree::{Second, Worktree};
+use crate::{Change, Restored, SnapshotError, Taken, Tree, WithheldReason};
 
 /// How git writes the mode of a submodule's entry.
-const GITLINK: u32 = 0o160_000;
+pub(crate) const GITLINK: u32 = 0o160_000;
 
 /// A file of a tree.
-struct Entry {
-    mode: u32,
-    id: String,
-    path: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) mode: u32,
+    pub(crate) id: String,
+    pub(crate) path: Vec<u8>,
 }
 
 /// All files of a tree, after seeing that each of them may be written. They are in the index then.
-fn writable(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
+pub(crate) fn writable(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     let entries = whole(git, tree)?;
     // Refuses paths that lead out of the tree or into a repository; a record may come from anywhere.
     git.run(&["read-tree", tree.as_str()], Stdin::none())?;
@@ -40,6 +42,14 @@ pub(crate) fn check(git: &Git, tree: &Tree) -> Result<(), SnapshotError> {
 
 /// All files of a tree, after seeing that each of them is still there.
 fn whole(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
+    let entries = listed(git, tree)?;
+    let files = entries.iter().filter(|entry| entry.mode != GITLINK);
+    see(git, files.map(|entry| (entry.id.as_str(), entry.path.as_slice())))?;
+    Ok(entries)
+}
+
+/// All files of a tree, be they there or not.
+pub(crate) fn listed(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     let said = git.ask(&["ls-tree", "-r", "-z", "--full-tree", tree.as_str()], Stdin::none())?;
     if !said.status.success() {
         return Err(SnapshotError::Gone { what: format!("the tree {tree}, or a directory in it,") });
@@ -53,14 +63,11 @@ fn whole(git: &Git, tree: &Tree) -> Result<Vec<Entry>, SnapshotError> {
     };
     let records = said.stdout.split(|byte| *byte == 0).filter(|record| !record.is_empty());
     let entries: Option<Vec<Entry>> = records.map(parse).collect();
-    let entries = entries.ok_or_else(|| SnapshotError::unexpected("the output of git ls-tree"))?;
-    let files = entries.iter().filter(|entry| entry.mode != GITLINK);
-    see(git, files.map(|entry| (entry.id.as_str(), entry.path.as_slice())))?;
-    Ok(entries)
+    entries.ok_or_else(|| SnapshotError::unexpected("the output of git ls-tree"))
 }
 
 /// Sees that objects are there; the error names those that are not.
-fn see<'a>(git: &Git, objects: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), SnapshotError> {
+pub(crate) fn see<'a>(git: &Git, objects: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<(), SnapshotError> {
     let objects: Vec<_> = objects.collect();
     if objects.is_empty() {
         return Ok(());
@@ -105,23 +112,43 @@ pub(crate) fn in_place(
     target: &Tree,
     objects: &Path,
 ) -> Result<Restored, SnapshotError> {
-    let mut restored = Restored::default();
-    let (private, git, writer) = worktree.second(objects)?;
-    let git = &git;
-    writable(git, target)?;
-    let listed = diff::list(git, &present.tree, target, &["--no-renames"])?;
-    let gone: HashSet<&[u8]> =
-        listed.iter().filter(|(change, _)| change.new_mode == 0).map(|(change, _)| change.path.as_slice()).collect();
-    let mut changes: Vec<&(Change, Sides)> = Vec::new();
-    for one in &listed {
-        match left(&one.0, present, &worktree.root, &gone) {
-            Some(reason) => restored.left.push(Left { path: one.0.path.clone(), reason }),
+    let second = worktree.second(&[objects])?;
+    writable(&second.git, target)?;
+    let listed = diff::list(&second.git, &present.tree, target, &["--no-renames"])?;
+    let (changes, left) = sort_out(listed, present, &worktree.root);
+    write_over(&second, &worktree.root, &changes)?;
+    let mut restored = Restored { left, ..Restored::default() };
+    for (change, _) in changes {
+        if change.new_mode == 0 { &mut restored.removed } else { &mut restored.written }.push(change.path);
+    }
+    Ok(restored)
+}
+
+/// Tells changes of the working tree that may be made from those that are to be left.
+pub(crate) fn sort_out(
+    listed: Vec<(Change, Sides)>,
+    present: &Taken,
+    root: &Path,
+) -> (Vec<(Change, Sides)>, Vec<Left>) {
+    let goes = |change: &Change| change.new_mode == 0 && withheld(&change.path, present).is_none();
+    let gone: HashSet<Vec<u8>> =
+        listed.iter().filter(|(change, _)| goes(change)).map(|(change, _)| change.path.clone()).collect();
+    let (mut changes, mut leave) = (Vec::new(), Vec::new());
+    for one in listed {
+        match left(&one.0, present, root, &gone) {
+            Some(reason) => leave.push(Left { path: one.0.path, reason }),
             None => changes.push(one),
         }
     }
+    (changes, leave)
+}
+
+/// Makes these changes, without renames among them, in the working tree `root`: all or none.
+pub(crate) fn write_over(second: &Second, root: &Path, changes: &[(Change, Sides)]) -> Result<(), SnapshotError> {
     if changes.is_empty() {
-        return Ok(restored);
+        return Ok(());
     }
+    let Second { private, git, writer, .. } = second;
     let mut trees = Vec::new();
     for old in [false, true] {
         let info = changes.iter().filter_map(|(change, sides)| {
@@ -140,28 +167,34 @@ pub(crate) fn in_place(
     let args = ["read-tree", "-m", "-u", trees[1].as_str(), trees[0].as_str()];
     let said = git.ask(&args, Stdin::none())?;
     if !said.status.success() {
-        return Err(SnapshotError::InTheWay { path: worktree.root.clone(), message: said.stderr });
+        return Err(SnapshotError::InTheWay { path: root.to_owned(), message: said.stderr });
     }
-    for (change, _) in changes {
-        if change.new_mode == 0 { &mut restored.removed } else { &mut restored.written }.push(change.path.clone());
-    }
-    Ok(restored)
+    Ok(())
 }
 
 /// Why a path is left as it is, if it is.
-fn left(change: &Change, present: &Taken, root: &Path, gone: &HashSet<&[u8]>) -> Option<LeftReason> {
+fn left(change: &Change, present: &Taken, root: &Path, gone: &HashSet<Vec<u8>>) -> Option<LeftReason> {
     if change.old_mode == GITLINK || change.new_mode == GITLINK {
         return Some(LeftReason::Submodule);
     }
-    let inside = |of: &[u8]| change.path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
-    if let Some(withheld) = present.withheld.iter().find(|withheld| inside(&withheld.path)) {
-        return Some(LeftReason::Withheld(withheld.reason.clone()));
+    if let Some(reason) = withheld(&change.path, present) {
+        return Some(LeftReason::Withheld(reason.clone()));
     }
     (change.old_mode == 0 && is_in_the_way(&change.path, root, gone)).then_some(LeftReason::Occupied)
 }
 
+/// Why what stands at `path` is not in a snapshot, if it is not.
+pub(crate) fn withheld<'a>(path: &[u8], present: &'a Taken) -> Option<&'a WithheldReason> {
+    present.withheld.iter().find(|withheld| is_inside(path, &withheld.path)).map(|withheld| &withheld.reason)
+}
+
+/// Whether `path` is `directory` or in it.
+pub(crate) fn is_inside(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
 /// Whether something that no snapshot holds stands where `path` is to be.
-fn is_in_the_way(path: &[u8], root: &Path, gone: &HashSet<&[u8]>) -> bool {
+fn is_in_the_way(path: &[u8], root: &Path, gone: &HashSet<Vec<u8>>) -> bool {
     let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([path.len()]);
     for end in ends {
         let Ok(metadata) = fs::symlink_metadata(root.join(as_path(&path[..end]))) else { return false };
@@ -170,8 +203,28 @@ fn is_in_the_way(path: &[u8], root: &Path, gone: &HashSet<&[u8]>) -> bool {
             return !gone.contains(&path[..end]);
         }
     }
-    // Where a directory is, git sees whether something in it would be lost.
-    false
+    // A directory makes room for a file when all in it goes. git would take along what is ignored there.
+    !all_goes(path, root, gone)
+}
+
+/// Whether everything in a directory goes.
+fn all_goes(directory: &[u8], root: &Path, gone: &HashSet<Vec<u8>>) -> bool {
+    let mut pending = vec![directory.to_vec()];
+    while let Some(directory) = pending.pop() {
+        let Ok(entries) = fs::read_dir(root.join(as_path(&directory))) else { return false };
+        for entry in entries {
+            let Ok((name, kind)) = entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?))) else {
+                return false;
+            };
+            let path = [&directory[..], b"/", name.as_bytes()].concat();
+            match kind.is_dir() {
+                true => pending.push(path),
+                false if !gone.contains(&path) => return false,
+                false => {}
+            }
+        }
+    }
+    true
 }
 
 fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {

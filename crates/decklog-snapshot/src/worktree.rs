@@ -46,6 +46,17 @@ pub(crate) struct Worktree {
     scratch: TempDir,
 }
 
+/// Another git directory on a working tree, to write over it with.
+pub(crate) struct Second {
+    pub(crate) private: PrivateDir,
+    /// git that works on the tree, and reads all objects.
+    pub(crate) git: Git,
+    /// git that looks at objects alone.
+    pub(crate) viewer: Git,
+    /// git that stores, and sees none of the repository.
+    pub(crate) writer: Git,
+}
+
 impl Worktree {
     /// Prepares the working tree around `directory`, to work in a directory made in `scratch_in`.
     pub(crate) fn open(
@@ -109,19 +120,25 @@ impl Worktree {
         self.private.viewer(&self.alternates())
     }
 
-    /// A second git directory on the same working tree, with an index and objects of its own, for restoring what
+    /// A second git directory on the same working tree, with an index and objects of its own, for writing over it what
     /// lies in `objects`.
-    /// Gives its git that reads, and the one that stores and sees none of the repository.
-    pub(crate) fn second(&self, objects: &Path) -> Result<(PrivateDir, Git, Git), SnapshotError> {
+    pub(crate) fn second(&self, objects: &[&Path]) -> Result<Second, SnapshotError> {
         let private = crate::restore::private_in(self.scratch.path(), self.format())?;
         if let Some(found) = &self.found {
             copy_if_there(&found.attributes, &private.file("info/attributes"))?;
         }
         let mut alternates = self.alternates();
-        alternates.extend([self.objects.clone(), objects.to_owned()]);
+        alternates.push(self.objects.clone());
+        alternates.extend(objects.iter().map(|objects| (*objects).to_owned()));
         let git = private.git(&self.root, &self.settings, &alternates);
+        let viewer = private.viewer(&alternates);
         let writer = private.git(&self.root, &self.settings, &[]);
-        Ok((private, git, writer))
+        Ok(Second { private, git, viewer, writer })
+    }
+
+    /// A directory of its own for work on the side, gone with the value.
+    pub(crate) fn aside(&self) -> Result<TempDir, SnapshotError> {
+        TempDir::new_in(self.scratch.path()).map_err(SnapshotError::io("create a directory in", self.scratch.path()))
     }
 
     /// Leaves untracked files that match `pattern`, in the syntax of `.gitignore`, out of snapshots.

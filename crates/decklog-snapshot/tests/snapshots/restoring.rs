@@ -176,6 +176,26 @@ sandboxed! {
         assert_eq!(all(&sandbox.work), files);
     }
 
+    /// git itself would throw away what is ignored in a directory that a file takes the place of.
+    fn ignored_files_in_a_directory_hold_its_place(sandbox) {
+        sandbox.init();
+        sandbox.write(".gitignore", "*.log\n");
+        sandbox.write("d", "a file\n");
+        sandbox.write("e", "a file\n");
+        sandbox.commit();
+        let before = take_all(&mut sandbox.open());
+        for name in ["d", "e"] {
+            fs::remove_file(sandbox.work.join(name)).unwrap();
+            sandbox.write(&format!("{name}/deep/a"), "1\n");
+        }
+        sandbox.write("d/deep/x.log", "the user's\n");
+        let restored = restore(sandbox, &before).unwrap();
+        let left: Vec<_> = restored.left.iter().map(|left| (left.path.as_slice(), &left.reason)).collect();
+        assert_eq!(left, [(b"d".as_slice(), &LeftReason::Occupied)]);
+        assert_eq!(fs::read_to_string(sandbox.work.join("d/deep/x.log")).unwrap(), "the user's\n");
+        assert_eq!(fs::read_to_string(sandbox.work.join("e")).unwrap(), "a file\n");
+    }
+
     /// A directory that became a link since leads nowhere.
     fn nothing_is_written_through_a_link(sandbox) {
         let (before, _) = session(sandbox);
