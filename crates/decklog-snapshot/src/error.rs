@@ -19,6 +19,27 @@ pub enum SnapshotError {
         /// The directory asked for.
         path: PathBuf,
     },
+    /// There is no repository around a directory in which a linked worktree was asked for.
+    #[error(
+        "{path} is in no git repository, and a worktree is one of a repository; run in a checkout, or make one \
+             (`git init`) and commit to it"
+    )]
+    NoRepository {
+        /// The directory asked for.
+        path: PathBuf,
+    },
+    /// A linked worktree was asked for before the first commit.
+    #[error("the repository {path} has no commit yet, and a worktree starts from one; commit something first")]
+    NoCommit {
+        /// The top of the working tree.
+        path: PathBuf,
+    },
+    /// Something stands where a linked worktree was to be made. Nothing was changed.
+    #[error("{path} is there already; remove it, or choose another place")]
+    AlreadyThere {
+        /// The place.
+        path: PathBuf,
+    },
     /// git will not work there, for instance because another user owns the repository.
     #[error("git refuses to work in {path}: {message}")]
     Refused {
@@ -75,12 +96,12 @@ pub enum SnapshotError {
         /// What.
         what: String,
     },
-    /// git will not restore a tree over what stands there. Nothing was changed.
+    /// A tree or a change cannot be put over what stands there. Nothing was changed.
     #[error("nothing in {path} was changed: {message}")]
     InTheWay {
         /// The top of the working tree.
         path: PathBuf,
-        /// What is in the way, in git's words.
+        /// What is in the way, mostly in git's words.
         message: String,
     },
     /// The patch could not be handed over: its reader failed.

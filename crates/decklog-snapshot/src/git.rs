@@ -57,6 +57,8 @@ const REDIRECTING: &[&str] = &[
 pub(crate) struct Git {
     cwd: PathBuf,
     env: Vec<(OsString, OsString)>,
+    /// Settings that go before the user's.
+    settings: Vec<&'static str>,
 }
 
 /// What a git that ran to its end said.
@@ -77,7 +79,12 @@ impl Git {
             ("GIT_NO_REPLACE_OBJECTS", "1"),
         ];
         let env = env.iter().map(|(key, value)| (key.into(), value.into())).collect();
-        Self { cwd: cwd.to_owned(), env }
+        Self { cwd: cwd.to_owned(), env, settings: Vec::new() }
+    }
+
+    /// Sets `KEY=VALUE`, whatever the user's configuration says of it.
+    pub(crate) fn set(&mut self, setting: &'static str) {
+        self.settings.push(setting);
     }
 
     pub(crate) fn cwd(&self) -> &Path {
@@ -134,6 +141,7 @@ impl Git {
         }
         command
             .args(["--no-pager", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .args(args)
             .current_dir(&self.cwd)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
@@ -171,6 +179,12 @@ impl Stdin {
     /// Nothing.
     pub(crate) fn none() -> Self {
         Self(Stdio::null())
+    }
+
+    /// What was written to `file`, from its start.
+    pub(crate) fn written(mut file: File) -> io::Result<Self> {
+        file.rewind()?;
+        Ok(Self(file.into()))
     }
 
     /// These records, each ended by `end`. They go by way of an unnamed file, so that neither

@@ -36,8 +36,11 @@
 //!
 //! When nothing differs, step 4 is all that runs.
 //!
-//! `restore` goes the other way: it writes a tree into a directory, or over the working tree.
+//! `restore` goes the other way: it writes a tree into a directory, or over the working tree. `linked` makes another
+//! working tree of the repository with a snapshot's files. For that git writes into the user's `.git` after all: one
+//! entry in `worktrees`, and nothing else.
 
+mod beneath;
 mod blobs;
 mod diff;
 mod error;
@@ -46,11 +49,14 @@ mod git;
 mod index;
 mod judge;
 mod limits;
+mod linked;
 mod listing;
 mod model;
 mod private;
 mod reader;
 mod recheck;
+mod registry;
+mod removal;
 mod repository;
 mod restore;
 mod running;
@@ -65,6 +71,7 @@ mod worktree;
 pub use error::SnapshotError;
 pub use file::FileAt;
 pub use limits::Limits;
+pub use linked::LinkedWorktree;
 pub use model::{
     Change, ChangeStatus, FileScanner, Left, LeftReason, NoSecrets, Patch, Repository, Restored, Taken, Tree, Withheld,
     WithheldReason,

@@ -1,7 +1,6 @@
 //! Reading the snapshots of a session, finished or not. Writes nothing into it.
 
 use std::cell::RefCell;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 use crate::git::{Git, Stdin};
 use crate::model::ObjectFormat;
 use crate::private::{PrivateDir, copy_if_there};
+use crate::repository::Found;
 use crate::{
     Change, FileAt, FileScanner, Patch, Repository, Restored, SnapshotError, Tree, diff, file, repository, restore,
 };
@@ -46,17 +46,9 @@ impl SnapshotReader {
             Some(Ok(found)) => found,
             _ => None,
         };
-        let mut alternates = Vec::new();
+        let alternates = found.as_ref().map(Found::object_directories).unwrap_or_default();
         let attributes = found.as_ref().map(|found| found.attributes.clone());
-        let repository = found.as_ref().map(|found| found.repository.clone());
-        if let Some(found) = found {
-            alternates.push(found.objects);
-            // Where git keeps the repositories of submodules.
-            add_modules(&found.repository.common_dir.join("modules"), 0, &mut alternates);
-            if found.repository.git_dir != found.repository.common_dir {
-                add_modules(&found.repository.git_dir.join("modules"), 0, &mut alternates);
-            }
-        }
+        let repository = found.map(|found| found.repository);
         let scratch = TempDir::with_prefix("decklog-")
             .map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
         let viewer = |name: &str, format| -> Result<Git, SnapshotError> {
@@ -157,27 +149,6 @@ impl SnapshotReader {
         match tree.format() {
             ObjectFormat::Sha1 => &self.sha1,
             ObjectFormat::Sha256 => &self.sha256,
-        }
-    }
-}
-
-/// Submodules have names with slashes, and submodules of their own; neither goes very deep.
-const MAX_DEPTH: usize = 8;
-
-fn add_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    if depth > MAX_DEPTH {
-        return;
-    }
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        let path = entry.path();
-        if path.join("HEAD").is_file() && path.join("objects").is_dir() {
-            found.push(path.join("objects"));
-            add_modules(&path.join("modules"), depth + 1, found);
-        } else {
-            add_modules(&path, depth + 1, found);
         }
     }
 }

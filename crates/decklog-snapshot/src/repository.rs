@@ -4,6 +4,7 @@
 //! `symbolic-ref` and `config --list`, none of which reads the index or writes anything.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,39 @@ pub(crate) struct Found {
     pub(crate) index: PathBuf,
     pub(crate) exclude: PathBuf,
     pub(crate) attributes: PathBuf,
+}
+
+impl Found {
+    /// Where objects lie: its own, and those of its submodules.
+    pub(crate) fn object_directories(&self) -> Vec<PathBuf> {
+        let mut found = vec![self.objects.clone()];
+        add_modules(&self.repository.common_dir.join("modules"), 0, &mut found);
+        if self.repository.git_dir != self.repository.common_dir {
+            add_modules(&self.repository.git_dir.join("modules"), 0, &mut found);
+        }
+        found
+    }
+}
+
+/// Submodules have names with slashes, and submodules of their own; neither goes very deep.
+const MAX_DEPTH: usize = 8;
+
+fn add_modules(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        let path = entry.path();
+        if path.join("HEAD").is_file() && path.join("objects").is_dir() {
+            found.push(path.join("objects"));
+            add_modules(&path.join("modules"), depth + 1, found);
+        } else {
+            add_modules(&path, depth + 1, found);
+        }
+    }
 }
 
 /// Stands between answers of `rev-parse`, which repeats an option it does not know: a path may

@@ -1,0 +1,93 @@
+//! A repository's entries of its linked worktrees: the directories in `.git/worktrees`.
+//!
+//! An entry belongs to a worktree when its `gitdir` file names that one. What stands in the worktree itself, where
+//! an agent worked, is never asked. Read and removed without git, whose own way (`worktree prune`) would take others.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::private::as_path;
+use crate::{SnapshotError, beneath, removal};
+
+/// Held while the directory of entries may come or go: git makes it, then an entry in it, and fails when another
+/// worktree's removal takes it away in between.
+static COMES_OR_GOES: Mutex<()> = Mutex::new(());
+
+pub(crate) fn hold() -> MutexGuard<'static, ()> {
+    COMES_OR_GOES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// More is no path.
+const MAX_LINK: u64 = 64 << 10;
+
+/// Removes the entries of the worktree at `root`, and the directory of entries with the last. Those of others, also of
+/// worktrees that are gone, stay. That there is none, or no repository, is no error.
+pub(crate) fn remove(common_dir: &Path, root: &Path) -> Result<(), SnapshotError> {
+    let _held = hold();
+    let all = common_dir.join("worktrees");
+    let failed = |error: io::Error| SnapshotError::io("remove the entry of a worktree in", &all)(error);
+    let entries = match beneath::open(&all) {
+        Ok(entries) => entries,
+        // A link is none of git's, and leads elsewhere.
+        Err(error) if is_none(&error) => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut ours = Vec::new();
+    for entry in Dir::read_from(&entries).map_err(|error| failed(error.into()))? {
+        let entry = entry.map_err(|error| failed(error.into()))?;
+        let name = as_path(entry.file_name().to_bytes());
+        if !matches!(name.as_os_str().as_bytes(), b"." | b"..") && names(&entries, name, &all, root) {
+            ours.push(name.to_owned());
+        }
+    }
+    for name in ours {
+        removal::remove(entries.as_fd(), &name).map_err(failed)?;
+    }
+    drop(entries);
+    match rustix::fs::unlinkat(rustix::fs::CWD, &all, AtFlags::REMOVEDIR) {
+        // Others are in it.
+        Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => Ok(()),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// Whether the entry `name` is that of the worktree at `root`. One that cannot be read is not.
+fn names(entries: &OwnedFd, name: &Path, all: &Path, root: &Path) -> bool {
+    let read = || -> io::Result<Vec<u8>> {
+        let entry = beneath::directory(entries.as_fd(), name.as_os_str().as_bytes(), false)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut content = Vec::new();
+        let file = File::from(rustix::fs::openat(&entry, "gitdir", flags, Mode::empty())?);
+        file.take(MAX_LINK).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    let Ok(content) = read() else { return false };
+    let content = content.strip_suffix(b"\n").unwrap_or(&content);
+    // Newer gits may be told to write it relative to the entry.
+    plain(&all.join(name).join(as_path(content))) == root.join(".git")
+}
+
+/// A path without `..`, as far as its letters go.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+fn is_none(error: &io::Error) -> bool {
+    let link = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+    link || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
