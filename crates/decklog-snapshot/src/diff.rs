@@ -52,23 +52,46 @@ pub(crate) fn patch(
         Some(scan) => secrets(git, objects, &listed, scan)?,
         None => (Vec::new(), Vec::new()),
     };
+    let bytes = write(git, from, to, &listed, &excluded, out)?;
+    Ok(Patch { bytes, withheld })
+}
+
+/// The same, with everything in it but these paths.
+pub(crate) fn patch_without(
+    git: &Git,
+    from: &Tree,
+    to: &Tree,
+    excluded: &[Vec<u8>],
+    out: &mut dyn Write,
+) -> Result<(), SnapshotError> {
+    let listed = list(git, from, to, &[])?;
+    write(git, from, to, &listed, excluded, out).map(drop)
+}
+
+/// Returns the size.
+fn write(
+    git: &Git,
+    from: &Tree,
+    to: &Tree,
+    listed: &[(Change, Sides)],
+    excluded: &[Vec<u8>],
+    out: &mut dyn Write,
+) -> Result<u64, SnapshotError> {
     let mut args: Vec<OsString> = DIFF.iter().map(OsString::from).collect();
     args.extend(["-p", "--binary", "--src-prefix=a/", "--dst-prefix=b/"].map(OsString::from));
-    if moves_a_link_below_itself(&listed) {
+    if moves_a_link_below_itself(listed) {
         args.push(OsString::from("--no-renames"));
     }
     args.extend([from.as_str(), to.as_str(), "--"].map(OsString::from));
     if !excluded.is_empty() {
         args.push(OsString::from(":(top)"));
-        args.extend(
-            excluded.into_iter().map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())),
-        );
+        args.extend(excluded.iter().map(|path| OsString::from_vec([b":(top,exclude,literal)", &path[..]].concat())));
     }
     let mut running = git.start(&args, Stdin::none())?;
     let mut bytes = 0;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let read = running.stdout().read(&mut buffer).map_err(SnapshotError::io("read git diff-tree of", objects))?;
+        let read = running.stdout().read(&mut buffer).map_err(SnapshotError::io("read git diff-tree in", git.cwd()))?;
         if read == 0 {
             break;
         }
@@ -76,7 +99,7 @@ pub(crate) fn patch(
         bytes += read as u64;
     }
     running.finish()?;
-    Ok(Patch { bytes, withheld })
+    Ok(bytes)
 }
 
 /// Whether a symbolic link has moved and a directory taken its place. `git apply` then takes what

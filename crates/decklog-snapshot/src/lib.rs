@@ -37,8 +37,8 @@
 //! When nothing differs, step 4 is all that runs.
 //!
 //! `restore` goes the other way: it writes a tree into a directory, or over the working tree. `linked` makes another
-//! working tree of the repository with a snapshot's files. For that git writes into the user's `.git` after all: one
-//! entry in `worktrees`, and nothing else.
+//! working tree of the repository with a snapshot's files, and `merge` puts what was changed in one over the user's.
+//! For the former git writes into the user's `.git` after all: one entry in `worktrees`, and nothing else.
 
 mod beneath;
 mod blobs;
@@ -51,6 +51,7 @@ mod judge;
 mod limits;
 mod linked;
 mod listing;
+mod merge;
 mod model;
 mod private;
 mod reader;
@@ -73,8 +74,8 @@ pub use file::FileAt;
 pub use limits::Limits;
 pub use linked::LinkedWorktree;
 pub use model::{
-    Change, ChangeStatus, FileScanner, Left, LeftReason, NoSecrets, Patch, Repository, Restored, Taken, Tree, Withheld,
-    WithheldReason,
+    Change, ChangeStatus, FileScanner, Left, LeftReason, Merged, NoSecrets, Patch, Repository, Restored, Taken, Tree,
+    Withheld, WithheldReason,
 };
 pub use reader::SnapshotReader;
 pub use snapshotter::Snapshotter;

@@ -215,7 +215,20 @@ pub struct Restored {
     pub left: Vec<Left>,
 }
 
-/// A path that was not restored.
+/// What merging a change did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Files and links written or removed, in path order. What stood as the change would have it already is not
+    /// among them.
+    pub applied: Vec<Vec<u8>>,
+    /// Files changed on both sides in the same places, in path order: they hold both, between git's markers. One that
+    /// is binary is left as it was.
+    pub conflicts: Vec<Vec<u8>>,
+    /// What of the change was left out, in path order.
+    pub left: Vec<Left>,
+}
+
+/// A path that was not restored or merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Bytes, relative to the top of the working tree.
@@ -224,7 +237,7 @@ pub struct Left {
     pub reason: LeftReason,
 }
 
-/// Why a path was not restored.
+/// Why a path was not restored or merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeftReason {
     /// What stands there is not in the snapshot of the present tree, so it could not be had back.

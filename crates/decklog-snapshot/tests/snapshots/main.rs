@@ -11,6 +11,7 @@ mod files;
 mod kinds;
 mod limits;
 mod linked;
+mod merging;
 mod places;
 mod random;
 mod reading;
