@@ -3,7 +3,7 @@
 //! Somebody else may be at work in either directory: whatever becomes of the names on the way, nothing outside is
 //! reached. Knows nothing of git.
 
-use std::fs::{File, Permissions};
+use std::fs::{File, FileTimes, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -44,8 +44,8 @@ pub(crate) fn kind(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<FileType> {
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Copies the file or link at `path` below `from` to the same path below `to`, with its permissions, where nothing
-/// may stand yet.
+/// Copies the file or link at `path` below `from` to the same path below `to`, with its permissions and
+/// time, where nothing may stand yet.
 pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
     let (parent, name) = split(path)?;
     let source = directory(from, parent, false)?;
@@ -62,7 +62,9 @@ pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, path: &[u8]) -> io:
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut new = File::from(rustix::fs::openat(&target, name, flags, Mode::RUSR | Mode::WUSR)?);
             let copied = io::copy(&mut file, &mut new)
-                .and_then(|_| new.set_permissions(Permissions::from_mode(metadata.permissions().mode() & 0o777)));
+                // By an old time git knows that a file is as it was staged.
+                .and_then(|_| new.set_times(FileTimes::new().set_modified(metadata.modified()?)))
+                .and_then(|()| new.set_permissions(Permissions::from_mode(metadata.permissions().mode() & 0o777)));
             if copied.is_err() {
                 // Half a file would pass for the whole.
                 let _ = rustix::fs::unlinkat(&target, name, AtFlags::empty());

@@ -266,6 +266,10 @@ sandboxed! {
         sandbox.write(".gitattributes", "*.up filter=up\n*.bin filter=lfs -text\n");
         for name in ["a.up", "a.bin", "changed.bin", "gone.bin"] {
             sandbox.write(name, "content\n");
+            // So long ago that git need not look whether they have changed since they were staged.
+            let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+            let file = fs::File::options().write(true).open(sandbox.work.join(name)).unwrap();
+            file.set_modified(long_ago).unwrap();
         }
         sandbox.commit();
         assert_eq!(sandbox.git(&["show", "HEAD:a.bin"]), "pointer\n");
@@ -344,6 +348,39 @@ sandboxed! {
         let there: Vec<_> = read_files(&linked.root, &|_| false).into_keys().collect();
         assert_eq!(there, [b"a".to_vec(), b"one".to_vec()]);
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    }
+
+    /// Nor into one that the snapshot has where a directory was since.
+    fn nothing_is_copied_into_a_link(sandbox) {
+        sandbox.init();
+        let outside = sandbox.spare.join("outside");
+        fs::create_dir(&outside).unwrap();
+        symlink(&outside, sandbox.work.join("dir")).unwrap();
+        sandbox.commit();
+        let mut taken = take(sandbox);
+        fs::remove_file(sandbox.work.join("dir")).unwrap();
+        sandbox.write("dir/.env", "SECRET\n");
+        let reason = WithheldReason::Secret { rule: "test-key".to_owned() };
+        taken.withheld.push(decklog_snapshot::Withheld { path: b"dir/.env".to_vec(), reason });
+        let path = sandbox.spare.join("racer");
+        let linked =
+            LinkedWorktree::create(&sandbox.work, &path, &taken.tree, &sandbox.objects, &taken.withheld).unwrap();
+        assert_eq!(linked.lacking, taken.withheld);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    }
+
+    fn at_an_odd_place(sandbox) {
+        sandbox.init();
+        sandbox.write("a", "1\n");
+        sandbox.commit();
+        let untouched = Repository::of(&sandbox.work.join(".git"));
+        for name in ["-", "a:b\"c\\ d\n-\u{e9}", "..x", "x.lock", "~"] {
+            let linked = create(sandbox, name);
+            assert_eq!(dirt(&linked.root), "");
+            assert_eq!(worktrees(&sandbox.work.join(".git")).len(), 1);
+            LinkedWorktree::remove(&linked.common_dir, &linked.root).unwrap();
+            untouched.check(&[]);
+        }
     }
 
     /// A sparse checkout stays sparse, with what stands in it although it was left out.

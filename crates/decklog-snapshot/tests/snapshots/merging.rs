@@ -341,6 +341,34 @@ sandboxed! {
         assert_eq!(read(sandbox, "b.t"), lines("2", "two"));
     }
 
+    /// How they are written is not mixed up when the change changes that too.
+    fn line_ends_that_change(sandbox) {
+        sandbox.init();
+        sandbox.write(".gitattributes", "*.t text eol=crlf\n");
+        sandbox.write("a.t", LINES.replace('\n', "\r\n"));
+        sandbox.commit();
+        let racer = Racer::start(sandbox);
+        racer.write(".gitattributes", "*.t -text\n");
+        racer.write("a.t", LINES.replace('5', "five"));
+        sandbox.write("a.t", LINES.replace('5', "FIVE").replace('\n', "\r\n"));
+        let merged = racer.merge(sandbox).unwrap();
+        assert_eq!((names(&merged.applied), names(&merged.conflicts)), (vec![".gitattributes"], vec!["a.t"]));
+        assert_eq!(read(sandbox, "a.t"), "1\n2\n3\n4\n<<<<<<< ours\nFIVE\n=======\nfive\n>>>>>>> theirs\n6\n7\n8\n9\n");
+    }
+
+    /// git touches what it finds stored already, so it must not find it in the repository.
+    fn what_the_repository_holds_already(sandbox) {
+        prepare(sandbox);
+        sandbox.write("a", "now\n");
+        sandbox.commit();
+        let racer = Racer::start(sandbox);
+        racer.write("a", LINES);
+        racer.write("b", "now\n");
+        racer.write("new", "now\n");
+        assert_eq!(clean(racer.merge(sandbox)), ["a", "b", "new"]);
+        assert_eq!(read(sandbox, "a"), LINES);
+    }
+
     /// How files are merged is the repository's to say.
     fn attributes_of_merging(sandbox) {
         prepare(sandbox);
@@ -497,7 +525,8 @@ sandboxed! {
         let merged = racer.merge(sandbox).unwrap();
         assert_eq!(names(&merged.applied), ["libs/one/file", "libs/one/inner/new"]);
         assert!(merged.left.iter().all(|left| left.reason == LeftReason::Submodule));
-        assert!(!merged.left.is_empty() && merged.left.iter().all(|left| left.path.starts_with(b"absent")));
+        let left: Vec<_> = merged.left.iter().map(|left| left.path.as_slice()).collect();
+        assert_eq!(left, [b"absent".as_slice(), b"absent/new"]);
         assert_eq!(read(sandbox, "libs/one/file"), "changed\n");
         assert!(!sandbox.work.join("absent/new").exists());
     }

@@ -238,6 +238,9 @@ sandboxed! {
         let linked = create(sandbox, "racer");
         let outside = sandbox.spare.join("outside");
         let mut made = rustix::fs::open(&linked.root, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+        // Nor by as many files as may be open.
+        let few = rustix::process::Rlimit { current: Some(200), maximum: Some(200) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
         let name = "d".repeat(100);
         for n in 0..1500 {
             rustix::fs::mkdirat(&made, &*name, rustix::fs::Mode::RWXU).unwrap();

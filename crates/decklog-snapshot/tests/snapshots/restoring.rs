@@ -196,6 +196,26 @@ sandboxed! {
         assert_eq!(fs::read_to_string(sandbox.work.join("e")).unwrap(), "a file\n");
     }
 
+    /// A tracked file that is ignored and now holds a secret goes with no directory.
+    fn withheld_files_in_a_directory_hold_its_place(sandbox) {
+        sandbox.init();
+        sandbox.write(".gitignore", "*.log\n");
+        sandbox.write("d", "a file\n");
+        sandbox.commit();
+        let before = take_all(&mut sandbox.open());
+        fs::remove_file(sandbox.work.join("d")).unwrap();
+        sandbox.write("d/x.log", "harmless\n");
+        sandbox.git(&["add", "-f", "d/x.log"]);
+        sandbox.commit();
+        sandbox.write("d/x.log", "SECRET\n");
+        let own = sandbox.spare.join("own");
+        let mut snapshots = Snapshotter::open(&sandbox.work, &own, Limits::default(), Box::new(Finder)).unwrap();
+        let present = snapshots.take().unwrap();
+        let restored = snapshots.restore(&present, &before, &sandbox.objects).unwrap();
+        assert_eq!(restored.left.len(), 2);
+        assert_eq!(fs::read_to_string(sandbox.work.join("d/x.log")).unwrap(), "SECRET\n");
+    }
+
     /// A directory that became a link since leads nowhere.
     fn nothing_is_written_through_a_link(sandbox) {
         let (before, _) = session(sandbox);
