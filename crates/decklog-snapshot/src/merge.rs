@@ -44,6 +44,12 @@ pub(crate) fn merge(
     let change = diff::list(&second.viewer, from, to, &["--no-renames"])?;
     let submodules: Vec<&[u8]> =
         now.iter().filter(|entry| entry.mode == GITLINK).map(|entry| entry.path.as_slice()).collect();
+    let known: BTreeMap<&[u8], &Entry> = now.iter().map(|entry| (entry.path.as_slice(), entry)).collect();
+    // What is there already, or gone on both sides. git would not have it that there is nothing to remove.
+    let is_done = |(change, sides): &(Change, Sides)| match known.get(change.path.as_slice()) {
+        Some(entry) => (entry.mode, &entry.id) == (change.new_mode, &sides.new),
+        None => change.new_mode == 0,
+    };
     let mut excluded = Vec::new();
     let mut concerned: Vec<(Change, Sides)> = Vec::new();
     for one in change {
@@ -52,6 +58,7 @@ pub(crate) fn merge(
                 excluded.push(one.0.path.clone());
                 merged.left.push(Left { path: one.0.path, reason });
             }
+            None if is_done(&one) => excluded.push(one.0.path),
             None => concerned.push(one),
         }
     }

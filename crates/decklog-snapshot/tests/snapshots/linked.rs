@@ -8,12 +8,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use decklog_snapshot::{
-    FileScanner, Limits, LinkedWorktree, NoSecrets, SnapshotError, Snapshotter, Taken, WithheldReason,
+    FileScanner, Limits, LinkedWorktree, NoSecrets, SnapshotError, Snapshotter, Taken, Tree, WithheldReason,
 };
 
 use crate::files::read_files;
 use crate::places::Place;
-use crate::sandbox::{Sandbox, git_in, sandboxed};
+use crate::sandbox::{Sandbox, git_in, sandboxed, take_all};
 use crate::turns::cases;
 use crate::untouched::Fingerprint;
 
@@ -77,6 +77,13 @@ pub(crate) fn create(sandbox: &Sandbox, name: &str) -> LinkedWorktree {
     let linked = create_in(sandbox, &sandbox.work, name).unwrap();
     assert_eq!(linked.lacking, []);
     linked
+}
+
+/// What a session of its own takes it for.
+fn tree_of(sandbox: &Sandbox, linked: &LinkedWorktree) -> Tree {
+    let objects = tempfile::TempDir::new_in(&sandbox.spare).unwrap();
+    let mut there = Snapshotter::open(&linked.root, objects.path(), Limits::default(), Box::new(NoSecrets)).unwrap();
+    take_all(&mut there)
 }
 
 /// What git says differs from HEAD, staged or not.
@@ -185,6 +192,7 @@ sandboxed! {
             after.sort_unstable();
             untouched.check(&after);
             assert_eq!(read_files(&linked.root, &|_| false), read_files(&sandbox.work, &ignored), "{context}");
+            assert_eq!(tree_of(&sandbox, &linked), taken.tree, "{context}");
             assert_eq!(dirt(&linked.root), dirt(&sandbox.work), "{context}");
             // Which refreshed the user's index.
             let untouched = Repository::of(&git);
@@ -232,11 +240,13 @@ sandboxed! {
             let context = format!("{setting} {attributes:?}");
             assert_eq!(read_files(&linked.root, &|_| false), read_files(&sandbox.work, &|_| false), "{context}");
             assert_eq!(dirt(&linked.root), "", "{context}");
+            assert_eq!(tree_of(sandbox, &linked), take(sandbox).tree, "{context}");
             // Changed since, and not staged.
             let content = fs::read_to_string(sandbox.work.join("a.t")).unwrap();
             sandbox.write("a.t", content.repeat(2));
             let linked = create(sandbox, "second");
             assert_eq!(read_files(&linked.root, &|_| false), read_files(&sandbox.work, &|_| false), "{context}");
+            assert_eq!(tree_of(sandbox, &linked), take(sandbox).tree, "{context}");
         }
     }
 
@@ -280,10 +290,7 @@ sandboxed! {
         assert_eq!(dirt(&linked.root), dirt(&sandbox.work));
         assert!(!ran.exists(), "git-lfs was asked");
         // A snapshot of it has the pointer of what is unchanged, as one of the user's tree has.
-        let taken = take(sandbox);
-        let objects = sandbox.spare.join("second/objects");
-        let mut there = Snapshotter::open(&linked.root, &objects, Limits::default(), Box::new(NoSecrets)).unwrap();
-        assert_eq!(there.take().unwrap().tree, taken.tree);
+        assert_eq!(tree_of(sandbox, &linked), take(sandbox).tree);
     }
 
     /// What no snapshot may hold is the same for whoever works there.
@@ -400,6 +407,7 @@ sandboxed! {
             let linked = create(sandbox, "racer");
             untouched.check(&["racer"]);
             assert_eq!(read_files(&linked.root, &|_| false), read_files(&sandbox.work, &|_| false));
+            assert_eq!(tree_of(sandbox, &linked), take(sandbox).tree);
             assert_eq!(
                 git_in(&linked.root, &["status", "--porcelain=v1", "--no-branch"]),
                 " M a/1\n M b/1\n",
@@ -413,6 +421,7 @@ sandboxed! {
         sandbox.write("libs/one/file", "changed\n");
         let linked = create(sandbox, "racer");
         assert_eq!(read_files(&linked.root, &|_| false), read_files(&sandbox.work, &|_| false));
+        assert_eq!(tree_of(sandbox, &linked), take(sandbox).tree);
     }
 
     /// Many at once, of the same name, come and go.

@@ -282,11 +282,13 @@ sandboxed! {
         let said = refused(racer.merge(sandbox));
         assert!(said.contains("b: does not exist in index"), "{said}");
         assert!(!sandbox.work.join("new").exists());
-        // Removed on both sides is removed; for git it is nothing to be removed.
+        // Removed on both sides is removed, also when one of them has it under another name.
         let racer = Racer::start(sandbox);
         racer.remove("a");
+        racer.write("new", "changed\n2\n");
+        racer.write("other", "other\n");
         fs::remove_file(sandbox.work.join("a")).unwrap();
-        refused(racer.merge(sandbox));
+        assert_eq!(clean(racer.merge(sandbox)), ["new", "other"]);
     }
 
     fn modes_and_links(sandbox) {
@@ -359,14 +361,16 @@ sandboxed! {
     /// git touches what it finds stored already, so it must not find it in the repository.
     fn what_the_repository_holds_already(sandbox) {
         prepare(sandbox);
-        sandbox.write("a", "now\n");
-        sandbox.commit();
+        let both = LINES.replace('2', "two").replace('8', "eight");
+        for content in [&both, LINES] {
+            sandbox.write("a", content);
+            sandbox.commit();
+        }
         let racer = Racer::start(sandbox);
-        racer.write("a", LINES);
-        racer.write("b", "now\n");
-        racer.write("new", "now\n");
-        assert_eq!(clean(racer.merge(sandbox)), ["a", "b", "new"]);
-        assert_eq!(read(sandbox, "a"), LINES);
+        racer.write("a", LINES.replace('2', "two"));
+        sandbox.write("a", LINES.replace('8', "eight"));
+        assert_eq!(clean(racer.merge(sandbox)), ["a"]);
+        assert_eq!(read(sandbox, "a"), both);
     }
 
     /// How files are merged is the repository's to say.
