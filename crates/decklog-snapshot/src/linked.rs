@@ -1,8 +1,8 @@
-//! Linked worktrees: another working tree of the user's repository, with the same files in it, for an agent of its own.
+//! Linked worktrees: another working tree of the user's repository, with the same files, for an agent of its own.
 //!
-//! git makes the worktree and its index, in which HEAD is staged, so that what differs from HEAD is told as in the user's
-//! tree. The files come from a snapshot, by way of a git directory of ours. Of the user's repository nothing is
-//! written but the worktree's own entry.
+//! git makes the worktree and its index, in which HEAD is staged, so that what differs from HEAD is told as in the
+//! user's tree. The files come from a snapshot, by way of a git directory of ours. Of the user's repository nothing
+//! is written but the worktree's own entry.
 
 use std::fs;
 use std::io;
@@ -30,25 +30,26 @@ pub struct LinkedWorktree {
     pub working_dir: PathBuf,
     /// The git directory it shares with the user's tree: what [`LinkedWorktree::remove`] is to be told.
     pub common_dir: PathBuf,
-    /// What the user's tree holds and this one does not, or not as it stands there, in path order: repositories in the
-    /// repository, files that cannot be read, fifos, sockets and devices.
+    /// What the user's tree holds and this one does not, or not as it stands there, in path order: repositories in
+    /// the repository, files that cannot be read, fifos, sockets and devices.
     pub lacking: Vec<Withheld>,
 }
 
 impl LinkedWorktree {
-    /// Makes a worktree at `path`, whose parent must be there, in the repository around `working_dir`, at the commit checked
-    /// out there but on no branch. It gets the files of `tree`, a snapshot of the user's working tree whose objects lie in
-    /// `objects` where the repository has not got them, and, copied from the user's working tree as they now stand there,
-    /// those that the snapshot withheld.
+    /// Makes a worktree at `path`, whose parent must be there, in the repository around `working_dir`, at the commit
+    /// checked out there but on no branch. It gets the files of `tree`, a snapshot of the user's working tree whose
+    /// objects lie in `objects` where the repository has not got them, and, copied from the user's working tree as
+    /// they now stand there, those that the snapshot withheld.
     ///
-    /// Line endings and encodings are made as the user's configuration has them made, and filters that the user configured
-    /// are run, but for those of git-lfs and git-annex: files of git-lfs are copied from the user's tree, so that nothing is
-    /// fetched; of git-annex there are pointers. What is ignored is not there, and neither are empty directories. Of
-    /// permissions git knows one, that to execute; files that were withheld keep theirs. Files that a sparse checkout leaves
-    /// out are left out. Submodules are directories without a repository.
+    /// Line endings and encodings are made as the user's configuration has them made, and filters that the user
+    /// configured are run, but for those of git-lfs and git-annex: files of git-lfs are copied from the user's tree,
+    /// so that nothing is fetched (to see that they are as staged, git has its filter look at them, as `git status`
+    /// has); of git-annex there are pointers. What is ignored is not there, and neither are
+    /// empty directories. Of permissions git knows one, that to execute; files that were withheld keep theirs. Files
+    /// that a sparse checkout leaves out are left out. Submodules are directories without a repository.
     ///
-    /// The user's files, index, HEAD, branches and configuration stay as they are, and no hook is run. The index of the
-    /// worktree is that of its HEAD: what the user had staged differs from it as if it were not.
+    /// The user's files, index, HEAD, branches and configuration stay as they are, and no hook is run. The index of
+    /// the worktree is that of its HEAD: what the user had staged differs from it as if it were not.
     ///
     /// # Errors
     /// [`SnapshotError::NoRepository`]; [`SnapshotError::NoCommit`] before the first commit;
@@ -79,9 +80,9 @@ impl LinkedWorktree {
         })
     }
 
-    /// Removes the worktree at `path`, whatever an agent made of it, and the entry that the repository with this common
-    /// directory has of it, locked or not. Nothing else: no link is followed, other entries stay, and what `.git` in the
-    /// worktree says is not asked. What of it is gone already, be it the repository, is no error.
+    /// Removes the worktree at `path`, whatever an agent made of it, and the entry that the repository with this
+    /// common directory has of it, locked or not. Nothing else: no link is followed, other entries stay, and what
+    /// `.git` in the worktree says is not asked. What of it is gone already, be it the repository, is no error.
     ///
     /// # Errors
     /// [`SnapshotError::Io`] when something of it cannot be removed, after which it can be tried again; also when the
@@ -96,7 +97,10 @@ impl LinkedWorktree {
         let root = match fs::canonicalize(parent) {
             Ok(parent) => parent.join(name),
             // Then only the entry can be left.
-            Err(_) => return registry::remove(&common_dir, &path),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return registry::remove(&common_dir, &path);
+            }
+            Err(error) => return Err(SnapshotError::io("find", parent)(error)),
         };
         if common_dir.starts_with(&root) {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the repository lies in it");
@@ -211,8 +215,8 @@ impl Making<'_> {
         Ok(copied)
     }
 
-    /// What the user's index has and their working tree, being sparse, has not. Read from a copy: reading a split index
-    /// where it is touches it.
+    /// What the user's index has and their working tree, being sparse, has not. Read from a copy: reading a split
+    /// index where it is touches it.
     fn skipped(&self, scratch: &Path, alternates: &[PathBuf]) -> Result<Vec<Vec<u8>>, SnapshotError> {
         let objects = scratch.join("seed-objects");
         crate::private::create_private(&objects)?;

@@ -1,8 +1,8 @@
 //! Putting a change that was made elsewhere, from one tree to another, over the working tree as it now is.
 //!
-//! `git apply --3way` does the merging, aside: on copies of the files concerned, with an index and objects of its own, so
-//! that neither a dirty tree nor the user's index is an obstacle. What comes of it is then written over the working
-//! tree as a restored snapshot is (see `restore`): after seeing that nothing is lost, all or nothing.
+//! `git apply --3way` does the merging, aside: on copies of the files concerned, with an index and objects of its
+//! own, so that neither a dirty tree nor the user's index is an obstacle. What comes of it is then written over the
+//! working tree as a restored snapshot is (see `restore`): after seeing that nothing is lost, all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,8 +18,8 @@ use crate::{Change, ChangeStatus, Merged, SnapshotError, Taken, Tree};
 
 const LINK: u32 = 0o120_000;
 
-/// Content is merged as it is stored: attributes of the repository have a say in how files are merged, and none in how
-/// they are written. Filters are not configured where this counts.
+/// Content is merged as it is stored: attributes of the repository have a say in how files are merged, and none in
+/// how they are written. Filters are not configured where this counts.
 const STORED_AS_THEY_ARE: &str = "\n* -text !eol !crlf -ident !filter !working-tree-encoding\n";
 
 /// Merges the change `from` to `to` into the working tree, of which `present` is the snapshot.
@@ -139,8 +139,8 @@ enum Applied {
 struct Bench {
     private: PrivateDir,
     objects: PathBuf,
-    /// git at work there. It sees no objects but those brought: of what it would store it touches what it finds, and the
-    /// repository's are not to be touched.
+    /// git at work there. It sees no objects but those brought: of what it would store it touches what it finds, and
+    /// the repository's are not to be touched.
     git: Git,
 }
 

@@ -27,8 +27,8 @@ pub(crate) fn hold() -> MutexGuard<'static, ()> {
 /// More is no path.
 const MAX_LINK: u64 = 64 << 10;
 
-/// Removes the entries of the worktree at `root`, and the directory of entries with the last. Those of others, also of
-/// worktrees that are gone, stay. That there is none, or no repository, is no error.
+/// Removes the entries of the worktree at `root`, and the directory of entries with the last. Those of others, also
+/// of worktrees that are gone, stay. That there is none, or no repository, is no error.
 pub(crate) fn remove(common_dir: &Path, root: &Path) -> Result<(), SnapshotError> {
     let _held = hold();
     let all = common_dir.join("worktrees");

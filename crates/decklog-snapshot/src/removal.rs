@@ -68,7 +68,8 @@ fn enter(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<OwnedFd>> {
     };
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&found)?.st_mode);
     if !mode.contains(Mode::RWXU) {
-        // By this name, since what is open without leave to read takes no other, and a path could lead elsewhere by now.
+        // By this name, since what is open without leave to read takes no other, and a path could lead elsewhere by
+        // now.
         rustix::fs::chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU)?;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

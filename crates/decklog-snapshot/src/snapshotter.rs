@@ -108,15 +108,16 @@ impl Snapshotter {
         restore::in_place(&self.worktree, present, target, objects)
     }
 
-    /// Puts the change from one tree to another over the working tree, of which `present` is the snapshot just taken, with
-    /// `git apply --3way`: what was changed on both sides is merged, and where both changed the same lines, markers are
-    /// left. `objects` has what of the trees neither the repository nor this session has. The repository's index is as
-    /// before, and so are files that `present` withholds: what the change has for them is left out, and named.
+    /// Puts the change from one tree to another over the working tree, of which `present` is the snapshot just taken,
+    /// with `git apply --3way`: what was changed on both sides is merged, and where both changed the same lines,
+    /// markers are left. `objects` has what of the trees neither the repository nor this session has. The
+    /// repository's index is as before, and so are files that `present` withholds: what the change has for them is
+    /// left out, and named.
     ///
     /// # Errors
-    /// [`SnapshotError::InTheWay`] when something of the change cannot be merged, such as the removal of a file that was
-    /// changed, when a file that no snapshot holds (an ignored one) stands in its place, or when files changed since
-    /// `present`; [`SnapshotError::Gone`] when something of the trees is missing: nothing is changed then.
+    /// [`SnapshotError::InTheWay`] when something of the change cannot be merged, such as the removal of a file that
+    /// was changed, when a file that no snapshot holds (an ignored one) stands in its place, or when files changed
+    /// since `present`; [`SnapshotError::Gone`] when something of the trees is missing: nothing is changed then.
     /// [`SnapshotError::Git`].
     pub fn merge(&self, present: &Taken, from: &Tree, to: &Tree, objects: &Path) -> Result<Merged, SnapshotError> {
         merge::merge(&self.worktree, present, from, to, objects)
