@@ -38,6 +38,9 @@ pub struct Session {
     pub iterations: Vec<Iteration>,
     /// Handoffs in order.
     pub handoffs: Vec<Handoff>,
+    /// In a race: the turn whose change was applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picked: Option<u32>,
     /// Notices that belong to no turn.
     pub notices: Vec<Notice>,
     /// What is wrong with the journal.
@@ -219,6 +222,7 @@ pub struct SessionFold {
     calls: HashMap<(u32, String), (usize, usize)>,
     iterations: Vec<Iteration>,
     handoffs: Vec<Handoff>,
+    picked: Option<u32>,
     notices: Vec<Notice>,
     faults: Vec<Fault>,
 }
@@ -308,6 +312,7 @@ impl SessionFold {
             }
             EventBody::Iteration(iteration) => self.iterations.push(iteration),
             EventBody::Handoff(handoff) => self.handoffs.push(handoff),
+            EventBody::SessionEnd(end) => self.picked = end.picked,
             _ => {}
         }
     }
@@ -377,6 +382,7 @@ impl SessionFold {
             turns: self.turns,
             iterations: self.iterations,
             handoffs: self.handoffs,
+            picked: self.picked,
             notices: self.notices,
             faults: self.faults,
         })

@@ -9,6 +9,7 @@ use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::{ArtifactRef, FileChange};
 use decklog_journal::session::{JOURNAL_FILE, Turn};
 use decklog_journal::verify::find_artifact;
+use decklog_journal::words::SessionKind;
 use decklog_snapshot::{Change, SnapshotError, SnapshotReader, Tree};
 
 /// Which part of a session.
@@ -45,6 +46,9 @@ pub enum DiffError {
         /// How many there are.
         count: usize,
     },
+    /// Racers began at one tree and ended at several, and none of those was picked.
+    #[error("nobody was picked in this race: each racer's turn has a diff of its own")]
+    Race,
     /// The session has no turns.
     #[error("the session has no turns")]
     Empty,
@@ -98,6 +102,10 @@ pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> 
     let at =
         |number: u32| turns.iter().find(|turn| turn.turn == number).ok_or(DiffError::NoTurn { turn: number, count });
     let (first, last) = match range {
+        DiffRange::All if session.head.kind == SessionKind::Race => {
+            let picked = at(session.picked.ok_or(DiffError::Race)?)?;
+            (picked, picked)
+        }
         DiffRange::All => {
             let snapshotted =
                 || turns.iter().filter(|turn| turn.snapshot_before.is_some() && turn.snapshot_after.is_some());

@@ -63,7 +63,7 @@ pub enum RestoreError {
 /// [`RestoreError`] when it was not recorded.
 pub fn find(session: &Session, turn: Option<u32>) -> Result<Point, RestoreError> {
     let last = session.turns.last().ok_or(RestoreError::Empty)?;
-    let number = turn.unwrap_or(last.turn);
+    let number = turn.or(session.picked).unwrap_or(last.turn);
     let at = number.max(1);
     let found = session.turns.iter().rev().find(|turn| turn.turn == at);
     let found = found.ok_or(RestoreError::NoTurn { turn: at, count: session.turns.len() })?;

@@ -5,11 +5,11 @@ use std::io::{self, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::ArtifactRef;
 use serde_json::json;
 
+use crate::log::Log;
 use crate::orchestrate::CheckResult;
 use crate::turn::TurnResult;
 
@@ -20,7 +20,7 @@ const LARGE: u64 = 256 * 1024 * 1024;
 
 /// Writes `NNN-state.json`.
 pub(crate) fn write_state(
-    writer: &SessionWriter,
+    writer: &Log,
     turn: u32,
     result: &TurnResult,
     checks: &[CheckResult],

@@ -6,6 +6,7 @@ pub mod agents;
 mod check;
 mod finish;
 pub mod import;
+pub mod log;
 pub mod observe;
 pub mod orchestrate;
 mod record;

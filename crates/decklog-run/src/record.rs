@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use decklog_journal::WriteError;
 use decklog_journal::artifacts::{ArtifactWriter, TurnFile};
 use decklog_journal::event::{
     ArtifactRef, EventBody, Message, Notice, Plan, RateLimited, Thought, Tokens, ToolCall, ToolResult, Usage,
@@ -14,10 +15,10 @@ use decklog_journal::head::RECORDING_FAILED;
 use decklog_journal::readable;
 use decklog_journal::redact::{RedactStream, Redactor};
 use decklog_journal::words::ToolStatus;
-use decklog_journal::{SessionWriter, WriteError};
 use jiff::Timestamp;
 
 use crate::agents::{AgentEvent, Asking, Leave};
+use crate::log::Log;
 use crate::observe::{AgentStream, Observer};
 
 /// Pieces of a text wait so long for more before they are recorded.
@@ -60,7 +61,7 @@ struct Pieces {
 
 /// Records one turn.
 pub(crate) struct TurnRecorder<'a> {
-    writer: &'a mut SessionWriter,
+    writer: &'a Log,
     observer: &'a mut dyn Observer,
     turn: u32,
     agent: String,
@@ -84,7 +85,7 @@ pub(crate) struct TurnFiles {
 
 impl<'a> TurnRecorder<'a> {
     /// Begins recording turn `turn` of `agent`; its `turn_start` stands in the journal already.
-    pub(crate) fn new(writer: &'a mut SessionWriter, observer: &'a mut dyn Observer, turn: u32, agent: &str) -> Self {
+    pub(crate) fn new(writer: &'a Log, observer: &'a mut dyn Observer, turn: u32, agent: &str) -> Self {
         let mut recorder = Self {
             writer,
             observer,

@@ -5,12 +5,12 @@
 use std::io::Read;
 use std::path::Path;
 
-use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::{ArtifactRef, FileChange, GitState};
 use decklog_journal::redact::Redactor;
-use decklog_snapshot::{FileScanner, Limits, Restored, Snapshotter, Tree};
+use decklog_snapshot::{FileScanner, Limits, LinkedWorktree, Merged, Restored, SnapshotError, Snapshotter, Tree};
 
+use crate::log::Log;
 use crate::record::clip;
 
 /// Bytes of paths that an event names.
@@ -135,14 +135,31 @@ impl Trees {
         }
     }
 
-    /// What lies between two trees, with the patch written as turn `turn`'s.
-    pub(crate) fn changes(
+    /// Makes a linked worktree at `path` with the files of the tree that was snapshotted last.
+    pub(crate) fn link(
         &self,
-        writer: &SessionWriter,
-        turn: u32,
-        before: Option<&str>,
-        after: Option<&str>,
-    ) -> Changes {
+        working_dir: &Path,
+        path: &Path,
+        objects: &Path,
+    ) -> Result<LinkedWorktree, SnapshotError> {
+        match &self.last {
+            Some(last) => LinkedWorktree::create(working_dir, path, &last.tree, objects, &last.withheld),
+            None => Err(SnapshotError::NoRepository { path: working_dir.to_owned() }),
+        }
+    }
+
+    /// Brings the change from one tree to another into the working tree, right after that was snapshotted.
+    pub(crate) fn merge(&self, from: &Tree, to: &Tree, objects: &Path) -> Result<Merged, String> {
+        match (&self.snapshotter, &self.last) {
+            (Ok(snapshotter), Some(present)) => {
+                snapshotter.merge(present, from, to, objects).map_err(|error| error.to_string())
+            }
+            _ => Err("there is no snapshot of the present tree".into()),
+        }
+    }
+
+    /// What lies between two trees, with the patch written as turn `turn`'s.
+    pub(crate) fn changes(&self, writer: &Log, turn: u32, before: Option<&str>, after: Option<&str>) -> Changes {
         let (Ok(snapshotter), Some(before), Some(after)) = (&self.snapshotter, before, after) else {
             return Changes::default();
         };
@@ -179,7 +196,7 @@ impl Trees {
     fn collect(
         &self,
         snapshotter: &Snapshotter,
-        writer: &SessionWriter,
+        writer: &Log,
         turn: u32,
         before: &str,
         after: &str,

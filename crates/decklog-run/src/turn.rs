@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use decklog_journal::SessionWriter;
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::{Notice, TurnEnd, TurnStart};
 use decklog_journal::head::RECORDING_FAILED;
@@ -12,6 +11,7 @@ use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Role, TurnOutcome};
 
 use crate::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest};
+use crate::log::Log;
 use crate::observe::{AgentStream, Observer};
 use crate::record::{TurnFacts, TurnRecorder, clip_safely};
 use crate::supervise::{
@@ -73,7 +73,7 @@ const STDERR_TAIL: usize = 8 * 1024;
 /// # Errors
 /// [`SpawnError`] when no process can be started at all; the turn is then closed as failed.
 pub(crate) fn run_turn(
-    writer: &mut SessionWriter,
+    writer: &Log,
     trees: &mut Trees,
     turn: u32,
     plan: &TurnPlan,
@@ -234,7 +234,7 @@ fn sendable(request: &TurnRequest, is_text: bool, prompt_file: &std::path::Path)
 }
 
 /// Says that something beside the journal could not be kept: to the user at once, and in the record.
-pub(crate) fn not_kept(writer: &mut SessionWriter, turn: Option<u32>, what: &str, observer: &mut dyn Observer) {
+pub(crate) fn not_kept(writer: &Log, turn: Option<u32>, what: &str, observer: &mut dyn Observer) {
     observer.trouble(what);
     let notice = Notice { turn, code: RECORDING_FAILED.into(), text: what.to_owned(), text_artifact: None };
     // What the journal refuses it tells by itself, as soon as it can.

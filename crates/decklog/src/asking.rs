@@ -236,6 +236,32 @@ fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<Agen
     })
 }
 
+/// The task of agents that are named before it, with which it is taken off `words`.
+pub(crate) fn task_last(
+    words: &mut Vec<String>,
+    file: Option<&Path>,
+    verb: &str,
+    config: &Config,
+    context: &Context,
+) -> Result<String, CliError> {
+    let is_agent = |word: &str| config.agent(split_model(word, config).0).is_some();
+    let task = match file {
+        Some(file) => from_file(file, context)?,
+        None => match words.pop().unwrap_or_default() {
+            dash if dash == "-" => from_stdin()?,
+            task if is_agent(&task) && !words.is_empty() => {
+                return Err(CliError::new("what is the task?")
+                    .hint(format!("decklog {verb} {} {task} \"Write the cache\"", words.join(" "))));
+            }
+            task => task,
+        },
+    };
+    if task.trim().is_empty() {
+        return Err(CliError::new("the task is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
+    }
+    Ok(task)
+}
+
 /// A prompt from a file; `-` is stdin.
 pub(crate) fn from_file(path: &Path, context: &Context) -> Result<String, CliError> {
     if path == Path::new("-") {

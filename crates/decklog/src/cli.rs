@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     agents, blame, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs, looping, ls,
-    restore, resume, run, search, shell, show, stats, trust, verify, watch,
+    race, restore, resume, run, search, shell, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -87,6 +87,8 @@ pub(crate) enum Verb {
     Loop(looping::Args),
     /// Let agents take turns on one task, until all of them agree
     Chat(chat::Args),
+    /// Let agents race at one task, each in a worktree of its own, and pick one
+    Race(race::Args),
     /// Go on with a session that was stopped, cut off or rate-limited, or is to be taken further
     Resume(resume::Args),
     /// Checkpoint a session, with a packet for the agent that is to go on
@@ -145,6 +147,7 @@ impl Verb {
             Self::Run(args) => args.json.json,
             Self::Loop(args) => args.json.json,
             Self::Chat(args) => args.json.json,
+            Self::Race(args) => args.json.json,
             Self::Resume(args) => args.json.json,
             Self::Handoff(args) => args.json.json,
             Self::Ls(args) => args.json.json,
@@ -177,6 +180,7 @@ impl Verb {
             Self::Shell(args) => shell::run(args, context),
             Self::Loop(args) => looping::run(args, context),
             Self::Chat(args) => chat::run(args, context),
+            Self::Race(args) => race::run(args, context),
             Self::Resume(args) => resume::run(args, context),
             Self::Handoff(args) => handoff::run(&args, context),
             Self::Ls(args) => ls::run(args, context),

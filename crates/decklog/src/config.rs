@@ -30,8 +30,15 @@ struct File {
     timeout: Option<Spanned<String>>,
     stall_timeout: Option<Spanned<String>>,
     checks: Option<Spanned<Vec<String>>>,
+    race: Option<Spanned<Race>>,
     #[serde(default)]
     agents: BTreeMap<String, Spanned<Agent>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Race {
+    setup: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Option<Set<std::time::Duration>>,
     pub(crate) stall_timeout: Option<Set<std::time::Duration>>,
     pub(crate) checks: Set<Vec<String>>,
+    /// What makes a racer's worktree ready.
+    pub(crate) race_setup: Option<Set<String>>,
     pub(crate) agents: Vec<Set<AgentDefinition>>,
     /// What of the repository's file was refused: one message each.
     pub(crate) refused: Vec<String>,
@@ -99,6 +108,7 @@ impl Config {
             timeout: None,
             stall_timeout: None,
             checks: Set::built_in(Vec::new()),
+            race_setup: None,
             agents: known_agents().into_iter().map(Set::built_in).collect(),
             refused: Vec::new(),
             repository_file: None,
@@ -255,6 +265,14 @@ impl<'a> Layer<'a> {
             let span = checks.span();
             if !self.refuses(config, &span, "checks run commands") {
                 config.checks = self.set(&span, checks.into_inner());
+            }
+        }
+        if let Some(race) = file.race {
+            let span = race.span();
+            if let Some(setup) = race.into_inner().setup
+                && !self.refuses(config, &span, "[race] setup runs a command")
+            {
+                config.race_setup = Some(self.set(&span, setup));
             }
         }
         for (name, agent) in file.agents {

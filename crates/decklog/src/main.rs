@@ -12,6 +12,7 @@ mod ledger;
 mod listing;
 mod page;
 mod picker;
+mod race_story;
 mod render;
 mod shell;
 mod story;

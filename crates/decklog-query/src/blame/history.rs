@@ -1,6 +1,6 @@
 //! The turns that may have written a file, from the journals of the sessions whose snapshots hold its place.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::store::{Listed, StoreError};
 use decklog_journal::verify::find_artifact;
-use decklog_journal::words::ShownStatus;
+use decklog_journal::words::{Role, ShownStatus};
 use decklog_journal::{Event, SessionFilter, SessionId, SessionStore, files, wire};
 use jiff::Timestamp;
 
@@ -135,26 +135,32 @@ impl History {
     fn add(&mut self, listed: &Listed) -> io::Result<()> {
         let session = self.sessions.len() - 1;
         let first = self.turns.len();
+        let mut racers = HashSet::new();
         for event in turn_events(&listed.entry.join(JOURNAL_FILE))? {
             match event.body {
-                EventBody::TurnStart(start) => self.turns.push(Turn {
-                    session,
-                    number: start.turn,
-                    agent: start.agent,
-                    model: start.model,
-                    started: event.timestamp,
-                    ended: None,
-                    first: event.seq,
-                    last: event.seq,
-                    is_over: false,
-                    before: start.snapshot,
-                    after: None,
-                    withheld_before: start.withheld,
-                    withheld_after: Vec::new(),
-                    files: Vec::new(),
-                    files_changed: 0,
-                    prompt_artifact: start.prompt_artifact,
-                }),
+                EventBody::TurnStart(start) => {
+                    if start.role == Role::Racer {
+                        racers.insert(start.turn);
+                    }
+                    self.turns.push(Turn {
+                        session,
+                        number: start.turn,
+                        agent: start.agent,
+                        model: start.model,
+                        started: event.timestamp,
+                        ended: None,
+                        first: event.seq,
+                        last: event.seq,
+                        is_over: false,
+                        before: start.snapshot,
+                        after: None,
+                        withheld_before: start.withheld,
+                        withheld_after: Vec::new(),
+                        files: Vec::new(),
+                        files_changed: 0,
+                        prompt_artifact: start.prompt_artifact,
+                    });
+                }
                 EventBody::TurnEnd(end) => {
                     let turn = self.turns[first..].iter_mut().rev().find(|turn| turn.number == end.turn);
                     let Some(turn) = turn else { continue };
@@ -165,6 +171,13 @@ impl History {
                     turn.withheld_after = end.withheld;
                     (turn.files, turn.files_changed) = (end.files, end.files_changed);
                 }
+                // Racers work in trees of their own. Whose change is picked writes it when the race ends.
+                EventBody::SessionEnd(end) => {
+                    let picked = self.turns[first..].iter_mut().find(|turn| Some(turn.number) == end.picked);
+                    if let Some(turn) = picked.filter(|turn| racers.remove(&turn.number)) {
+                        (turn.ended, turn.last) = (Some(event.timestamp), event.seq);
+                    }
+                }
                 // The recorder had died, and what it had started with it.
                 EventBody::Resumed(_) => {
                     for turn in self.turns[first..].iter_mut().filter(|turn| turn.ended.is_none()) {
@@ -174,6 +187,11 @@ impl History {
                 _ => {}
             }
         }
+        let mut at = 0;
+        self.turns.retain(|turn| {
+            at += 1;
+            at <= first || !racers.contains(&turn.number)
+        });
         let lives = listed.status == ShownStatus::Active && lock::held(&listed.entry) != Held::No;
         for turn in self.turns[first..].iter_mut().filter(|turn| turn.ended.is_none() && !lives) {
             // It was at work until then at least; what came until the next snapshot may be its.
@@ -203,7 +221,7 @@ fn turn_events(path: &Path) -> io::Result<Vec<Event>> {
             // Torn, or the end.
             return Ok(events);
         };
-        if ["turn_start", "turn_end", "resumed"].iter().any(|kind| is_of(line, kind)) {
+        if ["turn_start", "turn_end", "resumed", "session_end"].iter().any(|kind| is_of(line, kind)) {
             events.extend(wire::decode(line).ok().map(|(_, event)| event));
         }
     }

@@ -14,13 +14,14 @@ use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::Clock;
 use decklog_journal::wire::prompt_hash;
 use decklog_journal::words::{Permissions, Role, SessionKind, Status};
-use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
+use decklog_journal::{Durability, SessionId, SessionStore, WriteError, WriterOptions};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::agents::{AgentDefinition, TurnRequest, Used};
 use crate::check::{CheckPlace, run_check};
 use crate::finish::{compress_stream, write_state};
+use crate::log::Log;
 use crate::observe::Observer;
 use crate::supervise::{Limits, Received, Signals, SpawnError};
 use crate::trees::Trees;
@@ -127,7 +128,7 @@ pub(super) struct Ask<'a> {
 
 /// One session being recorded.
 pub(super) struct Recording<'a> {
-    pub(super) writer: SessionWriter,
+    pub(super) writer: Log,
     pub(super) trees: Trees,
     pub(super) setup: &'a Setup,
     pub(super) signals: &'a Signals,
@@ -154,7 +155,7 @@ impl<'a> Recording<'a> {
             start(about.start(id, dir, &trees, &setup.clock))
         })?;
         observer.started(writer.id(), writer.dir());
-        Ok(Self { writer, trees, setup, signals, observer, kept: true })
+        Ok(Self { writer: writer.into(), trees, setup, signals, observer, kept: true })
     }
 
     /// Goes on with the session `id`.
@@ -171,7 +172,7 @@ impl<'a> Recording<'a> {
         let objects = writer.dir().join(OBJECTS_DIR);
         let trees = Trees::open(&setup.working_dir, &objects, redactor, &[store.root(), writer.dir()]);
         observer.started(writer.id(), writer.dir());
-        Ok(Self { writer, trees, setup, signals, observer, kept: true })
+        Ok(Self { writer: writer.into(), trees, setup, signals, observer, kept: true })
     }
 
     /// The number of the turn to come.
@@ -223,7 +224,7 @@ impl<'a> Recording<'a> {
             env: setup.env.clone(),
             reaper: setup.reaper.clone(),
         };
-        let result = run_turn(&mut self.writer, &mut self.trees, turn, &plan, self.signals, self.observer)?;
+        let result = run_turn(&self.writer, &mut self.trees, turn, &plan, self.signals, self.observer)?;
         self.kept &= result.kept;
         Ok(result)
     }
@@ -276,7 +277,7 @@ impl<'a> Recording<'a> {
     pub(super) fn close_turn(&mut self, turn: u32, result: &TurnResult, checks: &[CheckResult]) {
         if let Err(error) = write_state(&self.writer, turn, result, checks) {
             self.kept = false;
-            not_kept(&mut self.writer, Some(turn), &error.to_string(), self.observer);
+            not_kept(&self.writer, Some(turn), &error.to_string(), self.observer);
         }
     }
 

@@ -11,11 +11,12 @@ use decklog_journal::event::{Message, SessionEnd, SessionStart, TurnEnd, TurnSta
 use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
-use decklog_journal::{Durability, SessionId, SessionStore, SessionWriter, WriteError, WriterOptions};
+use decklog_journal::{Durability, SessionId, SessionStore, WriteError, WriterOptions};
 use decklog_snapshot::{Restored, Tree};
 use jiff::Timestamp;
 
 use super::recording::{Beginning, redactor};
+use crate::log::Log;
 use crate::supervise::Signals;
 use crate::trees::{Changes, Taken, Trees};
 
@@ -87,16 +88,17 @@ pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> R
     let redactor = redactor(&plan.env, &[]);
     let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = Trees::default();
-    let mut writer = store.create(&Place::Auto, options, plan.id_suffix, |id, dir| {
+    let writer = store.create(&Place::Auto, options, plan.id_suffix, |id, dir| {
         trees = Trees::open(&plan.working_dir, &dir.join(OBJECTS_DIR), &redactor, &[store.root(), dir]);
         let prompt = plan.command.join(" ");
         let (kind, working_dir, host) = (SessionKind::Run, plan.working_dir.as_path(), plan.host.clone());
         let about = Beginning { kind, prompt: &prompt, working_dir, host };
         SessionStart { agents: vec![AGENT.into()], ..about.start(id, dir, &trees, &plan.clock) }
     })?;
+    let writer = Log::from(writer);
     let about = Restoration { turn: 1, command: &plan.command, target: &plan.target, objects: &plan.objects };
-    let turn = as_turn(&mut writer, &mut trees, &about, signals);
-    let ended = end(&mut writer, &turn.restored);
+    let turn = as_turn(&writer, &mut trees, &about, signals);
+    let ended = end(&writer, &turn.restored);
     let trouble = turn.trouble.or_else(|| ended.err().map(|error| error.to_string()));
     Ok(RestoreResult { id: writer.id().clone(), restored: turn.restored?, withheld: turn.withheld, trouble })
 }
@@ -120,12 +122,7 @@ pub(super) struct Turned {
 }
 
 /// Restores as a turn of the session, whose tree before is the way back.
-pub(super) fn as_turn(
-    writer: &mut SessionWriter,
-    trees: &mut Trees,
-    about: &Restoration<'_>,
-    signals: &Signals,
-) -> Turned {
+pub(super) fn as_turn(writer: &Log, trees: &mut Trees, about: &Restoration<'_>, signals: &Signals) -> Turned {
     let started = writer.clock().now();
     let before = trees.take();
     let withheld = before.withheld.clone();
@@ -145,7 +142,7 @@ pub(super) fn as_turn(
     Turned { restored, withheld, trouble }
 }
 
-fn begin(writer: &mut SessionWriter, about: &Restoration<'_>, before: &Taken) -> Result<(), WriteError> {
+fn begin(writer: &Log, about: &Restoration<'_>, before: &Taken) -> Result<(), WriteError> {
     let prompt = about.command.join(" ");
     let prompt_artifact = Some(writer.write_artifact(&TurnFile::Prompt.path(about.turn), prompt.as_bytes())?);
     writer.append(TurnStart {
@@ -164,7 +161,7 @@ fn begin(writer: &mut SessionWriter, about: &Restoration<'_>, before: &Taken) ->
 }
 
 fn end_turn(
-    writer: &mut SessionWriter,
+    writer: &Log,
     (turn, started): (u32, Timestamp),
     restored: &Result<Restored, RestoreError>,
     after: Taken,
@@ -203,8 +200,8 @@ fn end_turn(
     said.and(writer.append(turn_end).map(drop))
 }
 
-fn end(writer: &mut SessionWriter, restored: &Result<Restored, RestoreError>) -> Result<(), WriteError> {
-    let started = writer.head().map_or_else(|| writer.clock().now(), |head| head.started_at);
+fn end(writer: &Log, restored: &Result<Restored, RestoreError>) -> Result<(), WriteError> {
+    let started = writer.started_at();
     let (outcome, exit_code) = match restored {
         Ok(_) => (Outcome::Success, 0),
         Err(_) => (Outcome::Failed, 2),

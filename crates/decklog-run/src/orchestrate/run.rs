@@ -122,7 +122,7 @@ pub fn run(
 
 /// Goes on from `course` to the session's end.
 pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -> Result<RunResult, RunError> {
-    let started = recording.writer.head().map_or_else(|| recording.writer.clock().now(), |head| head.started_at);
+    let started = recording.writer.started_at();
     let Course { prompt, besides, resume, mut order } = course;
     let first = recording.next_turn();
     let permissions = plan.setup.permissions;

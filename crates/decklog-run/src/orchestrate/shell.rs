@@ -11,7 +11,7 @@ use decklog_journal::event::{Checkpoint, EventBody, Resumed, SessionEnd, Session
 use decklog_journal::session::{Session, Turn};
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, Status, TurnOutcome};
-use decklog_journal::{SessionId, SessionStore, SessionWriter};
+use decklog_journal::{SessionId, SessionStore};
 use decklog_snapshot::{Restored, Tree};
 
 use super::party::Party;
@@ -24,6 +24,7 @@ use super::restore::{AGENT, Restoration, RestoreError, as_turn};
 use super::run::check_all;
 use crate::agents::Used;
 use crate::finish::compress_stream;
+use crate::log::Log;
 use crate::observe::Observer;
 use crate::supervise::Signals;
 use crate::trees::Trees;
@@ -48,7 +49,7 @@ pub struct Shell {
 
 /// A session that is being recorded, between two turns.
 struct Live {
-    writer: SessionWriter,
+    writer: Log,
     trees: Trees,
     kept: bool,
     /// The first turn of this recorder.
@@ -359,7 +360,7 @@ impl Shell {
             target: &target,
             objects: &objects,
         };
-        let done = as_turn(&mut live.writer, &mut live.trees, &about, signals);
+        let done = as_turn(&live.writer, &mut live.trees, &about, signals);
         live.kept &= done.trouble.is_none();
         let restored = done.restored?;
         let turn = turn.turn;
@@ -386,7 +387,7 @@ impl Shell {
             exit_code = exit::FAILED;
         }
         let now = recording.now();
-        let started = recording.writer.head().map_or(now, |head| head.started_at);
+        let started = recording.writer.started_at();
         let end: EventBody = match outcome {
             Some(outcome) => SessionEnd {
                 outcome,

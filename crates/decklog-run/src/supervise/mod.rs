@@ -20,4 +20,4 @@ mod signals;
 pub use drive::{Ended, Handler, Io, Limits, StopCause, drive};
 pub use process::{CommandSpec, Exit, SpawnError, Supervised};
 pub use reaper::{REAPER_ARGUMENT, reaper_main};
-pub use signals::{Received, Signals};
+pub use signals::{Raise, Received, Signals};

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM as something to poll for.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -15,6 +15,24 @@ pub struct Signals {
     terminations: UnixStream,
     /// What came first: 0 nothing, else the signal's number.
     first: AtomicU8,
+}
+
+/// Hands signals on to a [`Signals::relayed`].
+#[derive(Debug)]
+pub struct Raise {
+    interrupt: UnixStream,
+    terminate: UnixStream,
+}
+
+impl Raise {
+    /// Hands one on. Who does not listen any more needs none.
+    pub fn raise(&self, signal: Received) {
+        let mut stream = match signal {
+            Received::Interrupt => &self.interrupt,
+            Received::Terminate => &self.terminate,
+        };
+        let _ = stream.write_all(&[0]);
+    }
 }
 
 /// A request to stop.
@@ -41,6 +59,19 @@ impl Signals {
         signal_hook::low_level::pipe::register(SIGHUP, on_termination.try_clone()?)?;
         signal_hook::low_level::pipe::register(SIGTERM, on_termination)?;
         Ok(Self { interrupts, terminations, first: AtomicU8::new(0) })
+    }
+
+    /// Signals that come from [`Raise`] alone: for one of several programs that are driven at once.
+    ///
+    /// # Errors
+    /// When the system has no more files.
+    pub fn relayed() -> io::Result<(Self, Raise)> {
+        let (interrupts, interrupt) = UnixStream::pair()?;
+        let (terminations, terminate) = UnixStream::pair()?;
+        for stream in [&interrupts, &terminations] {
+            stream.set_nonblocking(true)?;
+        }
+        Ok((Self { interrupts, terminations, first: AtomicU8::new(0) }, Raise { interrupt, terminate }))
     }
 
     pub(super) fn streams(&self) -> [&UnixStream; 2] {

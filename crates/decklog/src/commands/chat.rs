@@ -9,7 +9,7 @@ use decklog_journal::words::Permissions;
 use decklog_run::orchestrate::{ChatPlan, ChatResult, Party, chat};
 use decklog_run::supervise::Signals;
 
-use crate::asking::{self, Relaying, from_file, from_stdin, parse_dollars, parse_variable};
+use crate::asking::{self, Relaying, parse_dollars, parse_variable};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -80,20 +80,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
 
 fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<ChatPlan, CliError> {
     let env = asking::environment(&args.env, context);
-    let task = match &args.prompt_file {
-        Some(file) => from_file(file, context)?,
-        None => match args.words.pop().unwrap_or_default() {
-            dash if dash == "-" => from_stdin()?,
-            task if is_agent(&task, config) && !args.words.is_empty() => {
-                return Err(CliError::new("what is the task?")
-                    .hint(format!("decklog chat {} {task} \"Write the cache\"", args.words.join(" "))));
-            }
-            task => task,
-        },
-    };
-    if task.trim().is_empty() {
-        return Err(CliError::new("the task is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
-    }
+    let task = asking::task_last(&mut args.words, args.prompt_file.as_deref(), "chat", config, context)?;
     let speakers: Vec<Party> =
         args.words.iter().map(|name| asking::party(name, config, &env)).collect::<Result<_, _>>()?;
     if speakers.len() < 2 {
@@ -105,10 +92,6 @@ fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<ChatPla
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
     let (max_turns, max_cost, max_time) = (args.max_turns, args.max_cost, args.max_time);
     Ok(ChatPlan { task, speakers, max_turns, max_cost, max_time, relay, setup })
-}
-
-fn is_agent(word: &str, config: &Config) -> bool {
-    config.agent(asking::split_model(word, config).0).is_some()
 }
 
 /// Who speaks.

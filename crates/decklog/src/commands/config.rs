@@ -34,6 +34,9 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         }
     }
     add("checks", json!(config.checks.value), &config.checks.from);
+    if let Some(Set { value, from }) = &config.race_setup {
+        add("race.setup", json!(value), from);
+    }
     for agent in config.agents.iter().filter(|agent| agent.from != "default") {
         let command: Vec<_> = agent.value.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         add(&format!("agents.{}", agent.value.name), json!(command), &agent.from);

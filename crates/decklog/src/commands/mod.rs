@@ -17,6 +17,7 @@ pub(crate) mod logs;
 pub(crate) mod looping;
 pub(crate) mod ls;
 mod otlp_client;
+pub(crate) mod race;
 pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod run;

@@ -77,6 +77,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             super::shell::open(args.into_shell(), Some(&id), context)
         }
         SessionKind::Run | SessionKind::Shell | SessionKind::Import => go_on(args, &store, &id, &config, context),
+        SessionKind::Race => Err(CliError::new(format!("{id} is a race, which is not gone on with"))
+            .hint(format!("decklog diff {id} --turn N shows what a racer did; `decklog race` begins another one"))),
         kind => Err(CliError::new(format!("{id} is a {kind} session, which cannot be gone on with"))),
     }
 }

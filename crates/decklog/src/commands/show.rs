@@ -8,6 +8,7 @@ use decklog_journal::Session;
 use decklog_journal::event::EventBody;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
+use decklog_journal::words::SessionKind;
 use serde_json::json;
 
 use super::ls::shown_head;
@@ -59,27 +60,41 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             session.turns.iter().filter(|turn| args.turn.is_none_or(|wanted| turn.turn == wanted)).collect();
         let mut head = shown_head(&listed)?;
         head.insert("prompt".into(), full_prompt(&dir, &session).into());
-        context.print_json(&json!({
+        let mut shown = json!({
             "session": head,
             "turns": turns,
             "iterations": session.iterations,
             "handoffs": session.handoffs,
             "notices": session.notices,
             "faults": session.faults,
-        }))?;
+        });
+        if let Some(picked) = session.picked {
+            shown["picked"] = picked.into();
+        }
+        context.print_json(&shown)?;
         return Ok(0);
     }
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
     let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
     let mut transcript = Transcript::new(Detail::Full, paint, context.width());
+    let mut racing = Vec::new();
     for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
         if let Item::Event(event) = item?
             && args.turn.is_none_or(|turn| event.body.turn() == Some(turn))
         {
-            text.push_str(&transcript.event(&event));
+            match session.head.kind {
+                SessionKind::Race => racing.push(event),
+                _ => text.push_str(&transcript.event(&event)),
+            }
         }
     }
+    // What happened at once is read one after the other.
+    racing.sort_by_key(|event| match &event.body {
+        EventBody::SessionEnd(_) => u32::MAX,
+        body => body.turn().unwrap_or(0),
+    });
+    racing.iter().for_each(|event| text.push_str(&transcript.event(event)));
     text.push_str(&transcript.finish());
     text.push('\n');
     text.push_str(&session::ending(&session.head, listed.status, paint));

@@ -32,6 +32,10 @@ pub(crate) struct Transcript {
     plan: Vec<PlanEntry>,
     /// Whether the turn's messages are what a program printed.
     is_output: bool,
+    /// Turns at work, and whose they are: several in a race.
+    open: Vec<(u32, String)>,
+    /// The turn that was told of last.
+    at: u32,
 }
 
 /// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
@@ -43,11 +47,50 @@ pub(crate) fn is_output(permissions: Option<Permissions>, command: &[String]) ->
 impl Transcript {
     /// For a screen of `width` columns, or for none.
     pub(crate) fn new(detail: Detail, paint: Paint, width: Option<usize>) -> Self {
-        Self { detail, paint, width, said: None, below_something: false, plan: Vec::new(), is_output: false }
+        Self {
+            detail,
+            paint,
+            width,
+            said: None,
+            below_something: false,
+            plan: Vec::new(),
+            is_output: false,
+            open: Vec::new(),
+            at: 0,
+        }
     }
 
     /// What an event adds to the screen; may be nothing.
     pub(crate) fn event(&mut self, event: &Event) -> String {
+        let whose = self.whose(&event.body);
+        whose + &self.told(event)
+    }
+
+    /// A line that says whose turn is told of, where several are at work and it is another one than before.
+    fn whose(&mut self, body: &EventBody) -> String {
+        if let EventBody::TurnStart(start) = body {
+            self.open.push((start.turn, visible(&start.agent).into_owned()));
+            self.at = start.turn;
+        }
+        if let EventBody::Resumed(_) = body {
+            self.open.clear();
+        }
+        let Some(turn) = body.turn() else { return String::new() };
+        let several = self.open.len() > 1 && turn != self.at;
+        let agent = self.open.iter().find(|(open, _)| *open == turn).map(|(_, agent)| agent.clone());
+        if matches!(body, EventBody::TurnEnd(_)) {
+            self.open.retain(|(open, _)| *open != turn);
+        }
+        match agent.filter(|_| several) {
+            Some(agent) => {
+                self.at = turn;
+                self.finish() + &self.paint.dim(&format!("turn {turn} · {agent}")) + "\n"
+            }
+            None => String::new(),
+        }
+    }
+
+    fn told(&mut self, event: &Event) -> String {
         match &event.body {
             EventBody::Message(e) if self.detail == Detail::Full => {
                 let new = if self.is_output { Said::output(self.paint) } else { Said::message(self.paint, self.width) };

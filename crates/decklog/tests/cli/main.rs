@@ -12,6 +12,7 @@ mod filters;
 mod import;
 mod looping;
 mod picking;
+mod racing;
 mod reading;
 mod recipes;
 mod recording;

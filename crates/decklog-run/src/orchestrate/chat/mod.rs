@@ -383,7 +383,7 @@ impl<'a> Driver<'a> {
             exit_code = exit::FAILED;
         }
         let now = self.recording.now();
-        let started = self.recording.writer.head().map_or(now, |head| head.started_at);
+        let started = self.recording.writer.started_at();
         let duration_secs = seconds_between(started, now);
         let summary = clip_safely(reason, 4096, self.recording.writer.redactor());
         let end: EventBody = match outcome {

@@ -560,8 +560,7 @@ impl<'a> Driver<'a> {
         if !self.recording.kept && exit_code == exit::DONE {
             exit_code = exit::FAILED;
         }
-        let started =
-            self.recording.writer.head().map_or_else(|| self.recording.writer.clock().now(), |head| head.started_at);
+        let started = self.recording.writer.started_at();
         let duration_secs = seconds_between(started, self.recording.writer.clock().now());
         let rounds = self.course(|course| course.rounds.clone());
         let summary = clip_safely(reason, 4096, self.recording.writer.redactor());
