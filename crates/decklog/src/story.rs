@@ -100,11 +100,9 @@ impl Story {
         }
         let Some(round) = &mut self.round else { return };
         match body {
-            EventBody::TurnStart(start) => {
-                if start.role == Role::Actor {
-                    let line = self.paint.bold(&format!("iteration {} of {}", round.iteration, round.of));
-                    self.say(&(line + "\n"));
-                }
+            EventBody::TurnStart(start) if start.role == Role::Actor => {
+                let line = self.paint.bold(&format!("iteration {} of {}", round.iteration, round.of));
+                self.say(&(line + "\n"));
             }
             EventBody::ToolCall(_) => round.tools += 1,
             EventBody::Usage(usage) => {

@@ -189,7 +189,8 @@ impl<'a> Repl<'a> {
     fn tell(&self, reply: &Reply) -> Result<(), CliError> {
         let (context, paint) = (self.context, self.context.err_paint);
         // Typed and shown on one terminal, the words stand there already.
-        if !(self.is_typed && context.out_is_terminal) && !reply.text.is_empty() {
+        let is_shown = self.is_typed && context.out_is_terminal;
+        if !is_shown && !reply.text.is_empty() {
             let end = if reply.text.ends_with('\n') { "" } else { "\n" };
             context.print(format!("{}{end}", reply.text))?;
         }

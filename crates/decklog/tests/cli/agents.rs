@@ -4,6 +4,7 @@
 //! `DECKLOG_TEST_REQUIRE_ALL=1` they fail then.
 
 mod looping;
+mod relaying;
 
 use std::time::Duration;
 

@@ -101,7 +101,8 @@ fn they_work_at_the_same_time() {
 
 #[test]
 fn the_same_agent_races_against_itself() {
-    let env = world(&[("ada", "text", "mkdir \"$HOME/first\" 2>/dev/null && echo first >>a.txt || echo second >>a.txt")]);
+    let env =
+        world(&[("ada", "text", "mkdir \"$HOME/first\" 2>/dev/null && echo first >>a.txt || echo second >>a.txt")]);
     let ran = env.decklog(&["race", "ada", "ada", "--pick", "ada#2", "Try."]).expect(0);
     assert_eq!(ran.stdout, "ada#2 was picked\n");
     assert_eq!(asked(&env, "ada"), 2);
@@ -212,7 +213,9 @@ fn a_race_that_was_killed_is_cleared_away_and_nothing_is_lost() {
         let patch = std::fs::read_to_string(env.session().join(format!("turns/{turn}.patch"))).unwrap();
         assert!(patch.contains(&format!("+{name}")), "{patch}");
     }
-    assert!(env.decklog(&["show", "@", "--events"]).expect(0).stdout.contains("what ada had changed is in turns/001.patch"));
+    assert!(
+        env.decklog(&["show", "@", "--events"]).expect(0).stdout.contains("what ada had changed is in turns/001.patch")
+    );
     assert_eq!(env.read("a.txt"), "one\n");
     env.decklog(&["verify", "@"]).expect(0);
     let refused = env.decklog(&["resume", "@", "On."]).expect(2);
@@ -262,7 +265,11 @@ fn what_makes_no_race_is_refused_before_anything_begins() {
     }
     std::fs::remove_dir_all(env.work().join(".git")).unwrap();
     let refused = env.decklog(&["race", "ada", "bob", "Add."]).expect(2);
-    assert!(refused.stderr.contains("needs a git repository") && refused.stderr.contains("git init"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("needs a git repository") && refused.stderr.contains("git init"),
+        "{}",
+        refused.stderr
+    );
     env.git(&["init", "-q"]);
     env.decklog(&["race", "ada", "bob", "Add."]).expect(2);
     assert!(env.sessions().is_empty() && left(&env).is_empty());

@@ -63,6 +63,9 @@ pub struct RacePlan {
     pub setup: Setup,
 }
 
+/// What was written, and what is left in conflict; or why nothing was.
+type Applied = Result<(Vec<String>, Vec<String>), String>;
+
 /// Who is picked in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pick {
@@ -490,7 +493,7 @@ impl Race<'_> {
     }
 
     /// Brings a racer's change into the user's tree: what was applied, and what is in conflict.
-    fn apply(&mut self, racer: &Racer) -> Result<(Vec<String>, Vec<String>), String> {
+    fn apply(&mut self, racer: &Racer) -> Applied {
         let tree = |id: &Option<String>| id.as_ref().and_then(|id| id.parse::<Tree>().ok());
         let (Some(from), Some(to)) = (tree(&racer.trees.0), tree(&racer.trees.1)) else {
             return Err(format!("what {} changed is not known", racer.name));
@@ -508,7 +511,7 @@ impl Race<'_> {
         &mut self,
         racers: &[Racer],
         picked: Option<usize>,
-        applied: Option<Result<(Vec<String>, Vec<String>), String>>,
+        applied: Option<Applied>,
         judged: Option<String>,
     ) -> RaceResult {
         let stopped = self.recording.signals.received();

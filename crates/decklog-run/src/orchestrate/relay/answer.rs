@@ -118,8 +118,15 @@ fn has_worked(result: &TurnResult) -> bool {
     result.files_changed > 0 || !result.facts.tools.is_empty()
 }
 
-/// Whether the agent has not got the conversation `id` any more, which it says in words of its own and by telling of
-/// another one, or of none.
+/// Whether the agent has not got the conversation `id` any more: it tells of another one or of none, or says so.
 fn is_lost(id: &str, result: &TurnResult) -> bool {
-    result.outcome == TurnOutcome::Failed && !has_worked(result) && result.facts.agent_session_id.as_deref() != Some(id)
+    result.outcome == TurnOutcome::Failed
+        && !has_worked(result)
+        && (result.facts.agent_session_id.as_deref() != Some(id) || result.error.as_deref().is_some_and(says_gone))
+}
+
+/// Codex, over ACP, takes a conversation up and does not find it when it is to answer.
+fn says_gone(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    error.contains("not found") && ["thread", "session", "conversation"].iter().any(|what| error.contains(what))
 }
