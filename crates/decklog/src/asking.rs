@@ -148,7 +148,7 @@ pub(crate) fn say_checkpointed(id: &SessionId, first_back: Option<&Limited>, con
         }
         None => context.say(paint.warn("rate-limited; nobody said until when")),
     }
-    context.say(format!("go on with: decklog resume {id}"));
+    context.say(format!("go on with: decklog resume {id}, or at once with --agent AGENT"));
 }
 
 /// Refuses a session that another process records.

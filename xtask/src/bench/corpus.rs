@@ -112,6 +112,18 @@ pub(crate) fn record(root: &Path, count: usize, bytes: f64) -> Result<()> {
     Ok(())
 }
 
+/// Records one session of `turns` turns in `working_dir`, each with about `bytes` of text.
+pub(crate) fn long(root: &Path, working_dir: &Path, turns: u32, bytes: usize) -> Result<()> {
+    let mut texts = Texts::new();
+    let clock = Clock::fixed(Timestamp::now() - SignedDuration::from_hours(24));
+    let (agent, model) = AGENTS[0];
+    let mut writer = begin(&SessionStore::open(root), clock, "a long task".into(), working_dir, agent)?;
+    for turn in 1..=turns {
+        one_turn(&mut writer, turn, agent, model, bytes, &mut texts)?;
+    }
+    Ok(())
+}
+
 fn session(
     store: &SessionStore,
     clock: Clock,
@@ -120,7 +132,6 @@ fn session(
     bytes: f64,
     texts: &mut Texts,
 ) -> Result<()> {
-    let options = WriterOptions { clock, durability: Durability::Os, redactor: Redactor::none() };
     let (agent, model) = AGENTS[texts.rng.usize(..AGENTS.len())];
     // Log-normal with a spread of 1.2: the mean is twice the median.
     let size = texts.size(bytes / 2.05, 1.2);
@@ -129,14 +140,31 @@ fn session(
         prompt.push_str(RARE);
     }
     let project = format!("project-{}", texts.rng.u8(..40));
-    let mut writer = store.create(&Place::Auto, options, None, |id, dir| SessionStart {
+    let working_dir = format!("/home/me/{project}");
+    let mut writer = begin(store, clock, prompt, working_dir.as_ref(), agent)?;
+    let turns = 1 + u32::try_from(size / 30_000)?.min(20);
+    for turn in 1..=turns {
+        one_turn(&mut writer, turn, agent, model, size / turns as usize, texts)?;
+    }
+    let outcome = [Outcome::Success, Outcome::Success, Outcome::Success, Outcome::Failed, Outcome::Interrupted]
+        [texts.rng.usize(..5)];
+    let exit_code = i32::from(outcome != Outcome::Success);
+    let (iterations, summary, confidence) = (None, None, None);
+    let duration_secs = f64::from(texts.rng.u16(..3000));
+    writer.append(SessionEnd { outcome, iterations, summary, confidence, picked: None, duration_secs, exit_code })?;
+    Ok(())
+}
+
+fn begin(store: &SessionStore, clock: Clock, prompt: String, working_dir: &Path, agent: &str) -> Result<SessionWriter> {
+    let options = WriterOptions { clock, durability: Durability::Os, redactor: Redactor::none() };
+    Ok(store.create(&Place::Auto, options, None, |id, dir| SessionStart {
         format: FormatVersion::CURRENT,
         id,
         kind: SessionKind::Run,
         prompt_hash: decklog_journal::wire::prompt_hash(prompt.as_bytes()),
         prompt,
         prompt_artifact: None,
-        working_dir: format!("/home/me/{project}"),
+        working_dir: working_dir.to_string_lossy().into_owned(),
         session_dir: dir.to_string_lossy().into_owned(),
         agents: vec![agent.into()],
         actor_agent: None,
@@ -150,18 +178,7 @@ fn session(
         pid: Some(4711),
         decklog_version: "0.1.0".into(),
         source: None,
-    })?;
-    let turns = 1 + u32::try_from(size / 30_000)?.min(20);
-    for turn in 1..=turns {
-        one_turn(&mut writer, turn, agent, model, size / turns as usize, texts)?;
-    }
-    let outcome = [Outcome::Success, Outcome::Success, Outcome::Success, Outcome::Failed, Outcome::Interrupted]
-        [texts.rng.usize(..5)];
-    let exit_code = i32::from(outcome != Outcome::Success);
-    let (iterations, summary, confidence) = (None, None, None);
-    let duration_secs = f64::from(texts.rng.u16(..3000));
-    writer.append(SessionEnd { outcome, iterations, summary, confidence, picked: None, duration_secs, exit_code })?;
-    Ok(())
+    })?)
 }
 
 fn one_turn(

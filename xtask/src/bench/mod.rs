@@ -11,6 +11,7 @@ pub(crate) mod measure;
 mod picker;
 pub(crate) mod query;
 mod record;
+mod relay;
 mod report;
 mod sessions;
 pub(crate) mod snapshot;
@@ -34,6 +35,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("record", record::record),
     ("run", commands::run_true),
     ("loop", commands::loops),
+    ("relay", relay::relay),
     ("snapshot", snapshot::unchanged),
     ("ls", sessions::ls),
     ("lists", query::lists),

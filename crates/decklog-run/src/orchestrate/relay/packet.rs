@@ -121,7 +121,7 @@ pub struct Recent {
     /// How it came out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<TurnOutcome>,
-    /// What it was asked.
+    /// What it was asked, where that is not the objective.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub asked: String,
     /// What its tools did, one line each.
@@ -174,7 +174,11 @@ impl Packet {
         blockers.extend(told.blockers);
         let turns = || session.turns.iter().filter(|turn| !is_summary(turn));
         let last = turns().next_back();
-        let recent = |turn: &Turn| recent(turn, cut(&(about.asked)(turn), ASKED, Keep::Beginning));
+        let recent = |turn: &Turn| {
+            // The task is told by itself.
+            let asked = Some((about.asked)(turn)).filter(|asked| asked.trim() != session.prompt.trim());
+            recent(turn, cut(&asked.unwrap_or_default(), ASKED, Keep::Beginning))
+        };
         let id = &session.head.id;
         Self {
             packet: VERSION,
