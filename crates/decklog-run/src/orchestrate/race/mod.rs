@@ -6,204 +6,38 @@
 
 mod pick;
 mod place;
+mod plan;
+mod side_by_side;
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
 
+use decklog_journal::SessionStore;
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{Checkpoint, EventBody, Notice, SessionEnd, SessionStart, Tokens};
+use decklog_journal::event::{Checkpoint, EventBody, Notice, SessionEnd, SessionStart};
 use decklog_journal::redact::Redactor;
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Permissions, Role, SessionKind, TurnOutcome};
-use decklog_journal::{Event, SessionId, SessionStore};
 use decklog_snapshot::{SnapshotReader, Tree};
-use jiff::Timestamp;
-use serde::Serialize;
 
 use self::pick::{Entry, Standing};
 use self::place::Places;
 pub use self::place::{Swept, sweep};
+pub use self::plan::{Pick, RaceError, RacePlan, RaceResult, Racer, labels};
+use self::side_by_side::{Teller, side_by_side};
 use super::party::Party;
-use super::recording::{Ask, CheckResult, Recording, RunError, Setup, exit, redactor};
+use super::recording::{Ask, CheckResult, Recording, Setup, exit, redactor};
 use super::relay::Limited;
 use super::run::check_all;
 use crate::check::{CheckPlace, run_check};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::record::clip_safely;
-use crate::supervise::{Raise, Signals, SpawnError};
+use crate::supervise::{Signals, SpawnError};
 use crate::trees::Trees;
 use crate::turn::TurnResult;
 
-/// How often signals are looked for while racers work.
-const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of what a setup command printed that are told when it fails.
 const TOLD: usize = 4 * 1024;
-
-/// Everything about a race that has been decided before it begins.
-#[derive(Debug, Clone)]
-pub struct RacePlan {
-    /// The task, whole.
-    pub task: String,
-    /// Who races: two or more.
-    pub racers: Vec<Party>,
-    /// A command that makes a new worktree ready, if one is needed.
-    pub prepare: Option<String>,
-    /// Who judges those that pass the checks.
-    pub judge: Option<Party>,
-    /// Who is picked.
-    pub pick: Pick,
-    /// Whether the worktrees stay.
-    pub keep: bool,
-    /// The directory below which worktrees are made.
-    pub worktrees: PathBuf,
-    /// Where and how.
-    pub setup: Setup,
-}
-
-/// What was written, and what is left in conflict; or why nothing was.
-type Applied = Result<(Vec<String>, Vec<String>), String>;
-
-/// Who is picked in the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pick {
-    /// Nobody: the user looks first.
-    None,
-    /// Who passes the checks, then whom the judge prefers, then who changed least.
-    Best,
-    /// Whom the user says, once they have seen what came out.
-    Ask,
-    /// This one, whatever came out.
-    Racer(usize),
-}
-
-/// Names of racers: as users wrote them, with a number where two are the same.
-#[must_use]
-pub fn labels(racers: &[Party]) -> Vec<String> {
-    let labels: Vec<String> = racers.iter().map(Party::label).collect();
-    let same = |at: usize| labels.iter().filter(|other| **other == labels[at]).count();
-    let before = |at: usize| labels[..at].iter().filter(|other| **other == labels[at]).count();
-    (0..labels.len())
-        .map(|at| if same(at) > 1 { format!("{}#{}", labels[at], before(at) + 1) } else { labels[at].clone() })
-        .collect()
-}
-
-/// How a race came out. Its `Serialize` is what `race --json` prints.
-#[derive(Debug, Clone, Serialize)]
-pub struct RaceResult {
-    /// The session.
-    pub id: SessionId,
-    /// Where it is.
-    pub session_dir: PathBuf,
-    /// How it came out; absent when it is checkpointed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// What the program exits with.
-    pub exit_code: i32,
-    /// What came of it, in words.
-    pub summary: String,
-    /// Seconds from the session's start.
-    pub duration_secs: f64,
-    /// Each racer, in the order given.
-    pub racers: Vec<Racer>,
-    /// Whose change was applied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub picked: Option<String>,
-    /// Files that were written, added or removed in the working tree.
-    pub applied: Vec<String>,
-    /// Files left with conflict markers.
-    pub conflicts: Vec<String>,
-    /// What the judge said of its choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub judged: Option<String>,
-    /// Agents that met a limit.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub limited: Vec<Limited>,
-    /// When all were limited: who is back first, if anybody told when.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_back: Option<Limited>,
-    /// Whether all of it could be recorded.
-    pub recorded: bool,
-}
-
-/// One racer, and what it came to.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Racer {
-    /// Its name in this race.
-    pub name: String,
-    /// Its turn; absent when it never began.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub turn: Option<u32>,
-    /// How its turn came out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<TurnOutcome>,
-    /// What went wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Checks, in order.
-    pub checks: Vec<CheckResult>,
-    /// Seconds its turn took.
-    pub duration_secs: f64,
-    /// Tokens used.
-    pub tokens: Tokens,
-    /// Cost in US dollars, as far as the agent told.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_usd: Option<f64>,
-    /// Files changed.
-    pub files_changed: u64,
-    /// Lines added.
-    pub lines_added: u64,
-    /// Lines removed.
-    pub lines_removed: u64,
-    /// The agent's final text.
-    pub text: String,
-    /// Its worktree, where that was kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worktree: Option<PathBuf>,
-    /// The trees before and after its turn.
-    #[serde(skip)]
-    trees: (Option<String>, Option<String>),
-    #[serde(skip)]
-    resets_at: Option<Timestamp>,
-}
-
-impl Racer {
-    fn standing(&self) -> Standing {
-        Standing {
-            finished: self.outcome == Some(TurnOutcome::Success) && self.trees.1.is_some(),
-            passed: self.checks.iter().all(|check| check.passed),
-            lines: self.lines_added.saturating_add(self.lines_removed),
-            files: self.files_changed,
-        }
-    }
-}
-
-/// Why a race cannot be run.
-#[derive(Debug, thiserror::Error)]
-pub enum RaceError {
-    /// Worktrees are made of commits.
-    #[error("a race needs a git repository with a commit: each agent works in a worktree of it")]
-    NoRepository,
-    /// There is no room for worktrees.
-    #[error("{path}: {error}")]
-    Place {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The session could not be made, or nothing could be run.
-    #[error(transparent)]
-    Run(#[from] RunError),
-}
-
-impl From<SpawnError> for RaceError {
-    fn from(error: SpawnError) -> Self {
-        Self::Run(error.into())
-    }
-}
 
 /// Runs `plan` as a new session in `store`. `choose` is asked for [`Pick::Ask`].
 ///
@@ -252,26 +86,8 @@ fn common_dir(working_dir: &Path) -> Option<PathBuf> {
     Some(repository.common_dir.clone())
 }
 
-/// What a racer's thread tells the one that looks after all of them.
-enum Told {
-    Event(Box<Event>),
-    Trouble(String),
-    /// It is through with what it was at.
-    Done,
-}
-
-/// Hands what happens to the thread that looks after all.
-struct Teller(Sender<Told>);
-
-impl Observer for Teller {
-    fn event(&mut self, event: &Event) {
-        let _ = self.0.send(Told::Event(Box::new(event.clone())));
-    }
-
-    fn trouble(&mut self, what: &str) {
-        let _ = self.0.send(Told::Trouble(what.to_owned()));
-    }
-}
+/// What was written, and what is left in conflict; or why nothing was.
+type Applied = Result<(Vec<String>, Vec<String>), String>;
 
 struct Race<'a> {
     plan: &'a RacePlan,
@@ -310,7 +126,7 @@ impl Race<'_> {
         let objects = &objects;
         let mut all_kept = true;
         let results = std::thread::scope(|scope| {
-            self.together(scope, &ready, true, |(at, setup), signals, teller| {
+            side_by_side(&mut self.recording, scope, &ready, true, |(at, setup), signals, teller| {
                 let trees = Trees::open(&setup.working_dir, objects, redactor, &[]);
                 let party = &plan.racers[*at];
                 one(log.clone(), trees, setup, party, &plan.task, signals, teller)
@@ -338,8 +154,8 @@ impl Race<'_> {
         let Some(command) = &plan.prepare else { return Ok(made) };
         self.recording.observer.checking(command);
         let redactor = &self.redactor.clone();
-        std::thread::scope(|scope| {
-            self.together(scope, &made, false, |made, signals, _| {
+        Ok(std::thread::scope(|scope| {
+            side_by_side(&mut self.recording, scope, &made, false, |made, signals, _| {
                 let working_dir = made.as_ref().map_err(Clone::clone)?;
                 let place = CheckPlace { working_dir, env: &plan.setup.env, reaper: &plan.setup.reaper };
                 let checked = run_check(command, 0, place, redactor, signals, &mut || {}).map_err(|e| e.to_string())?;
@@ -349,68 +165,7 @@ impl Race<'_> {
                 let output = super::text::cut(checked.validation.output.trim(), TOLD, super::text::Keep::End);
                 Err(format!("`{command}` failed: {output}"))
             })
-        })
-    }
-
-    /// Does `work` with each of `items` at once, on a thread of its own, telling the observer what happens meanwhile. With
-    /// `in_order` the next one begins when a turn of the one before has.
-    fn together<'scope, 'env, I: Sync, T: Send + 'scope>(
-        &mut self,
-        scope: &'scope Scope<'scope, 'env>,
-        items: &'env [I],
-        in_order: bool,
-        work: impl Fn(&'env I, &Signals, &mut Teller) -> T + Clone + Send + 'scope,
-    ) -> Result<Vec<T>, RaceError> {
-        let signals: std::io::Result<Vec<(Signals, Raise)>> = items.iter().map(|_| Signals::relayed()).collect();
-        let mut signals = signals.map_err(SpawnError::from)?.into_iter();
-        let (sender, told) = channel();
-        let mut threads: Vec<(ScopedJoinHandle<'scope, T>, Raise)> = Vec::new();
-        let (mut begun, mut done) = (0, 0);
-        let mut stopped = None;
-        while done < items.len() {
-            while threads.len() < items.len() && (!in_order || threads.len() == begun.max(done)) {
-                let Some((signals, raise)) = signals.next() else { break };
-                if let Some(signal) = stopped {
-                    raise.raise(signal);
-                }
-                let (item, work, sender) = (&items[threads.len()], work.clone(), sender.clone());
-                let thread = scope.spawn(move || {
-                    let result = work(item, &signals, &mut Teller(sender.clone()));
-                    let _ = sender.send(Told::Done);
-                    result
-                });
-                threads.push((thread, raise));
-            }
-            match told.recv_timeout(LOOK) {
-                Ok(Told::Event(event)) => {
-                    begun += usize::from(matches!(event.body, EventBody::TurnStart(_)));
-                    self.recording.observer.event(&event);
-                }
-                Ok(Told::Trouble(what)) => self.recording.observer.trouble(&what),
-                Ok(Told::Done) => {
-                    done += 1;
-                    begun = begun.max(done);
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-            self.recording.observer.idle();
-            while let Some(signal) = self.recording.signals.take() {
-                stopped = Some(signal);
-                threads.iter().for_each(|(_, raise)| raise.raise(signal));
-            }
-        }
-        // What was told last.
-        while let Ok(told) = told.try_recv() {
-            match told {
-                Told::Event(event) => self.recording.observer.event(&event),
-                Told::Trouble(what) => self.recording.observer.trouble(&what),
-                Told::Done => {}
-            }
-        }
-        let join = |(thread, _): (ScopedJoinHandle<'scope, T>, Raise)| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        Ok(threads.into_iter().map(join).collect())
+        })?)
     }
 
     /// Picks one, and ends the session.
