@@ -88,6 +88,8 @@ pub struct Repository {
     pub head: Option<String>,
     /// The branch checked out, without `refs/heads/`; `None` when HEAD is detached.
     pub branch: Option<String>,
+    /// The tree of the commit checked out; the empty one before the first commit.
+    pub head_tree: Tree,
 }
 
 /// A snapshot.

@@ -16,8 +16,6 @@ use crate::{Repository, SnapshotError, Tree};
 pub(crate) struct Found {
     pub(crate) repository: Repository,
     pub(crate) format: ObjectFormat,
-    /// The tree of the commit checked out; the empty tree before the first.
-    pub(crate) head_tree: Tree,
     pub(crate) objects: PathBuf,
     pub(crate) index: PathBuf,
     pub(crate) exclude: PathBuf,
@@ -133,9 +131,9 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Found>, SnapshotError> {
             common_dir: path(common_dir),
             head: head.commit,
             branch: head.branch,
+            head_tree: head.tree.unwrap_or_else(|| format.empty_tree()),
         },
         format,
-        head_tree: head.tree.unwrap_or_else(|| format.empty_tree()),
         objects: path(objects),
         index: path(index),
         exclude: path(exclude),

@@ -32,7 +32,7 @@ pub(crate) fn seed(
     }
     if known.as_ref().is_none_or(|known| !known.sparse.is_empty() || known.shared.is_some()) {
         // Written whole: one file, with every path in it. For that git stores trees.
-        trees.fill(reader, &found.head_tree, known.iter().flat_map(|known| &known.sparse))?;
+        trees.fill(reader, &found.repository.head_tree, known.iter().flat_map(|known| &known.sparse))?;
         writer.run(&["update-index", "--force-write-index"], Stdin::none())?;
         known = read(&index)?.and_then(|(content, _)| survey(&content, found.format));
     }

@@ -81,7 +81,7 @@ impl Worktree {
         let git = private.git(&root, &settings, &alternates);
         let trees = Trees::new(scratch.path().join("trees"))?;
         let writer = private.git(&root, &settings, &[trees.objects().to_owned()]);
-        let own = found.as_ref().map_or_else(|| format.empty_tree(), |found| found.head_tree.clone());
+        let own = found.as_ref().map_or_else(|| format.empty_tree(), |found| found.repository.head_tree.clone());
         let inspector = Inspector::new(root.clone(), prefix.clone());
         Ok(Self {
             root,

@@ -14,8 +14,8 @@ mod text;
 
 pub use chat::{ChatPlan, ChatResult, Spoken, chat, resume_chat};
 pub use loops::{IterationResult, LoopPlan, LoopResult, ResumeError, resume_loop, run_loop};
-pub use party::Party;
-pub use race::{Pick, RaceError, RacePlan, RaceResult, Racer, Swept, labels, race, sweep};
+pub use party::{Party, labels};
+pub use race::{Pick, RaceError, RacePlan, RaceResult, Racer, Swept, race, sweep};
 pub use recording::{CheckResult, RunError, Setup};
 pub use relay::{Candidate, HandedOff, Limited, Packet, Relay, UNTOLD, hand_off, resume};
 pub use restore::{RestoreError, RestorePlan, RestoreResult, restore};

@@ -27,3 +27,14 @@ impl Party {
         }
     }
 }
+
+/// Names of several: as users wrote them, with a number where two are the same.
+#[must_use]
+pub fn labels(parties: &[Party]) -> Vec<String> {
+    let labels: Vec<String> = parties.iter().map(Party::label).collect();
+    let same = |at: usize| labels.iter().filter(|other| **other == labels[at]).count();
+    let before = |at: usize| labels[..at].iter().filter(|other| **other == labels[at]).count();
+    (0..labels.len())
+        .map(|at| if same(at) > 1 { format!("{}#{}", labels[at], before(at) + 1) } else { labels[at].clone() })
+        .collect()
+}

@@ -1,5 +1,7 @@
 //! Events as lines: the one rendering path of `show`, `watch` and the live story of `run`.
 
+use std::collections::HashMap;
+
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
 use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
@@ -32,6 +34,8 @@ pub(crate) struct Transcript {
     plan: Vec<PlanEntry>,
     /// Whether the turn's messages are what a program printed.
     is_output: bool,
+    /// Calls without a result: the line each was last told in, and whether that stands there.
+    calls: HashMap<(u32, String), (String, bool)>,
     /// Turns at work, and whose they are: several in a race.
     open: Vec<(u32, String)>,
     /// The turn that was told of last.
@@ -55,6 +59,7 @@ impl Transcript {
             below_something: false,
             plan: Vec::new(),
             is_output: false,
+            calls: HashMap::new(),
             open: Vec::new(),
             at: 0,
         }
@@ -110,6 +115,7 @@ impl Transcript {
                     self.is_output = is_output(start.permissions, &start.command);
                 }
                 let added = self.body(body);
+                let added = self.once(body, added);
                 let is_title = matches!(body, EventBody::TurnStart(_));
                 let shown = self.below(added);
                 self.below_something &= !is_title;
@@ -151,6 +157,38 @@ impl Transcript {
             shown.push_str(&(self.paint.dim(&line) + "\n"));
         }
         shown
+    }
+
+    /// What is told of a call, but for what stands there already, and not before there is something to tell: over ACP agents tell
+    /// of a call bit by bit.
+    fn once(&mut self, body: &EventBody, line: String) -> String {
+        match body {
+            EventBody::ToolCall(call) => {
+                let is_vague =
+                    call.status == ToolStatus::Pending && call.input.as_object().is_none_or(|it| it.is_empty());
+                let key = (call.turn, call.call_id.clone());
+                let shown = self.calls.get(&key).is_some_and(|(_, shown)| *shown);
+                if is_vague && call.input_artifact.is_none() && !shown {
+                    self.calls.insert(key, (line, false));
+                    return String::new();
+                }
+                match self.calls.insert(key, (line.clone(), true)) {
+                    Some((before, true)) if before == line => String::new(),
+                    _ => line,
+                }
+            }
+            EventBody::ToolResult(result) => match self.calls.remove(&(result.turn, result.call_id.clone())) {
+                Some((call, false)) => call + &line,
+                _ => line,
+            },
+            EventBody::TurnEnd(end) => {
+                let mut left: Vec<_> = self.calls.extract_if(|(turn, _), _| *turn == end.turn).collect();
+                left.sort();
+                let untold = left.into_iter().filter(|(_, (_, shown))| !shown).map(|(_, (call, _))| call);
+                untold.collect::<String>() + &line
+            }
+            _ => line,
+        }
     }
 
     /// What is not a text, below what stands there.

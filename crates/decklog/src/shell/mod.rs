@@ -255,7 +255,17 @@ impl<'a> Repl<'a> {
         Ok(())
     }
 
+    /// Refuses a name that no agent has.
+    fn known(&self, name: &str) -> Result<(), CliError> {
+        let name = asking::split_model(name, &self.config).0;
+        match self.config.agent(name) {
+            Some(_) => Ok(()),
+            None => Err(CliError::new(format!("there is no agent {name:?}")).hint("/agents lists those there are")),
+        }
+    }
+
     fn switch(&mut self, name: &str, summarize: bool) -> Result<(), CliError> {
+        self.known(name)?;
         let party = asking::party(name, &self.config, &self.shell.setup.env)?;
         let (ledger, now) = (self.context.ledger()?, self.context.clock.now());
         if let Some(until) = ledger.until(&party.agent.name, now) {
@@ -273,10 +283,8 @@ impl<'a> Repl<'a> {
         let to = agent
             .or_else(|| self.relaying.then.first().cloned())
             .ok_or_else(|| CliError::new("to which agent?").hint("/handoff AGENT, or /order to say who follows"))?;
+        self.known(&to)?;
         let name = asking::split_model(&to, &self.config).0.to_owned();
-        if self.config.agent(&name).is_none() {
-            return Err(CliError::new(format!("there is no agent {name:?}")).hint("/agents lists those there are"));
-        }
         let mut story = self.story();
         let handed = self.shell.hand_off(&name, summarize, (self.signals, &mut story));
         story.finish();

@@ -61,6 +61,19 @@ fn they_speak_in_turn_until_all_agree_to_the_same() {
 }
 
 #[test]
+fn the_same_agent_twice_is_two_speakers() {
+    let env = two(ALWAYS, ALWAYS);
+    let ran = env.decklog(&["chat", "ada:one", "ada:two", "bob", "Write it.", "--json"]).expect(0).json();
+    let who: Vec<_> = ran["turns"].as_array().unwrap().iter().map(|turn| turn["agent"].as_str().unwrap()).collect();
+    assert_eq!(who, ["ada:one", "ada:two", "bob"]);
+    let told = prompt(&env, "ada", 2);
+    assert!(told.contains("You are ada:two, and work on a task together with ada:one, bob"), "{told}");
+    assert!(told.contains("ada:one, in turn 1:"), "{told}");
+    let ran = env.decklog(&["chat", "ada", "ada", "Write it.", "--json"]).expect(0).json();
+    assert_eq!((&ran["turns"][0]["agent"], &ran["turns"][1]["agent"]), (&"ada#1".into(), &"ada#2".into()));
+}
+
+#[test]
 fn limits_end_it_and_it_goes_on_later() {
     let env = two(NEVER, ALWAYS);
     for (options, turns, code, summary) in [

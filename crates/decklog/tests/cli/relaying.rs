@@ -108,6 +108,10 @@ fn a_limited_agent_is_followed_by_the_next_in_the_same_session() {
         (&json["previous_agent"], &json["target_agent"], &json["checkpoint_reason"]),
         (&"first".into(), &"second".into(), &"rate_limit".into())
     );
+    assert_eq!(
+        (&json["git"]["branch"], &json["git"]["dirty"]),
+        (&env.git(&["branch", "--show-current"]).trim().into(), &true.into())
+    );
     assert_eq!((&json["objective"], &json["next_task"]), (&"Write a.txt.".into(), &"Write the rest".into()));
     assert_eq!(std::fs::read_to_string(session.join("resume/001-second.md")).unwrap(), packet);
     assert_eq!(env.read("a.txt"), "one\nhalf\nrest\n");
@@ -162,7 +166,14 @@ fn a_silent_agent_is_followed_too() {
 fn a_session_is_handed_off_and_goes_on_with_another() {
     let env = world(&[("first", "text", "echo half >>a.txt; exit 3"), ("second", "text", FINISHES)]);
     env.decklog(&["run", "first", "Write a.txt."]).expect(2);
+    env.git(&["commit", "-qam", "half"]);
     let ran = env.decklog(&["handoff", "--to", "second"]).expect(0);
+    let json: Value =
+        serde_json::from_slice(&std::fs::read(env.session().join("resume/001-second.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&json["git"]["head"], &json["git"]["dirty"]),
+        (&env.git(&["rev-parse", "HEAD"]).trim().into(), &false.into())
+    );
     let id = env.session().file_name().unwrap().to_string_lossy().into_owned();
     assert_eq!(ran.stdout, format!("decklog resume {id} --agent second\n"));
     let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use self::machine::{Event, Phase, Rules, State};
 use self::prompts::{Facts, PATCH};
-use super::party::Party;
+use super::party::{Party, labels};
 use super::recording::{Recording, RunError, Setup, exit, redactor};
 use super::relay::{Answer, Limited, Order, Question, Relay, answer, loaded};
 use super::text::{Keep, cut};
@@ -162,6 +162,8 @@ fn rules(plan: &ChatPlan) -> SessionRules {
 
 /// Where somebody sits.
 struct Seat {
+    /// Who was to speak there, told apart from the others.
+    name: String,
     /// Who speaks there, and who takes the place.
     order: Order,
     /// The conversation of the agent that spoke there last.
@@ -170,6 +172,13 @@ struct Seat {
     knows: usize,
     /// The tree as it left it.
     tree: Option<String>,
+}
+
+impl Seat {
+    /// How the agent `name` is called that speaks there, where `first` was to.
+    fn who(&self, name: &str, first: &Party) -> String {
+        if name == first.agent.name { self.name.clone() } else { name.to_owned() }
+    }
 }
 
 struct Driver<'a> {
@@ -198,13 +207,19 @@ impl<'a> Driver<'a> {
             max_turns: plan.max_turns,
             has_checks: !plan.setup.checks.is_empty(),
         };
-        let seat = |party| Seat { order: Order::new(party, &plan.relay), conversation: None, knows: 0, tree: None };
+        let seat = |(party, name): (&Party, String)| Seat {
+            name,
+            order: Order::new(party, &plan.relay),
+            conversation: None,
+            knows: 0,
+            tree: None,
+        };
         Self {
             first_turn: recording.next_turn(),
             plan,
             recording,
             state: State::new(rules),
-            seats: plan.speakers.iter().map(seat).collect(),
+            seats: plan.speakers.iter().zip(labels(&plan.speakers)).map(seat).collect(),
             said: Vec::new(),
             used: HashMap::new(),
             tokens: Tokens::default(),
@@ -251,7 +266,8 @@ impl<'a> Driver<'a> {
         let text = cut(&text, WORDS, Keep::End);
         let agreed = prompts::agrees(&text);
         let at = self.state.seat();
-        self.said.push(Spoken { turn, agent: agent.clone(), text, agreed, files_changed });
+        let who = self.seats[at].who(&agent, &self.plan.speakers[at]);
+        self.said.push(Spoken { turn, agent: who, text, agreed, files_changed });
         let seat = &mut self.seats[at];
         seat.conversation = conversation.map(|id| (agent, id));
         seat.knows = self.said.len();
@@ -292,8 +308,8 @@ impl<'a> Driver<'a> {
         let at = self.state.seat();
         let party = self.seats[at].order.present().clone();
         let own = self.seats[at].conversation.clone().filter(|(agent, _)| *agent == party.agent.name);
-        let fresh = self.prompt(at, &party.label(), true);
-        let prompt = if own.is_some() { self.prompt(at, &party.label(), false) } else { fresh.clone() };
+        let fresh = self.prompt(at, true);
+        let prompt = if own.is_some() { self.prompt(at, false) } else { fresh.clone() };
         let resume = own.map(|(_, id)| (id.clone(), self.used.get(&id).copied().unwrap_or_default()));
         let left = self.plan.max_time.map(|limit| limit.saturating_sub(Duration::from_secs_f64(self.seconds)));
         let permissions = self.plan.setup.permissions;
@@ -334,15 +350,11 @@ impl<'a> Driver<'a> {
     }
 
     /// What the speaker in a seat is asked.
-    fn prompt(&self, at: usize, you: &str, fresh: bool) -> String {
+    fn prompt(&self, at: usize, fresh: bool) -> String {
         let seat = &self.seats[at];
-        let others: Vec<String> = self
-            .seats
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != at)
-            .map(|(_, seat)| seat.order.present().label())
-            .collect();
+        let who = |at: usize| self.seats[at].who(&self.seats[at].order.present().agent.name, &self.plan.speakers[at]);
+        let others: Vec<String> = (0..self.seats.len()).filter(|other| *other != at).map(who).collect();
+        let you = &who(at);
         let (known, tree) = if fresh { (0, &self.first_tree) } else { (seat.knows, &seat.tree) };
         let said: Vec<_> = self.said[known..].iter().map(|it| (it.turn, it.agent.clone(), it.text.clone())).collect();
         let patch = self.recording.trees.patch_text(tree.as_deref(), self.last_tree.as_deref(), PATCH);

@@ -48,17 +48,6 @@ pub enum Pick {
     Racer(usize),
 }
 
-/// Names of racers: as users wrote them, with a number where two are the same.
-#[must_use]
-pub fn labels(racers: &[Party]) -> Vec<String> {
-    let labels: Vec<String> = racers.iter().map(Party::label).collect();
-    let same = |at: usize| labels.iter().filter(|other| **other == labels[at]).count();
-    let before = |at: usize| labels[..at].iter().filter(|other| **other == labels[at]).count();
-    (0..labels.len())
-        .map(|at| if same(at) > 1 { format!("{}#{}", labels[at], before(at) + 1) } else { labels[at].clone() })
-        .collect()
-}
-
 /// How a race came out. Its `Serialize` is what `race --json` prints.
 #[derive(Debug, Clone, Serialize)]
 pub struct RaceResult {

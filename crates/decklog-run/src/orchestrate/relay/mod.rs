@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::Path;
 
 use decklog_journal::artifacts::RESUME_DIR;
-use decklog_journal::event::{ArtifactRef, Checkpoint, Handoff, Notice, Resumed};
+use decklog_journal::event::{ArtifactRef, Checkpoint, GitState, Handoff, Notice, Resumed};
 use decklog_journal::session::{self, Turn};
 use decklog_journal::verify::{ArtifactFile, find_artifact};
 use decklog_journal::words::{Permissions, Role};
@@ -22,6 +22,8 @@ pub(super) use self::order::Order;
 pub use self::order::{Candidate, Limited, Relay, UNTOLD};
 use self::packet::About;
 pub use self::packet::Packet;
+
+use decklog_snapshot::SnapshotReader;
 
 use super::party::Party;
 use super::recording::{Ask, Recording, RunError, Setup, redactor};
@@ -73,7 +75,8 @@ pub(super) fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) ->
     let session = loaded(dir)?;
     let place = dir.to_string_lossy();
     let asked = |turn: &Turn| asked(dir, turn);
-    let about = About { target: to, reason, now: writer.clock().now(), dir: &place, asked: &asked };
+    let repository = repository(&recording.setup.working_dir);
+    let about = About { target: to, reason, now: writer.clock().now(), dir: &place, repository, asked: &asked };
     let packet = Packet::of(&session, &about);
     let number = std::fs::read_dir(dir.join(RESUME_DIR)).map_or(0, Iterator::count) / 2 + 1;
     let name = |ending: &str| format!("{RESUME_DIR}/{number:03}-{}.{ending}", file_name(to));
@@ -86,6 +89,14 @@ pub(super) fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) ->
 
 pub(super) fn loaded(dir: &Path) -> Result<Session, WriteError> {
     session::load(dir).map_err(|error| WriteError::Load { path: dir.to_owned(), error })
+}
+
+/// The repository around `working_dir` as it is now: agents commit, too.
+fn repository(working_dir: &Path) -> Option<(GitState, String)> {
+    let reader = SnapshotReader::open(Some(working_dir), working_dir).ok()?;
+    let found = reader.repository()?;
+    let state = GitState { head: found.head.clone(), branch: found.branch.clone() };
+    Some((state, found.head_tree.to_string()))
 }
 
 /// What a turn's agent was asked, without the packet it was given with it.

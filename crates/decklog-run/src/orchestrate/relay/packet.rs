@@ -93,16 +93,16 @@ pub struct Check {
     pub tail: String,
 }
 
-/// The repository as the record knows it.
+/// The repository.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Git {
-    /// Commit at the session's start.
+    /// The commit checked out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
-    /// Branch at the session's start.
+    /// The branch checked out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// Whether the session changed files.
+    /// Whether files differ from the commit, untracked ones included; outside of a repository, whether the session changed any.
     pub dirty: bool,
     /// The last turn's patch, relative to the session directory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +153,8 @@ pub struct About<'a> {
     pub now: Timestamp,
     /// The session directory.
     pub dir: &'a str,
+    /// The repository as it is now, and the tree of its commit; absent where there is none.
+    pub repository: Option<(GitState, String)>,
     /// Reads a turn's prompt.
     pub asked: &'a dyn Fn(&Turn) -> String,
 }
@@ -195,7 +197,7 @@ impl Packet {
             next_task: told.next_task.unwrap_or_else(|| next_task(&plan, &validation, last)),
             validation,
             plan,
-            git: git(session.head.git.as_ref(), session),
+            git: git(about.repository.as_ref(), session),
             tokens: session.head.tokens.unwrap_or_default(),
             recent_turns: turns().rev().take(RECENT).map(recent).collect::<Vec<_>>().into_iter().rev().collect(),
             record: Record {
@@ -366,10 +368,16 @@ fn next_task(plan: &[PlanEntry], checks: &[Check], last: Option<&Turn>) -> Strin
         .unwrap_or_else(|| "See whether the task is done, and finish what is missing.".into())
 }
 
-fn git(state: Option<&GitState>, session: &Session) -> Git {
-    let state = state.cloned().unwrap_or_default();
+fn git(repository: Option<&(GitState, String)>, session: &Session) -> Git {
+    let (state, committed) = repository.cloned().unzip();
+    let state = state.or_else(|| session.head.git.clone()).unwrap_or_default();
     let patch = session.turns.iter().rev().find_map(|turn| turn.patch_artifact.as_ref());
-    let dirty = session.turns.iter().any(|turn| turn.files_changed > 0);
+    let stands =
+        session.turns.iter().rev().find_map(|turn| turn.snapshot_after.as_ref().or(turn.snapshot_before.as_ref()));
+    let dirty = match (stands, committed) {
+        (Some(stands), Some(committed)) => *stands != committed,
+        _ => session.turns.iter().any(|turn| turn.files_changed > 0),
+    };
     Git { head: state.head, branch: state.branch, dirty, patch: patch.map(|patch| patch.path.clone()) }
 }
 

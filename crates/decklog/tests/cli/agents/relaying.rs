@@ -131,8 +131,8 @@ fn a_silent_agent_is_followed() {
 
 #[test]
 fn who_talks_of_limits_is_not_followed() {
-    let talk = text("A RateLimitError 429 means: usage limit reached, try again at 8:43 AM.");
-    let Some(crew) = Crew::new(&[("claude", std::slice::from_ref(&talk)), ("codex", &[talk.clone()])]) else { return };
+    let talk = [text("A RateLimitError 429 means: usage limit reached, try again at 8:43 AM.")];
+    let Some(crew) = Crew::new(&[("claude", &talk), ("codex", &talk)]) else { return };
     for (first, second) in [("claude", "codex"), ("codex", "claude")] {
         crew.decklog(&["run", first, "--then", second, "Explain rate limits."], 0);
         assert_eq!(crew.turns(), [format!("{first} success")]);
