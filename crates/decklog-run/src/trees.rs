@@ -172,6 +172,20 @@ impl Trees {
         })
     }
 
+    /// Some of the files that differ between two trees; or why that cannot be told.
+    pub(crate) fn changed(&self, from: Option<&str>, to: Option<&str>) -> Result<Vec<String>, String> {
+        let (Ok(snapshotter), Some(from), Some(to)) = (&self.snapshotter, from, to) else {
+            return Err("there is no snapshot".into());
+        };
+        let tree = |id: &str| id.parse::<Tree>().map_err(|error| error.to_string());
+        let (from, to) = (tree(from)?, tree(to)?);
+        if from == to {
+            return Ok(Vec::new());
+        }
+        let changes = snapshotter.changes(&from, &to).map_err(|error| error.to_string())?;
+        Ok(changes.iter().take(10).map(|change| String::from_utf8_lossy(&change.path).into_owned()).collect())
+    }
+
     /// The patch from one tree to the other: at most `limit` bytes of it, and how many there are.
     pub(crate) fn patch_text(&self, from: Option<&str>, to: Option<&str>, limit: usize) -> (String, u64) {
         let (Ok(snapshotter), Some(from), Some(to)) = (&self.snapshotter, from, to) else { return Default::default() };

@@ -76,7 +76,8 @@ impl RaceStory {
             let label = visible(&label).into_owned();
             let is_its =
                 |name: &str| name == label || name.strip_prefix(&label).is_some_and(|rest| rest.starts_with('#'));
-            let lane = self.lanes.iter_mut().find(|lane| lane.turn.is_none() && is_its(&lane.name))?;
+            let lane =
+                self.lanes.iter_mut().find(|lane| lane.turn.is_none() && lane.ended.is_none() && is_its(&lane.name))?;
             (lane.turn, lane.since) = (Some(start.turn), Some(Instant::now()));
             return Some(lane);
         }
@@ -158,8 +159,11 @@ fn ended(end: &TurnEnd) -> String {
     if end.outcome == TurnOutcome::Success {
         let sum =
             |of: fn(&decklog_journal::event::FileChange) -> Option<u64>| end.files.iter().filter_map(of).sum::<u64>();
-        let (added, removed) = (sum(|file| file.added), sum(|file| file.removed));
-        text.push_str(&format!("  {} +{added} -{removed}", counted(end.files_changed, "file")));
+        text.push_str(&format!("  {}", counted(end.files_changed, "file")));
+        // Of very many not all are named.
+        if end.files.len() as u64 == end.files_changed {
+            text.push_str(&format!(" +{} -{}", sum(|file| file.added), sum(|file| file.removed)));
+        }
     } else if let Some(error) = end.error.as_deref().and_then(|error| error.lines().next()) {
         text.push_str(&format!(": {}", visible(error)));
     }
@@ -187,7 +191,15 @@ impl Observer for RaceStory {
                 EventBody::TurnStart(start) if start.role == Role::Judge => {
                     format!("{} judges\n", visible(&start.agent))
                 }
-                EventBody::Notice(notice) => paint.warn(&format!("{}\n", visible(&notice.text))),
+                EventBody::Notice(notice) => {
+                    if notice.code == "not_prepared" {
+                        let is_its = |lane: &&mut Lane| notice.text.starts_with(&format!("{} could not", lane.name));
+                        if let Some(lane) = self.lanes.iter_mut().find(is_its) {
+                            lane.ended = Some("could not begin".into());
+                        }
+                    }
+                    paint.warn(&format!("{}\n", visible(&notice.text)))
+                }
                 _ => String::new(),
             };
             if !text.is_empty() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
 use decklog_journal::event::{Message, SessionEnd, SessionStart, TurnEnd, TurnStart, Withheld};
+use decklog_journal::session::{Session, Turn};
 use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
@@ -22,6 +23,12 @@ use crate::trees::{Changes, Taken, Trees};
 
 /// The name of the agent in such a session.
 pub(super) const AGENT: &str = "decklog";
+
+/// The last turn that an agent had, and not decklog itself.
+#[must_use]
+pub fn last_agents_turn(past: &Session) -> Option<&Turn> {
+    past.turns.iter().rev().find(|turn| turn.agent != AGENT)
+}
 
 /// A restoration, decided.
 #[derive(Debug, Clone)]

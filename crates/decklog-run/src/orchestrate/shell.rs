@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::{Checkpoint, EventBody, Resumed, SessionEnd, SessionStart, Tokens};
+use decklog_journal::redact::Redactor;
 use decklog_journal::session::{Session, Turn};
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, Status, TurnOutcome};
@@ -87,6 +88,8 @@ pub struct Reply {
     pub first_back: Option<Limited>,
     /// Whether everything was kept so far.
     pub recorded: bool,
+    /// Whether events are missing in the journal: then nothing more should be asked.
+    pub lost: bool,
 }
 
 /// How a shell's session ended.
@@ -98,6 +101,8 @@ pub struct Finished {
     pub outcome: Option<Outcome>,
     /// What the program exits with.
     pub exit_code: i32,
+    /// Whether all of it could be recorded.
+    pub recorded: bool,
 }
 
 /// What an undo did.
@@ -105,6 +110,8 @@ pub struct Finished {
 pub struct Undone {
     /// The turn that was undone.
     pub turn: u32,
+    /// The turn after which the tree stood as it did before the undo.
+    pub before: u32,
     /// What was written, removed and left.
     pub restored: Restored,
     /// Why the record of it is not whole, if it is not.
@@ -120,6 +127,9 @@ pub enum UndoError {
     /// The turn's tree was not recorded.
     #[error("the tree before turn {0} is not in the record")]
     NoTree(u32),
+    /// Somebody else worked in the tree since: these files would be lost.
+    #[error("the tree has changed since then: {}", .0.join(", "))]
+    Changed(Vec<String>),
     /// The session cannot be read.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -154,6 +164,12 @@ impl Shell {
         }
     }
 
+    /// What keeps secrets out of what is recorded.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        redactor(&self.setup.env, &self.configured)
+    }
+
     /// Who is asked next.
     #[must_use]
     pub fn party(&self) -> &Party {
@@ -172,7 +188,7 @@ impl Shell {
     /// [`RunError`] when another recorder holds it, or it cannot be read or written.
     pub fn resume(&mut self, id: &SessionId, watch: Watch<'_>) -> Result<(), RunError> {
         let past = loaded(&self.store.entry(id))?;
-        let redactor = redactor(&self.setup.env, &self.configured);
+        let redactor = self.redactor();
         let recording = Recording::resume(&self.store, id, &self.setup, &redactor, watch.0, &mut *watch.1)?;
         let first = recording.next_turn();
         self.live = Some(Live::of(recording, first));
@@ -217,9 +233,9 @@ impl Shell {
         };
         let asked = self.record((signals, observer), |recording, order| {
             let asked = put(recording, order, question);
-            (asked, recording.kept && recording.writer.lost() == 0)
+            (asked, recording.kept && recording.writer.lost() == 0, recording.writer.lost() > 0)
         });
-        let Some((asked, recorded)) = asked else { unreachable!("it has just been begun") };
+        let Some((asked, recorded, lost)) = asked else { unreachable!("it has just been begun") };
         let (Answer { turn, result, limited, .. }, checks) = asked?;
         let agent = self.order.present().agent.name.clone();
         self.last = Some(if checks.iter().all(|check| check.passed) { result.outcome } else { TurnOutcome::Failed });
@@ -246,11 +262,12 @@ impl Shell {
             first_back: if result.outcome == TurnOutcome::Success { None } else { self.order.first_back() },
             limited,
             recorded,
+            lost,
         })
     }
 
     fn begin(&self, prompt: &str, signals: &Signals, observer: &mut dyn Observer) -> Result<Live, RunError> {
-        let redactor = redactor(&self.setup.env, &self.configured);
+        let redactor = self.redactor();
         let start = |mut start: SessionStart| {
             start.agents = vec![self.party().agent.name.clone()];
             start
@@ -353,6 +370,14 @@ impl Shell {
         let turn = to_undo(&past.turns).ok_or(UndoError::Nothing)?;
         let tree = turn.snapshot_before.as_ref().and_then(|tree| tree.parse::<Tree>().ok());
         let target = tree.ok_or(UndoError::NoTree(turn.turn))?;
+        // What the user, or another program, did since is not the turn's to take back.
+        let before = past.turns.last().map_or(0, |turn| turn.turn);
+        let stood = past.turns.last().and_then(|turn| turn.snapshot_after.clone()).ok_or(UndoError::NoTree(before))?;
+        let present = live.trees.take();
+        let changed = live.trees.changed(Some(&stood), present.tree.as_deref()).map_err(RestoreError::NotRecorded)?;
+        if !changed.is_empty() {
+            return Err(UndoError::Changed(changed));
+        }
         let objects = live.writer.dir().join(OBJECTS_DIR);
         let about = Restoration {
             turn: live.writer.state().last_turn() + 1,
@@ -366,7 +391,7 @@ impl Shell {
         let turn = turn.turn;
         self.remark =
             format!("(The user has undone what turn {turn} changed: the files are as they were before it.)\n\n");
-        Ok(Undone { turn, restored, trouble: done.trouble })
+        Ok(Undone { turn, before, restored, trouble: done.trouble })
     }
 
     /// Ends the session, as its last turn came out.
@@ -402,12 +427,13 @@ impl Shell {
             None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
         };
         recording.end(end);
-        if !recording.finish(first..recording.next_turn()) && exit_code == exit::DONE {
+        let recorded = recording.finish(first..recording.next_turn());
+        if !recorded && exit_code == exit::DONE {
             exit_code = exit::FAILED;
         }
         let id = recording.writer.id().clone();
         self.forget();
-        Some(Finished { id, outcome, exit_code })
+        Some(Finished { id, outcome, exit_code, recorded })
     }
 
     fn forget(&mut self) {

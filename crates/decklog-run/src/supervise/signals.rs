@@ -2,11 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// Signals that ask this program to stop.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ impl Signals {
         signal_hook::low_level::pipe::register(SIGINT, on_interrupt)?;
         signal_hook::low_level::pipe::register(SIGHUP, on_termination.try_clone()?)?;
         signal_hook::low_level::pipe::register(SIGTERM, on_termination)?;
+        // A file that may grow no more is an error to tell, as a full disk is. Programs that are started get the default.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         Ok(Self { interrupts, terminations, first: AtomicU8::new(0) })
     }
 
@@ -114,7 +117,11 @@ impl Signals {
 
     /// Takes back a Ctrl-C that came: what it was for is over.
     pub fn forget_interrupt(&self) {
-        while self.take().is_some() {}
+        while let Some(signal) = self.take() {
+            if signal == Received::Terminate {
+                self.first.store(15, Ordering::Relaxed);
+            }
+        }
         let _ = self.first.compare_exchange(2, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 

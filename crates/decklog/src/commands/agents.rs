@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use decklog_run::agents::AgentDefinition;
+use decklog_run::agents::{AgentDefinition, Protocol};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -76,7 +76,9 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
 
 fn look(agent: &AgentDefinition, env: &[(std::ffi::OsString, std::ffi::OsString)]) -> Row {
     let path = agent.command.first().and_then(|program| find_program(program, env));
-    let version = path.as_ref().and_then(|path| version(path));
+    // What a plain command does with --version nobody knows.
+    let asked = path.as_ref().filter(|_| agent.protocol != Protocol::Text);
+    let version = asked.and_then(|path| version(path));
     Row {
         name: agent.name.clone(),
         protocol: agent.protocol.name(),

@@ -1,7 +1,7 @@
 //! `handoff`: checkpoints a session for another agent.
 
 use decklog_journal::{SessionId, SessionStore};
-use decklog_run::orchestrate::{Party, hand_off};
+use decklog_run::orchestrate::{Party, hand_off, last_agents_turn};
 use decklog_run::supervise::Signals;
 
 use crate::asking;
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
 /// Who had the session last.
 fn outgoing(store: &SessionStore, id: &SessionId, config: &Config, context: &Context) -> Result<Party, CliError> {
     let past = store.load(id)?;
-    let turn = past.turns.last().filter(|turn| turn.agent_session_id.is_some()).ok_or_else(|| {
+    let turn = last_agents_turn(&past).filter(|turn| turn.agent_session_id.is_some()).ok_or_else(|| {
         CliError::new("nobody can be asked: no agent has told which conversation was its own")
             .hint("without --summarize the packet is made from the record alone")
     })?;

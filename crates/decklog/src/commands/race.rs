@@ -243,6 +243,8 @@ fn choose(
     if racers.iter().all(|racer| racer.files_changed == 0) {
         return None;
     }
+    // What was typed while they raced was not meant for this.
+    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
     loop {
         let _ = write!(std::io::stderr().lock(), "which one? [1-{}, d1 shows its diff, Enter: none] ", racers.len());
         let line = answer(signals)?;

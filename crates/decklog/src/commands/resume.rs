@@ -8,7 +8,9 @@ use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::words::{Permissions, SessionKind};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::Protocol;
-use decklog_run::orchestrate::{ChatPlan, LoopPlan, Party, ResumeError, RunPlan, resume, resume_chat, resume_loop};
+use decklog_run::orchestrate::{
+    ChatPlan, LoopPlan, Party, ResumeError, RunPlan, last_agents_turn, resume, resume_chat, resume_loop,
+};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying};
@@ -57,13 +59,6 @@ pub(crate) struct Args {
     pub(crate) json: Json,
 }
 
-impl Args {
-    /// What a shell on the session is opened with.
-    fn into_shell(self) -> super::shell::Args {
-        super::shell::Args::on_a_session(self.agent, self.permissions, self.check, self.relaying)
-    }
-}
-
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let store = context.store()?;
@@ -74,7 +69,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         SessionKind::Loop => go_on_looping(start, &args, &store, &id, &config, context),
         SessionKind::Chat => go_on_chatting(start, &args, &store, &id, &config, context),
         SessionKind::Shell if args.prompt.is_none() && context.in_is_terminal && context.err_is_terminal => {
-            super::shell::open(args.into_shell(), Some(&id), context)
+            let Args { agent, model, permissions, check, relaying, .. } = args;
+            super::shell::go_on(super::shell::On { id: &id, agent, model, permissions, check, relaying }, context)
         }
         SessionKind::Run | SessionKind::Shell | SessionKind::Import => go_on(args, &store, &id, &config, context),
         SessionKind::Race => Err(CliError::new(format!("{id} is a race, which is not gone on with"))
@@ -87,7 +83,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
 fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, context: &Context) -> CliResult {
     let past = store.load(id)?;
     let env = asking::environment(&[], context);
-    let last = past.turns.last().map(|turn| turn.agent.clone());
+    let last = last_agents_turn(&past).map(|turn| turn.agent.clone());
     if let (None, Some(last)) = (&args.agent, &last)
         && config.agent(last).is_none()
     {

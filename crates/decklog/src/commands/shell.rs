@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use decklog_journal::SessionId;
 use decklog_journal::SessionStore;
 use decklog_journal::words::Permissions;
+use decklog_run::orchestrate::{Party, last_agents_turn};
 
 use crate::asking::{self, Relaying, parse_variable};
 use crate::context::Context;
-use crate::error::CliResult;
+use crate::error::{CliError, CliResult};
 use crate::shell::editor::parse_delimiter;
 use crate::shell::{Opening, Repl};
 
@@ -40,36 +41,51 @@ pub(crate) struct Args {
     delimiter: String,
 }
 
-impl Args {
-    /// For a session that is gone on with.
-    pub(crate) fn on_a_session(
-        agent: Option<String>,
-        permissions: Option<Permissions>,
-        check: Vec<String>,
-        relaying: Relaying,
-    ) -> Self {
-        Self { agent, permissions, check, relaying, ..Self::default() }
-    }
-}
-
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     open(args, None, context)
 }
 
-/// Opens a shell, on the session `id` if one is given. Also `resume`'s and `decklog`'s own way in.
-pub(crate) fn open(args: Args, id: Option<&SessionId>, context: &Context) -> CliResult {
+/// What a shell on a session is opened with.
+pub(crate) struct On<'a> {
+    pub(crate) id: &'a SessionId,
+    /// Who goes on, if that was said.
+    pub(crate) agent: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) permissions: Option<Permissions>,
+    pub(crate) check: Vec<String>,
+    pub(crate) relaying: Relaying,
+}
+
+/// Opens a shell on a session. `resume`'s way in.
+pub(crate) fn go_on(on: On<'_>, context: &Context) -> CliResult {
+    let On { id, agent, model, permissions, check, relaying } = on;
+    let delimiter = "\\n".to_owned();
+    let args = Args { agent: agent.clone(), permissions, check, relaying, env: Vec::new(), delimiter };
+    let is_given = agent.is_some() || model.is_some();
+    open(args, Some((id, model, is_given)), context)
+}
+
+fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Context) -> CliResult {
     let config = context.config()?;
     let env = asking::environment(&args.env, context);
-    let party = match &args.agent {
-        Some(name) => asking::party(name, &config, &env)?,
-        None => decklog_run::orchestrate::Party::plain(asking::agent(None, &config, &env)?),
-    };
-    let delimiter = if args.delimiter.is_empty() { "\\n" } else { &args.delimiter };
-    let delimiter =
-        parse_delimiter(delimiter).map_err(|why| crate::error::CliError::new(format!("--delimiter: {why}")))?;
-    let relay = args.relaying.resolve(&config, &env, context)?;
-    let mut setup = asking::setup(args.permissions, args.check, None, env, &config, context)?;
-    setup.asks = context.in_is_terminal && context.err_is_terminal;
     let store = SessionStore::open(&config.session_root.value);
-    Repl::new(Opening { store, setup, party, relay, delimiter, wait: args.relaying.wait }, config, context)?.run(id)
+    let past = on.as_ref().map(|(id, ..)| store.load(id)).transpose()?;
+    let last = past.as_ref().and_then(|past| last_agents_turn(past));
+    let name = args.agent.as_deref().or(last.map(|turn| turn.agent.as_str()));
+    let party = match name {
+        Some(name) => asking::party(name, &config, &env),
+        None => asking::agent(None, &config, &env).map(Party::plain),
+    };
+    let mut party = party?;
+    let on = on.map(|(id, model, is_given)| {
+        party.model = model.or(party.model.take());
+        (id, Some(party.clone()).filter(|_| is_given))
+    });
+    let delimiter = if args.delimiter.is_empty() { "\\n" } else { &args.delimiter };
+    let delimiter = parse_delimiter(delimiter).map_err(|why| CliError::new(format!("--delimiter: {why}")))?;
+    let relay = args.relaying.resolve(&config, &env, context)?;
+    let permissions = args.permissions.or(last.and_then(|turn| turn.permissions));
+    let mut setup = asking::setup(permissions, args.check, None, env, &config, context)?;
+    setup.asks = context.in_is_terminal && context.err_is_terminal;
+    Repl::new(Opening { store, setup, party, relay, delimiter, wait: args.relaying.wait }, config, context)?.run(on)
 }

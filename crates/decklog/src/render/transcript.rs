@@ -36,8 +36,8 @@ pub(crate) struct Transcript {
     is_output: bool,
     /// Calls without a result: the line each was last told in, and whether that stands there.
     calls: HashMap<(u32, String), (String, bool)>,
-    /// Turns at work, and whose they are: several in a race.
-    open: Vec<(u32, String)>,
+    /// Whose each turn is.
+    whose: HashMap<u32, String>,
     /// The turn that was told of last.
     at: u32,
 }
@@ -60,7 +60,7 @@ impl Transcript {
             plan: Vec::new(),
             is_output: false,
             calls: HashMap::new(),
-            open: Vec::new(),
+            whose: HashMap::new(),
             at: 0,
         }
     }
@@ -71,27 +71,20 @@ impl Transcript {
         whose + &self.told(event)
     }
 
-    /// A line that says whose turn is told of, where several are at work and it is another one than before.
+    /// A line that says whose turn is told of, where it is another one than before: several are at work in a race.
     fn whose(&mut self, body: &EventBody) -> String {
-        if let EventBody::TurnStart(start) = body {
-            self.open.push((start.turn, visible(&start.agent).into_owned()));
-            self.at = start.turn;
-        }
-        if let EventBody::Resumed(_) = body {
-            self.open.clear();
-        }
         let Some(turn) = body.turn() else { return String::new() };
-        let several = self.open.len() > 1 && turn != self.at;
-        let agent = self.open.iter().find(|(open, _)| *open == turn).map(|(_, agent)| agent.clone());
-        if matches!(body, EventBody::TurnEnd(_)) {
-            self.open.retain(|(open, _)| *open != turn);
+        let before = std::mem::replace(&mut self.at, turn);
+        if let EventBody::TurnStart(start) = body {
+            self.whose.insert(turn, visible(&start.agent).into_owned());
+            return String::new();
         }
-        match agent.filter(|_| several) {
-            Some(agent) => {
-                self.at = turn;
-                self.finish() + &self.paint.dim(&format!("turn {turn} · {agent}")) + "\n"
+        match self.whose.get(&turn) {
+            Some(agent) if turn != before && self.detail == Detail::Full => {
+                let line = self.paint.dim(&format!("turn {turn} · {agent}")) + "\n";
+                self.finish() + &line
             }
-            None => String::new(),
+            _ => String::new(),
         }
     }
 

@@ -100,8 +100,14 @@ impl Lines {
         })
     }
 
-    /// Lines typed at the terminal, with what was typed before kept in `history`.
-    pub(crate) fn typed(history: PathBuf, agents: Vec<String>, cwd: PathBuf, paint: Paint) -> rustyline::Result<Self> {
+    /// Lines typed at the terminal, with what was typed before kept in `history`, but for lines with a secret.
+    pub(crate) fn typed(
+        history: PathBuf,
+        secrets: Redactor,
+        agents: Vec<String>,
+        cwd: PathBuf,
+        paint: Paint,
+    ) -> rustyline::Result<Self> {
         let config = Config::builder()
             .behavior(Behavior::PreferTerm)
             .completion_type(CompletionType::List)
@@ -113,12 +119,11 @@ impl Lines {
         let typed = Arc::new(AtomicBool::new(false));
         let noting = EventHandler::Conditional(Box::new(Noting(typed.clone())));
         editor.bind_sequence(KeyEvent::ctrl('C'), noting);
-        for key in [KeyEvent(rustyline::KeyCode::Enter, Modifiers::ALT), KeyEvent::ctrl('J')] {
-            editor.bind_sequence(key, EventHandler::Simple(Cmd::Newline));
-        }
+        editor.bind_sequence(KeyEvent(rustyline::KeyCode::Enter, Modifiers::ALT), EventHandler::Simple(Cmd::Newline));
+        // Stopped on this thread, the editor would come back to a terminal that is not its own.
+        editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Simple(Cmd::Noop));
         // There is none before the first line.
         let _ = editor.load_history(&history);
-        let secrets = Redactor::builder().build();
         Ok(Self::new(move |prompt| match editor.readline(prompt) {
             Ok(line) => {
                 // What holds a secret is not kept.
@@ -270,8 +275,8 @@ mod tests {
             ("/use ", 5, &["claude ", "codex "]),
             ("/order claude,co", 14, &["codex"]),
             ("/permissions r", 13, &["read-only"]),
-            ("see @no", 5, &["nothing.rs", "notes.md"]),
-            ("see @", 5, &["nothing.rs", "notes.md", "src/"]),
+            ("see @no", 5, &["notes.md", "nothing.rs"]),
+            ("see @", 5, &["notes.md", "nothing.rs", "src/"]),
             ("see @.h", 5, &[".hidden"]),
             ("see @src/", 5, &["src/deep/"]),
             ("see @gone/", 5, &[]),

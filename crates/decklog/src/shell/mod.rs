@@ -14,7 +14,7 @@ use decklog_journal::event::Tokens;
 use decklog_journal::words::{SessionKind, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::Protocol;
-use decklog_run::orchestrate::{Party, Relay, Reply, Setup, Shell};
+use decklog_run::orchestrate::{Party, Relay, Reply, Setup, Shell, UndoError, last_agents_turn};
 use decklog_run::supervise::{Received, Signals};
 
 use self::editor::{Lines, Read};
@@ -48,10 +48,19 @@ pub(crate) struct Repl<'a> {
     /// Somebody types, rather than a file.
     is_typed: bool,
     relaying: Relaying,
+    /// A command failed, or something could not be recorded, where nobody types: the exit code then.
+    failed: bool,
+    /// Events of this session are lost.
+    lost: bool,
     /// What was used in this session, by agent.
     spent: BTreeMap<String, (u64, Tokens, Option<f64>)>,
     /// The terminal as it was, to be given back.
     terminal: Option<rustix::termios::Termios>,
+}
+
+/// What agents' definitions set, for what must not be recorded.
+fn configured(config: &Config) -> Vec<(String, String)> {
+    config.agents.iter().flat_map(|agent| agent.value.env.clone()).collect()
 }
 
 /// Whether the shell goes on.
@@ -66,30 +75,50 @@ impl<'a> Repl<'a> {
         let is_typed = context.in_is_terminal && context.err_is_terminal;
         // Questions to the user outlive every call: the signals are the process's.
         let signals: &'static Signals = Box::leak(Box::new(Signals::install()?));
+        let configured = configured(&config);
+        let relaying = Relaying { then: relay.others.iter().map(|other| other.party.label()).collect(), wait };
+        let shell = Shell::new(store.clone(), setup, &party, &relay, configured);
         let lines = if is_typed {
             let agents = config.agents.iter().map(|agent| agent.value.name.clone()).collect();
-            Lines::typed(context.state()?.join("history"), agents, context.cwd.clone(), context.err_paint)?
+            Lines::typed(
+                context.state()?.join("history"),
+                shell.redactor(),
+                agents,
+                context.cwd.clone(),
+                context.err_paint,
+            )?
         } else {
             Lines::piped(delimiter)
         };
-        let configured = config.agents.iter().flat_map(|agent| agent.value.env.clone()).collect();
-        let relaying = Relaying { then: relay.others.iter().map(|other| other.party.label()).collect(), wait };
-        let shell = Shell::new(store.clone(), setup, &party, &relay, configured);
         let terminal = rustix::termios::tcgetattr(std::io::stdin()).ok().filter(|_| is_typed);
         let spent = BTreeMap::new();
-        Ok(Self { shell, store, lines, signals, config, context, is_typed, relaying, spent, terminal })
+        Ok(Self {
+            shell,
+            store,
+            lines,
+            signals,
+            config,
+            context,
+            is_typed,
+            relaying,
+            failed: false,
+            lost: false,
+            spent,
+            terminal,
+        })
     }
 
     /// Reads and does, to the end.
-    pub(crate) fn run(mut self, id: Option<&SessionId>) -> CliResult {
+    ///
+    /// `on`: a session to go on with, and who does, if that was said.
+    pub(crate) fn run(mut self, on: Option<(&SessionId, Option<Party>)>) -> CliResult {
         if self.is_typed {
             let agent = visible(&self.shell.party().label()).into_owned();
             let line = format!("{agent} is asked; /help lists the commands, Ctrl-D leaves");
             self.context.say(self.context.err_paint.dim(&line));
         }
-        if let Some(id) = id {
-            self.goes_on_here(id)?;
-            self.resume(id)?;
+        if let Some((id, given)) = on {
+            self.resume(id, given)?;
         }
         let mut interrupts = 0;
         let signal = loop {
@@ -108,6 +137,7 @@ impl<'a> Repl<'a> {
                 Read::End => break None,
                 Read::Failed(why) => {
                     self.context.warn(&why);
+                    self.failed = true;
                     break None;
                 }
                 // Ctrl-C just before the editor listened.
@@ -121,7 +151,15 @@ impl<'a> Repl<'a> {
             match self.take(&text) {
                 Ok(Then::On) => {}
                 Ok(Then::Leave) => break None,
-                Err(error) => self.tell_error(&error),
+                Err(error) => {
+                    self.tell_error(&error);
+                    // What follows may have been meant for what could not be done.
+                    if !self.is_typed {
+                        self.context.say("the rest was not read");
+                        self.failed = true;
+                        break None;
+                    }
+                }
             }
             match self.signals.received() {
                 Some(Received::Interrupt) if self.is_typed => self.signals.forget_interrupt(),
@@ -135,6 +173,7 @@ impl<'a> Repl<'a> {
             Some(Received::Terminate) => 143,
             Some(Received::Interrupt) => 130,
             None if self.is_typed => 0,
+            None if self.failed => 2,
             None => code,
         })
     }
@@ -173,6 +212,10 @@ impl<'a> Repl<'a> {
     }
 
     fn ask(&mut self, prompt: &str) -> Result<(), CliError> {
+        if self.lost {
+            return Err(CliError::new("the session cannot be recorded any more, so nothing is asked")
+                .hint("make room on the disk and open the shell anew"));
+        }
         let mut story = self.story();
         let reply = self.shell.ask(prompt, (self.signals, &mut story));
         story.finish();
@@ -183,6 +226,7 @@ impl<'a> Repl<'a> {
         *turns += 1;
         *tokens += reply.tokens;
         *dollars = reply.cost_usd.map(|more| dollars.unwrap_or(0.0) + more).or(*dollars);
+        self.lost |= reply.lost;
         self.tell(&reply)
     }
 
@@ -228,9 +272,7 @@ impl<'a> Repl<'a> {
                 if self.shell.id() == Some(&id) {
                     return Err(CliError::new("this is that session"));
                 }
-                self.goes_on_here(&id)?;
-                self.finish();
-                self.resume(&id)?;
+                self.resume(&id, None)?;
             }
             Command::Status => self.status(),
             Command::Agents => self.decklog(&["agents".into()])?,
@@ -306,20 +348,23 @@ impl<'a> Repl<'a> {
         asking::working_dir(&self.store, id).map(drop)
     }
 
-    fn resume(&mut self, id: &SessionId) -> Result<(), CliError> {
+    /// Goes on with another session. The agent that had it goes on, where it can, unless `given` says who.
+    fn resume(&mut self, id: &SessionId, given: Option<Party>) -> Result<(), CliError> {
+        self.goes_on_here(id)?;
         let past = self.store.load(id)?;
-        self.shell.setup.working_dir = asking::working_dir(&self.store, id)?;
-        // The agent that had it goes on, where it can.
-        let last = past.turns.last().map(|turn| turn.agent.clone());
-        if let Some(party) = last.and_then(|name| asking::party(&name, &self.config, &self.shell.setup.env).ok())
-            && self.shell.party().agent.name != party.agent.name
-        {
-            let mut story = self.story();
-            self.shell.switch(party, false, (self.signals, &mut story))?;
-        }
+        let last = last_agents_turn(&past).map(|turn| turn.agent.clone());
+        let known = last.and_then(|name| asking::party(&name, &self.config, &self.shell.setup.env).ok());
+        let party = given.or(known).unwrap_or_else(|| self.shell.party().clone());
+        let working_dir = asking::working_dir(&self.store, id)?;
+        let setup = Setup { working_dir, ..self.shell.setup.clone() };
+        let relay = self.relaying.resolve(&self.config, &setup.env, self.context)?;
+        // The present session stands until the other one is at hand.
+        let mut next = Shell::new(self.store.clone(), setup, &party, &relay, configured(&self.config));
         let mut story = self.story();
-        self.shell.resume(id, (self.signals, &mut story))?;
+        next.resume(id, (self.signals, &mut story))?;
         story.finish();
+        self.finish();
+        self.shell = next;
         let turns = counted(past.turns.len() as u64, "turn");
         self.context.say(format!("{turns} so far, in {}", visible(&past.head.working_dir)));
         for turn in &past.turns {
@@ -414,13 +459,20 @@ impl<'a> Repl<'a> {
     }
 
     fn undo(&mut self) -> Result<(), CliError> {
-        let undone = self.shell.undo(self.signals).map_err(CliError::new)?;
+        let undone = self.shell.undo(self.signals).map_err(|error| match error {
+            UndoError::Changed(_) => CliError::new(error)
+                .hint("commit or put aside what is yours; `decklog restore ID@N --in-place` takes everything back"),
+            error => CliError::new(error),
+        })?;
         let (written, removed) = (undone.restored.written.len() as u64, undone.restored.removed.len());
         self.context.say(format!(
             "turn {} is undone: {} written, {removed} removed; /undo again goes back further",
             undone.turn,
             counted(written, "file")
         ));
+        if let Some(id) = self.shell.id() {
+            self.context.say(format!("to have it back: decklog restore {id}@{} --in-place", undone.before));
+        }
         for left in &undone.restored.left {
             self.context.warn(&format!("{} was left as it is", String::from_utf8_lossy(&left.path)));
         }
@@ -470,7 +522,11 @@ impl<'a> Repl<'a> {
         let finished = self.shell.finish((self.signals, &mut story));
         story.finish();
         self.spent.clear();
+        self.lost = false;
         let Some(finished) = finished else { return 0 };
+        if !finished.recorded {
+            self.context.say(self.context.err_paint.bad("the record is incomplete: its end may be missing"));
+        }
         let word = finished.outcome.map_or("checkpointed", |outcome| outcome.as_str());
         let paint = self.context.err_paint;
         self.context.say(format!("{} · {word} · decklog show {}", paint.bold(finished.id.as_str()), finished.id));

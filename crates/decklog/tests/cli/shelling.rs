@@ -36,8 +36,9 @@ fn turns(env: &TestEnv) -> Vec<String> {
 #[test]
 fn each_line_is_a_prompt_and_stdout_has_the_replies_alone() {
     let env = two();
-    let lines = "Write one.\n\n/use bob\nWrite two.\n/use ada\nWrite three.\n/frobnicate\n/status\n";
-    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
+    let lines = "Write one.\n\n/use bob\nWrite two.\n/use ada\nWrite three.\n/status\n/frobnicate\nWrite four.\n";
+    // What comes after a command that failed may have been meant for what it was to do.
+    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(2);
     assert_eq!(ran.stdout, "ada says 1.\nbob says 1.\nada says 2.\n");
     assert!(ran.stderr.contains("there is no /frobnicate"), "{}", ran.stderr);
     assert!(
@@ -79,11 +80,11 @@ fn other_delimiters_cut_longer_prompts() {
 #[test]
 fn turns_are_undone_one_by_one() {
     let env = two();
-    let lines = "one\ntwo\n/undo\n/undo\n/undo\nthree\n/undo\n";
+    let lines = "one\ntwo\n/undo\n/undo\nthree\n/undo\n";
     let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
     assert!(ran.stderr.contains("turn 2 is undone: 1 file written, 0 removed"), "{}", ran.stderr);
     assert!(ran.stderr.contains("turn 1 is undone: 0 files written, 1 removed"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("there is nothing to undo"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--in-place"), "{}", ran.stderr);
     assert!(!env.work().join("ada.txt").exists());
     // The agent is told, since its conversation does not know.
     assert_eq!(
@@ -140,9 +141,52 @@ fn when_all_are_limited_the_session_waits() {
 fn other_kinds_of_sessions_and_sessions_at_work_are_left_alone() {
     let env = two();
     env.decklog(&["loop", "--actor", "ada", "--critic", "none", "--check", "true", "x"]).expect(0);
-    let ran = env.decklog_with_input(&["shell", "ada"], b"/resume @\n/resume nothing\n").expect(0);
-    assert!(ran.stderr.contains("is a loop, which does not go on in a shell"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("is not a session id"), "{}", ran.stderr);
+    for (line, told) in [
+        ("/resume @\n", "is a loop, which does not go on in a shell"),
+        ("/resume nothing\n", "is not a session id"),
+        ("/undo\n", "there is nothing to undo"),
+        ("caf\u{e9}\n/use nobody\n", "there is no agent \"nobody\""),
+    ] {
+        let ran = env.decklog_with_input(&["shell", "ada"], line.as_bytes()).expect(2);
+        assert!(ran.stderr.contains(told), "{told}: {}", ran.stderr);
+    }
+    env.decklog_with_input(&["shell", "ada"], b"caf\xe9\n").expect(2);
+}
+
+#[test]
+fn an_undo_takes_back_nothing_but_the_turn() {
+    let env = two();
+    env.decklog_with_input(&["shell", "ada"], b"one\n").expect(0);
+    env.write("mine.txt", "mine\n");
+    let ran = env.decklog_with_input(&["shell", "ada"], b"/resume @\n/undo\n").expect(2);
+    assert!(ran.stderr.contains("the tree has changed since then: mine.txt"), "{}", ran.stderr);
+    assert_eq!((env.read("mine.txt"), env.read("ada.txt")), ("mine\n".into(), "1\n".into()));
+    std::fs::remove_file(env.work().join("mine.txt")).unwrap();
+    env.decklog_with_input(&["shell", "bob"], b"/resume @\n/undo\n").expect(0);
+    assert!(!env.work().join("ada.txt").exists());
+    // Who goes on is the agent, and not decklog.
+    env.decklog(&["resume", "@", "more"]).expect(0);
+    assert_eq!(turns(&env), ["ada", "decklog", "ada"]);
+    let arguments = std::fs::read_to_string(env.home().join("ada.arguments")).unwrap();
+    assert!(arguments.lines().last().unwrap().contains("--resume ada-1"), "{arguments}");
+}
+
+#[test]
+fn resume_opens_the_shell_as_it_is_told() {
+    let env = two();
+    env.decklog_with_input(&["shell", "ada", "--permissions", "full"], b"one\n").expect(0);
+    let mut screen = Screen::new(&env, "resume @ --agent bob --model opus");
+    screen.wait_for("bob:opus ❯ ");
+    screen.press("/status\r");
+    screen.wait_for("may do   full");
+    screen.forget();
+    screen.press("two\r");
+    screen.wait_for("bob says 1.");
+    screen.wait_for("tokens in");
+    screen.press("\u{4}");
+    assert_eq!(screen.end().1, 0);
+    assert_eq!(turns(&env), ["ada", "bob"]);
+    assert!(prompt(&env, "bob", 1).contains("ada says 1."));
 }
 
 const READY: &str = "❯ ";
@@ -192,7 +236,7 @@ fn on_a_terminal_agents_are_used_in_turn() {
     screen.wait_for(READY);
     screen.press("one\r");
     screen.wait_for("ada says 1.");
-    // Tab completes command and agent.
+    // What is typed while an agent works waits; Tab completes command and agent.
     screen.press("/us\tb\t\r");
     screen.wait_for("ada → bob (manual)");
     screen.press("two\r");

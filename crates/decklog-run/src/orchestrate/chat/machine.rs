@@ -83,7 +83,12 @@ impl State {
             (Phase::Check, Event::Checked { passed: true }) => self.done(),
             (Phase::Check, Event::Checked { passed: false }) => {
                 self.agreed = 0;
-                self.next()
+                match self.next() {
+                    Phase::Over(End { outcome: Some(outcome), .. }) => {
+                        over(outcome, &format!("all agreed after {} turns, but the checks fail", self.turns))
+                    }
+                    phase => phase,
+                }
             }
             (Phase::Speak | Phase::Check, Event::Stopped) => over(Outcome::Interrupted, "interrupted"),
             (Phase::Speak | Phase::Check, Event::Exhausted(what)) => over(Outcome::MaxIterationsReached, what),

@@ -27,6 +27,7 @@ use decklog_snapshot::SnapshotReader;
 
 use super::party::Party;
 use super::recording::{Ask, Recording, RunError, Setup, redactor};
+use super::restore::last_agents_turn;
 use super::run::{Course, RunPlan, RunResult, go};
 use crate::agents::Used;
 use crate::observe::Observer;
@@ -207,7 +208,7 @@ pub fn resume(
 
 /// The conversation of `agent`, if it had the last turn and told which one that is.
 pub(super) fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
-    past.turns.last().filter(|turn| turn.agent == agent)?;
+    last_agents_turn(past).filter(|turn| turn.agent == agent)?;
     let id =
         past.turns.iter().rev().filter(|turn| turn.agent == agent).find_map(|turn| turn.agent_session_id.clone())?;
     let used = used_by(past, &id);
