@@ -1,10 +1,11 @@
 //! One turn: snapshot, prompt, everything that comes back, snapshot.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use decklog_journal::artifacts::TurnFile;
-use decklog_journal::event::{Notice, TurnEnd, TurnStart};
+use decklog_journal::event::{Notice, TurnEnd, TurnStart, Withheld};
 use decklog_journal::head::RECORDING_FAILED;
 use decklog_journal::redact::RedactStream;
 use decklog_journal::time::seconds_between;
@@ -51,6 +52,8 @@ pub(crate) struct TurnResult {
     pub(crate) files_changed: u64,
     /// Lines added and removed in them.
     pub(crate) lines: (u64, u64),
+    /// Files it left that no snapshot holds.
+    pub(crate) withheld: Vec<Withheld>,
     /// The trees before and after, as far as they could be taken.
     pub(crate) trees: (Option<String>, Option<String>),
     /// Whether everything could be kept.
@@ -95,6 +98,7 @@ pub(crate) fn run_turn(
         })
         .ok();
     let before = trees.take();
+    let known: HashSet<String> = before.withheld.iter().map(|file| file.path.clone()).collect();
     let start = TurnStart {
         turn,
         agent: plan.agent.name.clone(),
@@ -179,6 +183,8 @@ pub(crate) fn run_turn(
     let duration_secs = seconds_between(started, writer.clock().now());
     let mut withheld = after.withheld;
     withheld.extend(changes.withheld);
+    let mut left: Vec<Withheld> = withheld.iter().filter(|file| !known.contains(&file.path)).cloned().collect();
+    left.dedup_by(|a, b| a.path == b.path);
     let end = TurnEnd {
         turn,
         outcome,
@@ -213,6 +219,7 @@ pub(crate) fn run_turn(
         error,
         files_changed: changes.count,
         lines: changes.lines,
+        withheld: left,
         trees: (before.tree, after.tree),
         kept,
         duration_secs,

@@ -15,7 +15,7 @@ mod text;
 pub use chat::{ChatPlan, ChatResult, Spoken, chat, resume_chat};
 pub use loops::{IterationResult, LoopPlan, LoopResult, ResumeError, resume_loop, run_loop};
 pub use party::{Party, labels};
-pub use race::{Pick, RaceError, RacePlan, RaceResult, Racer, Swept, race, sweep};
+pub use race::{Pick, RaceError, RacePlan, RaceResult, Racer, Sweeping, Swept, race, sweep};
 pub use recording::{CheckResult, RunError, Setup};
 pub use relay::{Candidate, HandedOff, Limited, Packet, Relay, UNTOLD, hand_off, resume};
 pub use restore::{RestoreError, RestorePlan, RestoreResult, last_agents_turn, restore};

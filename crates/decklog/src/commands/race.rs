@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use decklog_journal::words::{Permissions, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
-use decklog_run::orchestrate::{Party, Pick, RaceError, RacePlan, RaceResult, Racer, labels, race, sweep};
+use decklog_run::orchestrate::{Party, Pick, RaceError, RacePlan, RaceResult, Racer, Sweeping, labels, race, sweep};
 use decklog_run::supervise::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -79,7 +79,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let plan = resolve(args, &config, context)?;
-    clear_away(context)?;
+    clear_away(&config, context)?;
     let store = SessionStore::open(&config.session_root.value);
     let signals = Signals::install()?;
     let names = labels(&plan.racers);
@@ -128,15 +128,24 @@ impl decklog_run::observe::Observer for Looking<'_> {
 }
 
 /// Clears away what races that were cut off have left. Also `clean`'s.
-pub(crate) fn clear_away(context: &Context) -> Result<(), CliError> {
-    for swept in sweep(&worktrees(context)?, &context.environment(), &context.clock) {
+pub(crate) fn clear_away(config: &Config, context: &Context) -> Result<(), CliError> {
+    let configured: Vec<_> = config.agents.iter().flat_map(|agent| agent.value.env.clone()).collect();
+    let env = context.environment();
+    let sweeping = Sweeping { env: &env, configured: &configured, clock: &context.clock };
+    for swept in sweep(&worktrees(context)?, sweeping) {
         let id = &swept.session;
         for patch in &swept.patches {
             context.say(format!("{id} was cut off: what a racer had changed is in its {patch}"));
         }
+        for path in &swept.kept {
+            context.say(format!("kept, as it holds more than the record: {}", path.display()));
+        }
         match swept.trouble {
             Some(why) => context.warn(&format!("worktrees of {id} are still there: {why}")),
-            None => context.say(format!("removed the worktrees of {id}, a race that was cut off")),
+            None if swept.kept.is_empty() => {
+                context.say(format!("removed the worktrees of {id}, a race that was cut off"));
+            }
+            None => {}
         }
     }
     Ok(())
@@ -309,6 +318,10 @@ fn tell(result: &RaceResult, context: &Context) -> CliResult {
     for racer in &result.racers {
         if let Some(worktree) = &racer.worktree {
             context.say(format!("kept: {} in {}", visible(&racer.name), worktree.display()));
+            for file in &racer.withheld {
+                let what = format!("  {} is not in the record: {}", visible(&file.path), visible(&file.reason));
+                context.say(paint.warn(&what));
+            }
         }
     }
     let word = result.outcome.map_or("checkpointed", |outcome| outcome.as_str());

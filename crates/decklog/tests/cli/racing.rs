@@ -222,6 +222,107 @@ fn a_race_that_was_killed_is_cleared_away_and_nothing_is_lost() {
     assert!(refused.stderr.contains("is a race, which is not gone on with"), "{}", refused.stderr);
 }
 
+/// Begins a race, waits until each racer has written `NAME.waits`, and kills decklog.
+fn killed(env: &TestEnv, arguments: &[&str], names: &[&str]) {
+    let mut decklog = env.start(arguments);
+    let pid = |name: &&str| {
+        let file = env.home().join(format!("{name}.waits"));
+        eventually(name, || std::fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok())
+    };
+    let pids: Vec<u32> = names.iter().map(pid).collect();
+    kill(decklog.id(), "KILL");
+    decklog.wait().unwrap();
+    for pid in pids {
+        eventually("the agent's end", || (!is_alive(pid)).then_some(()));
+    }
+}
+
+fn clean(env: &TestEnv) -> String {
+    env.decklog(&["clean", "--older-than", "100d", "-y"]).expect(0).stderr
+}
+
+const SECRET: &str = "printf 'token = \"ghp_abcdefghijklmnopqrstuvwxyz0123456789\"\\n' >conf.toml";
+
+#[test]
+fn what_the_record_does_not_hold_keeps_its_worktree() {
+    let env = world(&[("ada", "text", SMALL), ("sly", "text", SECRET)]);
+    let ran = env.decklog(&["race", "ada", "sly", "--pick", "sly", "Go."]).expect(0);
+    let kept = ran.stderr.lines().find_map(|line| line.strip_prefix("kept: sly in ")).unwrap();
+    assert!(Path::new(kept).join("conf.toml").exists());
+    assert!(ran.stderr.contains("conf.toml is not in the record"), "{}", ran.stderr);
+    assert!(!Path::new(&kept.replace("2-sly", "1-ada")).exists(), "only what is needed is kept");
+    // Also when nobody was there to tell of it.
+    let waits = |name: &str| format!("{SECRET}; echo $$ >\"$HOME/{name}.waits\"; exec sleep 1000");
+    let env =
+        world(&[("ada", "text", &waits("ada")), ("bob", "text", "echo $$ >\"$HOME/bob.waits\"; exec sleep 1000")]);
+    killed(&env, &["race", "ada", "bob", "Wait."], &["ada", "bob"]);
+    let told = clean(&env);
+    let kept = told.lines().find_map(|line| line.strip_prefix("kept, as it holds more than the record: ")).unwrap();
+    assert!(Path::new(kept).join("conf.toml").exists());
+    assert!(!clean(&env).contains("kept"), "it is told once");
+    let events = env.decklog(&["show", "@", "--events"]).expect(0).stdout;
+    assert!(events.contains("its worktree is kept for conf.toml") && !events.contains("ghp_"), "{events}");
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn what_was_to_be_kept_is_kept_after_a_crash() {
+    let waits = "echo half >>a.txt; echo $$ >\"$HOME/ada.waits\"; exec sleep 1000";
+    let env = world(&[("ada", "text", waits), ("bob", "text", "echo done")]);
+    killed(&env, &["race", "ada", "bob", "--keep", "Wait."], &["ada"]);
+    assert!(clean(&env).contains("1-ada"));
+    assert_eq!(head(&env)["outcome"], "interrupted");
+    assert!(env.session().join("turns/001.patch").exists());
+    assert_eq!(std::fs::read_dir(worktrees(&env)).unwrap().count(), 1);
+}
+
+#[test]
+fn a_root_that_is_away_is_waited_for_and_a_broken_worktree_stays() {
+    let waits = "echo half >>a.txt; echo $$ >\"$HOME/ada.waits\"; exec sleep 1000";
+    let spoils = "echo half >>a.txt; rm -rf .git; echo $$ >\"$HOME/bob.waits\"; exec sleep 1000";
+    let env = world(&[("ada", "text", waits), ("bob", "text", spoils)]);
+    killed(&env, &["race", "ada", "bob", "Wait."], &["ada", "bob"]);
+    let away = env.home().join("away");
+    std::fs::rename(env.root(), &away).unwrap();
+    let told = env.decklog(&["--session-root", "/nonexistent", "clean", "-y"]).stderr;
+    assert!(told.contains("are still there"), "{told}");
+    assert_eq!(left(&env).len(), 3);
+    std::fs::rename(&away, env.root()).unwrap();
+    let told = clean(&env);
+    assert!(told.contains("turns/001.patch") && told.contains("2-bob"), "{told}");
+    assert!(worktrees(&env).read_dir().unwrap().next().unwrap().unwrap().path().join("2-bob/a.txt").exists());
+    assert_eq!(head(&env)["outcome"], "interrupted");
+    assert_eq!(clean(&env).matches("worktrees").count(), 0, "it is told once");
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn secrets_of_agents_stay_out_of_what_is_salvaged() {
+    let waits = |name: &str| format!("echo $CFG_API_TOKEN >tok.txt; echo $$ >\"$HOME/{name}.waits\"; exec sleep 1000");
+    let env = world(&[("ada", "text", &waits("ada")), ("bob", "text", &waits("bob"))]);
+    let config = env.home().join(".config/decklog/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let secret = "qq77-config-secret-value-1234";
+    let with = format!("protocol = \"text\"\nenv = {{ CFG_API_TOKEN = \"{secret}\" }}\n");
+    std::fs::write(&config, text.replace("protocol = \"text\"\n", &with)).unwrap();
+    killed(&env, &["race", "ada", "bob", "Wait."], &["ada", "bob"]);
+    clean(&env);
+    for (path, bytes) in crate::env::all_bytes(&env.root()) {
+        assert!(!String::from_utf8_lossy(&bytes).contains(secret), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_judge_touches_nothing_of_the_users() {
+    let judge = "echo x >judged.txt; rm -f a.txt; echo '{\"winner\": \"B\", \"why\": \"so\"}'";
+    let env = world(&[("ada", "text", SMALL), ("bob", "text", LARGE), ("judge", "text", judge)]);
+    let ran = env.decklog(&["race", "ada", "bob", "--judge", "judge", "Add a line."]).expect(0);
+    assert_eq!(ran.stdout, "bob was picked\n");
+    assert!(env.work().join("a.txt").exists() && !env.work().join("judged.txt").exists());
+    assert!(left(&env).is_empty(), "{:?}", left(&env));
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
 #[test]
 fn ctrl_c_stops_all_of_them() {
     let waits = |name: &str| format!("echo {name} >>a.txt; echo $$ >\"$HOME/{name}.waits\"; exec sleep 1000");

@@ -21,7 +21,7 @@ use decklog_snapshot::{SnapshotReader, Tree};
 
 use self::pick::{Entry, Standing};
 use self::place::Places;
-pub use self::place::{Swept, sweep};
+pub use self::place::{Sweeping, Swept, sweep};
 pub use self::plan::{Pick, RaceError, RacePlan, RaceResult, Racer};
 use self::side_by_side::{Teller, side_by_side};
 use super::party::{Party, labels};
@@ -64,9 +64,19 @@ pub fn race(
     let mut recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, start, about)?;
     recording.trees.take();
     let whose = (store.root(), recording.writer.id());
-    let places = Places::claim(&plan.worktrees, whose, &common_dir, &names)
+    let mut all = names.clone();
+    // The judge looks at nothing that anybody wants to keep as it is.
+    all.extend(plan.judge.iter().map(|_| "judge".to_owned()));
+    let places = Places::claim(&plan.worktrees, whose, &common_dir, &all)
         .map_err(|error| RaceError::Place { path: plan.worktrees.clone(), error });
-    let places = match places {
+    let kept = |places: Places| match plan.keep {
+        // From the beginning: whatever happens to this program, they stay.
+        true => {
+            places.keep().map(|()| places).map_err(|error| RaceError::Place { path: plan.worktrees.clone(), error })
+        }
+        false => Ok(places),
+    };
+    let places = match places.and_then(kept) {
         Ok(places) => places,
         Err(error) => {
             end(&mut recording, Some(Outcome::Failed), exit::FAILED, error.to_string(), None);
@@ -135,7 +145,7 @@ impl Race<'_> {
         for ((at, _), result) in ready.iter().zip(results) {
             let (turn, result, checks, kept) = result?;
             all_kept &= kept;
-            racers[*at] = racer(&self.names[*at], turn, result, checks);
+            racers[*at] = Racer { kept, ..racer(&self.names[*at], turn, result, checks) };
         }
         self.recording.kept &= all_kept;
         Ok(racers)
@@ -144,13 +154,22 @@ impl Race<'_> {
     /// Makes the worktrees and has each made ready; says where each works, or why not.
     fn prepare(&mut self, objects: &Path) -> Result<Vec<Result<PathBuf, String>>, RaceError> {
         let plan = self.plan;
+        let mut lacking: Vec<Vec<u8>> = Vec::new();
         // One after the other: they share the repository's own files.
         let made: Vec<Result<PathBuf, String>> = (0..plan.racers.len())
             .map(|at| {
                 let made = self.recording.trees.link(&plan.setup.working_dir, &self.places.path(at), objects);
+                let made = made.inspect(|made| lacking.extend(made.lacking.iter().map(|it| it.path.clone())));
                 made.map(|made| made.working_dir).map_err(|error| error.to_string())
             })
             .collect();
+        lacking.sort();
+        lacking.dedup();
+        if !lacking.is_empty() {
+            let paths: Vec<_> = lacking.iter().take(20).map(|path| String::from_utf8_lossy(path)).collect();
+            let text = format!("the worktrees lack what no copy can be made of: {}", paths.join(", "));
+            self.recording.append(Notice { turn: None, code: "worktrees_lack".into(), text, text_artifact: None });
+        }
         let Some(command) = &plan.prepare else { return Ok(made) };
         self.recording.observer.checking(command);
         let redactor = &self.redactor.clone();
@@ -178,13 +197,13 @@ impl Race<'_> {
             Ok(racers) => racers,
             Err(error) => {
                 end(&mut self.recording, Some(Outcome::Failed), exit::FAILED, error.to_string(), None);
-                self.clear_away();
+                self.clear_away(&mut []);
                 return Err(error);
             }
         };
         let standings: Vec<Standing> = racers.iter().map(Racer::standing).collect();
         let is_stopped = |race: &Self| race.recording.signals.received().is_some();
-        let judged = if is_stopped(&self) { None } else { self.judge(&racers, &standings)? };
+        let judged = if is_stopped(&self) { None } else { self.judge(&racers, &standings) };
         let picked = match &self.plan.pick {
             _ if is_stopped(&self) => None,
             Pick::None => None,
@@ -195,29 +214,26 @@ impl Race<'_> {
         let applied = picked.map(|at| self.apply(&racers[at]));
         let why = judged.map(|(at, why)| format!("{}: {why}", racers[at].name));
         let result = self.result(&racers, picked, applied, why);
-        if self.plan.keep {
-            for (at, racer) in racers.iter_mut().enumerate() {
-                racer.worktree = Some(self.places.path(at)).filter(|path| path.is_dir());
-            }
-            if let Err(error) = self.places.keep() {
-                self.recording.observer.trouble(&error.to_string());
-            }
-        } else {
-            self.clear_away();
-        }
+        self.clear_away(&mut racers);
         Ok(RaceResult { racers, ..result })
     }
 
-    fn clear_away(&mut self) {
-        if let Err(why) = self.places.remove() {
+    /// Removes the worktrees, but for those that are wanted and those that hold what the record does not.
+    fn clear_away(&mut self, racers: &mut [Racer]) {
+        let stays = |racer: &Racer| self.plan.keep || racer.is_unsaved();
+        let keep: Vec<usize> = (0..racers.len()).filter(|at| stays(&racers[*at])).collect();
+        for at in &keep {
+            racers[*at].worktree = Some(self.places.path(*at)).filter(|path| path.is_dir());
+        }
+        if let Err(why) = self.places.remove(&keep) {
             self.recording.observer.trouble(&format!("a worktree is still there: {why}"));
         }
     }
 
-    /// Asks the judge, if there is one and there is something to choose.
-    fn judge(&mut self, racers: &[Racer], standings: &[Standing]) -> Result<Option<(usize, String)>, RaceError> {
+    /// Asks the judge, if there is one and there is something to choose: in a worktree of its own.
+    fn judge(&mut self, racers: &[Racer], standings: &[Standing]) -> Option<(usize, String)> {
         let eligible = pick::eligible(standings);
-        let Some(judge) = self.plan.judge.as_ref().filter(|_| eligible.len() > 1) else { return Ok(None) };
+        let judge = self.plan.judge.as_ref().filter(|_| eligible.len() > 1)?;
         let room = pick::room(eligible.len());
         let entry = |at: &usize| {
             let (before, after) = &racers[*at].trees;
@@ -225,26 +241,54 @@ impl Race<'_> {
             let said = self.redactor.redact_str(&racers[*at].text).into_owned();
             Entry { said, patch }
         };
-        let entries: Vec<Entry> = eligible.iter().map(entry).collect();
-        let turn = self.recording.next_turn();
-        let result = self.recording.turn(Ask {
+        let prompt = pick::prompt(&self.plan.task, &eligible.iter().map(entry).collect::<Vec<_>>());
+        let objects = self.recording.writer.dir().join(OBJECTS_DIR);
+        let path = self.places.path(self.names.len());
+        let judged = match self.recording.trees.link(&self.plan.setup.working_dir, &path, &objects) {
+            Ok(made) => {
+                let setup = Setup { working_dir: made.working_dir, checks: Vec::new(), ..self.plan.setup.clone() };
+                self.judge_in(&setup, judge, prompt, &objects).map_err(|error| error.to_string())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        let (verdict, why) = match judged {
+            Ok((TurnOutcome::Interrupted, _)) => return None,
+            Ok((_, said)) => (pick::verdict(&said, eligible.len()), "its choice could not be read".to_owned()),
+            Err(why) => (None, why),
+        };
+        if verdict.is_none() {
+            let text = format!("the judge does not count, as {why}: the smallest change does");
+            self.recording.append(Notice { turn: None, code: "no_verdict".into(), text, text_artifact: None });
+        }
+        verdict.map(|(at, why)| (eligible[at], self.redactor.redact_str(&why).into_owned()))
+    }
+
+    /// The judge's turn: how it came out, and what it said.
+    fn judge_in(
+        &mut self,
+        setup: &Setup,
+        judge: &Party,
+        prompt: String,
+        objects: &Path,
+    ) -> Result<(TurnOutcome, String), SpawnError> {
+        let trees = Trees::open(&setup.working_dir, objects, &self.redactor, &[]);
+        let (writer, signals) = (self.recording.writer.clone(), self.recording.signals);
+        let observer = &mut *self.recording.observer;
+        let mut recording = Recording { writer, trees, setup, signals, observer, kept: true };
+        let turn = recording.next_turn();
+        let result = recording.turn(Ask {
             turn,
             agent: &judge.agent,
             role: Role::Judge,
-            prompt: pick::prompt(&self.plan.task, &entries),
+            prompt,
             model: judge.model.clone(),
             permissions: Permissions::ReadOnly,
             resume: None,
             begins_anew: true,
             at_most: None,
         })?;
-        let verdict = pick::verdict(&result.facts.final_text, eligible.len());
-        if verdict.is_none() {
-            let text = "the judge's choice could not be read: the smallest change counts".to_owned();
-            self.recording.append(Notice { turn: Some(turn), code: "no_verdict".into(), text, text_artifact: None });
-        }
-        self.recording.close_turn(turn, &result, &[]);
-        Ok(verdict.map(|(at, why)| (eligible[at], why)))
+        recording.close_turn(turn, &result, &[]);
+        Ok((result.outcome, result.facts.final_text))
     }
 
     /// Brings a racer's change into the user's tree: what was applied, and what is in conflict.
@@ -274,7 +318,7 @@ impl Race<'_> {
         let all_limited = racers.iter().all(|racer| racer.outcome == Some(TurnOutcome::RateLimited));
         let name = picked.map(|at| racers[at].name.clone()).unwrap_or_default();
         let (outcome, exit_code, summary) = match (&applied, stopped) {
-            (_, Some(signal)) => (Some(Outcome::Interrupted), exit::stopped(signal), "interrupted".to_owned()),
+            (None, Some(signal)) => (Some(Outcome::Interrupted), exit::stopped(signal), "interrupted".to_owned()),
             (Some(Err(why)), _) => {
                 (Some(Outcome::Failed), exit::FAILED, format!("{name} was picked, and could not be applied: {why}"))
             }
@@ -387,7 +431,7 @@ fn one(
 }
 
 fn racer(name: &str, turn: u32, result: TurnResult, checks: Vec<CheckResult>) -> Racer {
-    let TurnResult { outcome, facts, error, files_changed, lines, trees, duration_secs, .. } = result;
+    let TurnResult { outcome, facts, error, files_changed, lines, withheld, trees, duration_secs, kept, .. } = result;
     Racer {
         name: name.to_owned(),
         turn: Some(turn),
@@ -402,7 +446,9 @@ fn racer(name: &str, turn: u32, result: TurnResult, checks: Vec<CheckResult>) ->
         lines_removed: lines.1,
         resets_at: facts.limited.flatten(),
         text: facts.final_text,
+        withheld,
         worktree: None,
+        kept,
         trees,
     }
 }

@@ -3,14 +3,17 @@
 //! The file is written before the first worktree is made and goes last, so that a race that was cut off can be cleared
 //! away by whoever looks here next: what its racers had done is kept in its record first. Must not know: agents.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use decklog_journal::artifacts::OBJECTS_DIR;
+use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
 use decklog_journal::event::{Notice, SessionEnd};
+use decklog_journal::head::Head;
 use decklog_journal::lock::{self, Held};
+use decklog_journal::session::{Step, Turn};
 use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::words::{Outcome, Status};
 use decklog_journal::{Durability, SessionId, SessionStore, WriterOptions, files};
@@ -25,6 +28,10 @@ use crate::trees::Trees;
 const OWNER_FILE: &str = "race.json";
 /// Its presence says that they are to stay.
 const KEPT_FILE: &str = "kept";
+/// How the name of a directory ends that is not yet in place.
+const STAGED: &str = ".new";
+/// The code of the notice that tells what a racer had done when it was cut off.
+const CUT_OFF: &str = "cut_off";
 
 /// Whose worktrees a directory holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,14 +67,15 @@ impl Places {
         common_dir: &Path,
         names: &[String],
     ) -> io::Result<Self> {
-        let dir = worktrees.join(session.as_str());
         let private = |recursive: bool| {
             let mut builder = fs::DirBuilder::new();
             builder.mode(0o700).recursive(recursive);
             builder
         };
         private(true).create(worktrees)?;
-        private(false).create(&dir)?;
+        // Whoever looks here finds the file in it, or nothing.
+        let staged = worktrees.join(format!("{session}{STAGED}"));
+        private(false).create(&staged)?;
         let racers =
             (1..).zip(names).map(|(at, name)| Slot { name: format!("{at}-{}", plain(name)), turn: None }).collect();
         let owner = Owner {
@@ -76,8 +84,10 @@ impl Places {
             common_dir: common_dir.to_owned(),
             racers,
         };
-        let places = Self { dir, owner };
+        let mut places = Self { dir: staged.clone(), owner };
         places.write()?;
+        places.dir = worktrees.join(session.as_str());
+        fs::rename(&staged, &places.dir)?;
         Ok(places)
     }
 
@@ -106,12 +116,18 @@ impl Places {
         fs::write(self.dir.join(KEPT_FILE), "")
     }
 
-    /// Removes the worktrees; what cannot be is told.
-    pub(super) fn remove(&self) -> Result<(), String> {
-        for slot in &self.owner.racers {
-            let path = self.dir.join(&slot.name);
-            LinkedWorktree::remove(&self.owner.common_dir, &path).map_err(|error| error.to_string())?;
+    /// Removes the worktrees but for those to `keep`, by their place from 0; what cannot be is told.
+    pub(super) fn remove(&self, keep: &[usize]) -> Result<(), String> {
+        for (at, slot) in self.owner.racers.iter().enumerate() {
+            if !keep.contains(&at) {
+                let path = self.dir.join(&slot.name);
+                LinkedWorktree::remove(&self.owner.common_dir, &path).map_err(|error| error.to_string())?;
+            }
         }
+        if !keep.is_empty() {
+            return self.keep().map_err(|error| error.to_string());
+        }
+        let _ = fs::remove_file(self.dir.join(KEPT_FILE));
         fs::remove_file(self.dir.join(OWNER_FILE))
             .and_then(|()| fs::remove_dir(&self.dir))
             .map_err(|error| format!("{}: {error}", self.dir.display()))
@@ -131,35 +147,39 @@ pub struct Swept {
     pub session: SessionId,
     /// Patches that are now in its record, relative to its directory.
     pub patches: Vec<String>,
-    /// Why they are still there, if they are.
+    /// Worktrees that are still there, since the record does not hold all that was done in them.
+    pub kept: Vec<PathBuf>,
+    /// Why nothing could be done, if nothing could.
     pub trouble: Option<String>,
 }
 
-/// Clears away the worktrees of races that were cut off. What racers had changed is kept in the record first; when it cannot
-/// be, the worktree stays and is told.
-pub fn sweep(worktrees: &Path, env: &[(std::ffi::OsString, std::ffi::OsString)], clock: &Clock) -> Vec<Swept> {
-    let Ok(entries) = fs::read_dir(worktrees) else { return Vec::new() };
-    let mut ids: Vec<SessionId> =
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    ids.sort();
-    ids.into_iter().filter_map(|id| sweep_one(&worktrees.join(id.as_str()), id, env, clock)).collect()
+/// What a race that was cut off is cleared away with.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweeping<'a> {
+    /// The environment, and what agents' definitions set: what must not be recorded.
+    pub env: &'a [(OsString, OsString)],
+    /// The same of agents' definitions.
+    pub configured: &'a [(String, String)],
+    /// Where timestamps come from.
+    pub clock: &'a Clock,
 }
 
-fn sweep_one(
-    dir: &Path,
-    id: SessionId,
-    env: &[(std::ffi::OsString, std::ffi::OsString)],
-    clock: &Clock,
-) -> Option<Swept> {
-    if dir.join(KEPT_FILE).exists() {
-        return None;
-    }
-    // A directory without it was cut off before it held anything; only an empty one goes.
-    let Ok(bytes) = files::read_limited(&dir.join(OWNER_FILE), 1 << 20) else {
-        let _ = fs::remove_dir(dir);
-        return None;
-    };
-    let trouble = |why: String| Some(Swept { session: id.clone(), patches: Vec::new(), trouble: Some(why) });
+/// Clears away the worktrees of races that were cut off. What racers had changed is kept in the record first; a worktree that
+/// holds more than that stays, and is told.
+pub fn sweep(worktrees: &Path, sweeping: Sweeping<'_>) -> Vec<Swept> {
+    let Ok(entries) = fs::read_dir(worktrees) else { return Vec::new() };
+    let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names.into_iter().filter_map(|name| sweep_one(worktrees, &name, sweeping)).collect()
+}
+
+fn sweep_one(worktrees: &Path, name: &str, sweeping: Sweeping<'_>) -> Option<Swept> {
+    let dir = worktrees.join(name);
+    let is_staged = name.ends_with(STAGED);
+    let id: SessionId = name.trim_end_matches(STAGED).parse().ok()?;
+    let trouble =
+        |why: String| Some(Swept { session: id.clone(), patches: Vec::new(), kept: Vec::new(), trouble: Some(why) });
+    let bytes = files::read_limited(&dir.join(OWNER_FILE), 1 << 20).ok()?;
     let owner: Owner = match serde_json::from_slice(&bytes) {
         Ok(owner) => owner,
         Err(error) => return trouble(format!("{}: {error}", dir.join(OWNER_FILE).display())),
@@ -170,62 +190,98 @@ fn sweep_one(
     }
     let store = SessionStore::open(&owner.session_root);
     let entry = store.entry(&id);
-    let places = Places { dir: dir.to_owned(), owner };
-    let patches = match entry.symlink_metadata() {
-        // Whoever discarded the session wants none of it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        _ => match lock::held(&entry) {
+    let places = Places { dir: dir.clone(), owner };
+    let is_kept = dir.join(KEPT_FILE).exists();
+    let is_gone = match entry.symlink_metadata() {
+        Ok(_) => false,
+        // Whoever discarded the session wants none of it; a root that is not there may come back.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && places.owner.session_root.is_dir() => true,
+        Err(error) => return trouble(format!("{}: {error}", entry.display())),
+    };
+    if !is_gone {
+        match lock::held(&entry) {
             Held::Yes => return None,
             Held::Unknown => return trouble(format!("it cannot be told whether {id} is at work")),
-            Held::No => match salvage(&store, &places, env, clock) {
-                Ok(patches) => patches,
-                Err(why) => return trouble(why),
-            },
-        },
-    };
-    match places.remove() {
-        Ok(()) => Some(Swept { session: id, patches, trouble: None }),
-        Err(why) => Some(Swept { session: id, patches, trouble: Some(why) }),
+            Held::No => {}
+        }
+    }
+    if is_staged {
+        // It was cut off before there was a worktree.
+        let _ = fs::remove_file(dir.join(OWNER_FILE)).and_then(|()| fs::remove_dir(&dir));
+        return None;
+    }
+    let is_over = |head: &Head| head.status != Status::Active;
+    if is_kept && (is_gone || decklog_journal::store::current_head(&entry).is_ok_and(|head| is_over(&head))) {
+        return None;
+    }
+    let saved = if is_gone { Saved::default() } else { salvage(&store, &places, sweeping).unwrap_or_else(Saved::none) };
+    if let Some(why) = saved.trouble {
+        return trouble(why);
+    }
+    let keep: Vec<usize> = if is_kept { (0..places.owner.racers.len()).collect() } else { saved.unsaved };
+    let kept = keep.iter().map(|at| places.path(*at)).filter(|path| path.is_dir()).collect();
+    let trouble = places.remove(&keep).err();
+    Some(Swept { session: id, patches: saved.patches, kept, trouble })
+}
+
+/// What of a race that was cut off is in its record.
+#[derive(Debug, Default)]
+struct Saved {
+    patches: Vec<String>,
+    /// Racers, from 0, of whom it is not all.
+    unsaved: Vec<usize>,
+    trouble: Option<String>,
+}
+
+impl Saved {
+    fn none(why: String) -> Self {
+        Self { trouble: Some(why), ..Self::default() }
     }
 }
 
 /// Writes what racers had changed when they were cut off into the record, and ends the session.
-fn salvage(
-    store: &SessionStore,
-    places: &Places,
-    env: &[(std::ffi::OsString, std::ffi::OsString)],
-    clock: &Clock,
-) -> Result<Vec<String>, String> {
-    let id = &places.owner.session;
+fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Result<Saved, String> {
+    let (id, clock) = (&places.owner.session, sweeping.clock);
     let past = store.load(id).map_err(|error| error.to_string())?;
-    let open: Vec<_> = past.turns.iter().filter(|turn| turn.outcome.is_none()).collect();
-    if open.is_empty() && past.head.status == Status::Completed {
-        return Ok(Vec::new());
+    let mut saved = Saved::default();
+    if past.head.status != Status::Active {
+        return Ok(saved);
     }
-    let redactor = redactor(env, []);
+    let redactor = redactor(sweeping.env, sweeping.configured);
     let options = WriterOptions { clock: clock.clone(), durability: Durability::Turn, redactor: redactor.clone() };
     let pid = (!clock.is_fixed()).then(std::process::id);
     let writer = store.resume(id, options, pid, env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;
     let log = Log::from(writer);
-    let mut patches = Vec::new();
-    for turn in open {
+    for turn in past.turns.iter().filter(|turn| turn.outcome.is_none()) {
         let Some(at) = places.owner.racers.iter().position(|slot| slot.turn == Some(turn.turn)) else { continue };
         let root = places.path(at);
-        if !root.is_dir() {
+        if !root.is_dir() || is_told(turn) {
             continue;
         }
+        // No event names it: somebody died while it was written.
+        let _ = fs::remove_file(log.dir().join(TurnFile::Patch.path(turn.turn)));
         let mut trees = Trees::open(&root, &log.dir().join(OBJECTS_DIR), &redactor, &[]);
         let after = trees.take();
         let changes = trees.changes(&log, turn.turn, turn.snapshot_before.as_deref(), after.tree.as_deref());
-        if let Some(why) = after.trouble.or(changes.trouble) {
-            return Err(format!("what {} had done could not be kept: {why}", root.display()));
-        }
-        let text = match &changes.patch {
-            Some(patch) => format!("the race was cut off; what {} had changed is in {}", turn.agent, patch.path),
-            None => format!("the race was cut off; {} had changed nothing", turn.agent),
+        let known = |path: &str| turn.withheld.iter().any(|file| file.path == path);
+        let left: Vec<String> = after.withheld.into_iter().chain(changes.withheld).map(|file| file.path).collect();
+        let left: Vec<String> = left.into_iter().filter(|path| !known(path)).collect();
+        let trouble = after.trouble.or(changes.trouble);
+        let mut text = match (&changes.patch, &trouble) {
+            (_, Some(why)) => {
+                format!("the race was cut off; what {} had changed is not in the record: {why}", turn.agent)
+            }
+            (Some(patch), None) => {
+                format!("the race was cut off; what {} had changed is in {}", turn.agent, patch.path)
+            }
+            (None, None) => format!("the race was cut off; {} had changed nothing", turn.agent),
         };
-        patches.extend(changes.patch.map(|patch| patch.path));
-        let notice = Notice { turn: Some(turn.turn), code: "cut_off".into(), text, text_artifact: None };
+        if trouble.is_some() || !left.is_empty() {
+            saved.unsaved.push(at);
+            text.push_str(&format!("; its worktree is kept for {}", left.join(", ")));
+        }
+        saved.patches.extend(changes.patch.map(|patch| patch.path));
+        let notice = Notice { turn: Some(turn.turn), code: CUT_OFF.into(), text, text_artifact: None };
         log.append(notice).map_err(|error| error.to_string())?;
     }
     let end = SessionEnd {
@@ -238,5 +294,10 @@ fn salvage(
         exit_code: exit::INTERRUPTED,
     };
     log.append(end).map_err(|error| error.to_string())?;
-    Ok(patches)
+    Ok(saved)
+}
+
+/// Whether the record says already what became of a turn that was cut off.
+fn is_told(turn: &Turn) -> bool {
+    turn.steps.iter().any(|step| matches!(step, Step::Notice(notice) if notice.code == CUT_OFF))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use decklog_journal::SessionId;
-use decklog_journal::event::Tokens;
+use decklog_journal::event::{Tokens, Withheld};
 use decklog_journal::words::{Outcome, TurnOutcome};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -117,12 +117,18 @@ pub struct Racer {
     pub lines_removed: u64,
     /// The agent's final text.
     pub text: String,
+    /// Files it left that the record does not hold: its worktree is kept for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<Withheld>,
     /// Its worktree, where that was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worktree: Option<PathBuf>,
     /// The trees before and after its turn.
     #[serde(skip)]
     pub(super) trees: (Option<String>, Option<String>),
+    /// Whether all of its turn could be kept.
+    #[serde(skip)]
+    pub(super) kept: bool,
     /// When it may go on, if it is limited.
     #[serde(skip)]
     pub(super) resets_at: Option<Timestamp>,
@@ -134,8 +140,13 @@ impl Racer {
             finished: self.outcome == Some(TurnOutcome::Success) && self.trees.1.is_some(),
             passed: self.checks.iter().all(|check| check.passed),
             lines: self.lines_added.saturating_add(self.lines_removed),
-            files: self.files_changed,
+            files: self.files_changed.saturating_add(self.withheld.len() as u64),
         }
+    }
+
+    /// Whether the record does not hold all that it did.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.turn.is_some() && (self.trees.1.is_none() || !self.kept || !self.withheld.is_empty())
     }
 }
 
