@@ -102,6 +102,8 @@ fn agreement_counts_only_while_the_checks_pass() {
     let ran =
         env.decklog(&["chat", "ada", "bob", "--check", "test -e ok.txt || { echo no ok; false; }", "Go."]).expect(0);
     assert_eq!(ran.stdout, "all agree after 4 turns\n");
+    let ran = env.decklog(&["chat", "ada", "bob", "--check", "false", "-n", "4", "Go."]).expect(1);
+    assert_eq!(ran.stdout, "all agreed after 4 turns, but the checks fail\n");
     let told = prompt(&env, "ada", 2);
     assert!(told.contains("All agreed, but these checks fail") && told.contains("no ok"), "{told}");
 }

@@ -193,8 +193,14 @@ const READY: &str = "❯ ";
 
 #[test]
 fn on_a_terminal_ctrl_c_stops_the_turn_and_twice_the_shell() {
-    let env = two();
+    let mut env = two();
+    env.set("MY_API_TOKEN", "zq83jf-secret-value");
     let mut screen = Screen::new(&env, "shell ada");
+    screen.wait_for(READY);
+    screen.forget();
+    // Nothing becomes of Ctrl-Z, and a line with a secret is not remembered.
+    screen.press("\u{1a}/use zq83jf-secret-value\r");
+    screen.wait_for("there is no agent");
     screen.wait_for(READY);
     screen.forget();
     screen.press("wait for it\r");
@@ -227,6 +233,7 @@ fn on_a_terminal_ctrl_c_stops_the_turn_and_twice_the_shell() {
     assert_eq!((&head["turns"], &head["outcome"]), (&2.into(), &"success".into()));
     let history = std::fs::read_to_string(env.home().join(".local/state/decklog/history")).unwrap();
     assert!(history.contains("wait for it") && !history.contains("half a li"), "{history}");
+    assert!(!history.contains("zq83jf"), "{history}");
 }
 
 #[test]

@@ -258,7 +258,7 @@ impl Race<'_> {
         };
         if verdict.is_none() {
             let text = format!("the judge does not count, as {why}: the smallest change does");
-            self.recording.append(Notice { turn: None, code: "no_verdict".into(), text, text_artifact: None });
+            self.recording.append(Notice { turn: None, code: "no_choice".into(), text, text_artifact: None });
         }
         verdict.map(|(at, why)| (eligible[at], self.redactor.redact_str(&why).into_owned()))
     }

@@ -191,3 +191,17 @@ fn a_disk_that_is_really_full() {
         env.decklog(&["--session-root", root, "discard", "-y", "@"]).expect(0);
     }
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_nothing() {
+    let env = TestEnv::new();
+    let mut command = env.command("sh");
+    command.args(["-c", "ulimit -f 1000; exec \"$0\" run -- sh -c 'head -c 3000000 /dev/zero; echo work'"]);
+    command.arg(env!("CARGO_BIN_EXE_decklog"));
+    let ran = crate::env::finish(command).expect(2);
+    assert_eq!(ran.stdout.len(), 3_000_005);
+    assert!(ran.stderr.contains("001-stream.jsonl is kept only up to byte"), "{}", ran.stderr);
+    let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
+    assert_eq!(head["status"], "completed");
+    env.decklog(&["verify", "@"]).expect(0);
+}
