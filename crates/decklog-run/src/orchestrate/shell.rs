@@ -121,7 +121,7 @@ pub struct Undone {
 /// Why nothing was undone.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
-    /// There was no turn, or all were undone.
+    /// No turn changed anything, or all that did were undone.
     #[error("there is nothing to undo")]
     Nothing,
     /// The turn's tree was not recorded.
@@ -508,7 +508,7 @@ fn reopen(recording: &mut Recording<'_>) {
     }
 }
 
-/// The last turn that is not undone: each undo takes back the one before it.
+/// The last turn that changed something and is not undone: each undo takes back one.
 fn to_undo(turns: &[Turn]) -> Option<&Turn> {
     let mut standing = Vec::new();
     for turn in turns {
@@ -516,7 +516,7 @@ fn to_undo(turns: &[Turn]) -> Option<&Turn> {
             if turn.outcome == Some(TurnOutcome::Success) {
                 standing.pop();
             }
-        } else {
+        } else if turn.files_changed > 0 || turn.snapshot_before != turn.snapshot_after {
             standing.push(turn);
         }
     }

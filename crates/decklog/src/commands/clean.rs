@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     }
     if !args.dry_run {
         store.sweep();
-        super::race::clear_away(&context.config()?, context)?;
+        super::race::clear_away(context)?;
     }
     if going.is_empty() {
         let days = older_than.as_hours() / 24;

@@ -79,7 +79,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let plan = resolve(args, &config, context)?;
-    clear_away(&config, context)?;
+    clear_away(context)?;
     let store = SessionStore::open(&config.session_root.value);
     let signals = Signals::install()?;
     let names = labels(&plan.racers);
@@ -128,11 +128,17 @@ impl decklog_run::observe::Observer for Looking<'_> {
 }
 
 /// Clears away what races that were cut off have left. Also `clean`'s.
-pub(crate) fn clear_away(config: &Config, context: &Context) -> Result<(), CliError> {
+pub(crate) fn clear_away(context: &Context) -> Result<(), CliError> {
+    let worktrees = worktrees(context)?;
+    if !worktrees.exists() {
+        return Ok(());
+    }
+    // What of it is refused is told by who needs it.
+    let config = Config::load(&context.places()?)?;
     let configured: Vec<_> = config.agents.iter().flat_map(|agent| agent.value.env.clone()).collect();
     let env = context.environment();
     let sweeping = Sweeping { env: &env, configured: &configured, clock: &context.clock };
-    for swept in sweep(&worktrees(context)?, sweeping) {
+    for swept in sweep(&worktrees, sweeping) {
         let id = &swept.session;
         for patch in &swept.patches {
             context.say(format!("{id} was cut off: what a racer had changed is in its {patch}"));

@@ -47,14 +47,14 @@ pub(crate) enum Command {
 /// Every command: name, arguments, what it does.
 pub(crate) const COMMANDS: &[(&str, &str, &str)] = &[
     ("/use", "AGENT[:MODEL] [--summarize]", "go on with another agent, which is handed a packet"),
-    ("/handoff", "[AGENT] [--summarize]", "leave the session checkpointed, with a packet for another agent"),
+    ("/handoff", "[AGENT] [--summarize]", "checkpoint the session, with a packet for another agent"),
     ("/resume", "[ID]", "go on with an earlier session"),
     ("/status", "", "where this session stands"),
     ("/agents", "", "which agents there are, and which are rate-limited"),
     ("/order", "[AGENT,…|none]", "who goes on when the agent is rate-limited"),
-    ("/check", "[CMD|none]", "run a command now and after every turn; alone: run the checks now"),
+    ("/check", "[CMD|none]", "run a command now and after every turn; alone: run all now"),
     ("/diff", "[N]", "what the session changed, or turn N"),
-    ("/undo", "", "bring back the tree before the last turn; again: before the one before"),
+    ("/undo", "", "bring back the tree before the last turn that changed it"),
     ("/permissions", "[read-only|edit|full]", "what agents may do"),
     ("/model", "[MODEL|default]", "which model is asked"),
     ("/cost", "", "tokens and cost, by agent"),

@@ -10,6 +10,9 @@ use crate::orchestrate::party::Party;
 /// How long an agent is taken for limited when it did not say until when.
 pub const UNTOLD: SignedDuration = SignedDuration::from_mins(15);
 
+/// After a wait of so long, what was refused before counts for nothing.
+const PAUSE: SignedDuration = SignedDuration::from_mins(1);
+
 /// Who may go on with a session, decided before it begins.
 #[derive(Debug, Clone, Default)]
 pub struct Relay {
@@ -126,6 +129,10 @@ impl Order {
         match self.seats.iter().enumerate().filter_map(|(at, seat)| Some((seat.limit?.0, at))).min() {
             Some((until, at)) if self.wait => {
                 self.present = at;
+                // Who waits is not bouncing.
+                if until.duration_since(now) >= PAUSE {
+                    self.idle = 0;
+                }
                 Next::At(until)
             }
             _ => Next::Nobody,
@@ -190,6 +197,14 @@ mod tests {
         let mut order = Order::new(&party("a"), &Relay { others: vec![limited], wait: false });
         assert_eq!(order.clone().refused(Some(at(30)), true, at(0)), Next::Nobody);
         assert_eq!(order.refused(Some(at(30)), true, at(21)), Next::Now);
+    }
+
+    #[test]
+    fn who_waits_long_enough_may_be_refused_for_ever() {
+        let mut order = order(&["a"], true);
+        for time in (0..100).step_by(15) {
+            assert_eq!(order.refused(None, false, at(time)), Next::At(at(time + 15)));
+        }
     }
 
     #[test]
