@@ -323,3 +323,18 @@ fn a_signal_ends_the_shell_and_its_session() {
     assert_eq!((&head["status"], &head["outcome"]), (&"completed".into(), &"success".into()));
     env.decklog(&["verify", "@"]).expect(0);
 }
+
+#[test]
+fn decklog_alone_opens_it_where_somebody_is() {
+    let env = two();
+    let config = env.home().join(".config/decklog/config.toml");
+    let agents = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("default-agent = \"bob\"\n{agents}")).unwrap();
+    let mut screen = Screen::new(&env, "");
+    screen.wait_for("bob is asked; /help lists the commands");
+    screen.wait_for(READY);
+    screen.press("/quit\r");
+    assert_eq!(screen.end().1, 0);
+    let told = env.decklog(&[]).expect(2);
+    assert!(told.stdout.is_empty() && told.stderr.contains("Usage: decklog"), "{}", told.stderr);
+}
