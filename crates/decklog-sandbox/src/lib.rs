@@ -1,0 +1,5 @@
+//! The box: images, containers, the MCP servers in them as one, and every connection out of them.
+//!
+//! Must not know: agents, sessions' directories, the terminal, configuration files.
+
+pub mod network;

@@ -1,0 +1,1 @@
+//! What a container may reach, and a record of what it reached.
