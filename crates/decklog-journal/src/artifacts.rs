@@ -124,6 +124,18 @@ impl ArtifactWriter {
         Ok(Self { path, file, redact: redactor.stream(), pending: Vec::new(), bytes: 0 })
     }
 
+    /// As [`Self::create`], but goes on with what is there.
+    pub(crate) fn append(dir: &Path, path: String, redactor: &Redactor) -> io::Result<Self> {
+        match Self::create(dir, path.clone(), redactor) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = files::append_private(&dir.join(&path))?;
+                let bytes = file.metadata()?.len();
+                Ok(Self { path, file, redact: redactor.stream(), pending: Vec::new(), bytes })
+            }
+            made => made,
+        }
+    }
+
     /// Path within the session directory.
     #[must_use]
     pub fn path(&self) -> &str {

@@ -102,6 +102,8 @@ events! {
     Usage(Usage) = "usage",
     /// The agent's provider refused to go on for now.
     RateLimited(RateLimited) = "rate_limited",
+    /// A container was made for the session's tools or agents.
+    Container(Container) = "container",
     /// Something worth knowing that is none of the others.
     Notice(Notice) = "notice",
     /// All that a prompt gave rise to is over.

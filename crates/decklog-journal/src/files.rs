@@ -72,6 +72,11 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flag_bits(OFlags::NOFOLLOW)).open(path)
 }
 
+/// Opens a file that decklog made, to go on with it.
+pub(crate) fn append_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).custom_flags(flag_bits(OFlags::NOFOLLOW)).open(path)
+}
+
 /// Name of the file in which a new `name` is prepared.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 

@@ -8,6 +8,7 @@
 //!   in `iteration`; `actor_agent`, `critic_agent`, `iterations_judged` and `iterations_agreed` in
 //!   the head: of loops.
 //! - **1.3**: `speakers` and `max_turns` in `rules`, of chats; `picked` in `session_end`, of races.
+//! - **1.4**: the `container` event; turns whose `agent` is empty, of `mcp` sessions.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.
@@ -28,7 +29,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this crate writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 3 };
+    pub const CURRENT: Self = Self { major: 1, minor: 4 };
 
     /// Whether this crate can read a session of this version.
     #[must_use]

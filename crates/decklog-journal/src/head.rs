@@ -225,7 +225,15 @@ impl HeadFold {
         match &event.body {
             EventBody::TurnStart(start) => {
                 head.turns = head.turns.max(start.turn);
-                push_new(&mut head.agents, &start.agent);
+                // An `mcp` session has no agent.
+                if !start.agent.is_empty() {
+                    push_new(&mut head.agents, &start.agent);
+                }
+            }
+            EventBody::Container(container) => {
+                head.image_config_name = Some(container.image_config_name.clone());
+                head.image_tag = Some(container.image_tag.clone());
+                head.container_name = Some(container.container_name.clone());
             }
             EventBody::Usage(usage) => {
                 *head.tokens.get_or_insert_default() += usage.tokens;

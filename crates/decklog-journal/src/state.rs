@@ -5,7 +5,7 @@
 //! | none | `session_start` | active |
 //! | active | `turn_start` of the next number | active, that turn open |
 //! | active, turn open | any event of that turn; `turn_end` closes it | active |
-//! | active | `notice`, `validation` of a turn there was, `iteration`, `handoff` | active |
+//! | active | `notice`, `container`, `validation` of a turn there was, `iteration`, `handoff` | active |
 //! | active, no turn open | `checkpoint` | checkpointed |
 //! | active, no turn open | `session_end` | completed |
 //! | active (its recorder died), checkpointed, completed | `resumed` | active, no turn open |

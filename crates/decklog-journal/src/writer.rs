@@ -319,6 +319,14 @@ impl SessionWriter {
         self.io(&self.dir.join(path), ArtifactWriter::create(&self.dir, path.to_owned(), &self.options.redactor))
     }
 
+    /// Begins a log, or goes on with it where the session had it before; `path` as for [`Self::artifact`].
+    ///
+    /// # Errors
+    /// When it cannot be made or opened.
+    pub fn log_file(&self, path: &str) -> Result<ArtifactWriter, WriteError> {
+        self.io(&self.dir.join(path), ArtifactWriter::append(&self.dir, path.to_owned(), &self.options.redactor))
+    }
+
     /// Writes a whole artifact.
     ///
     /// # Errors
@@ -351,7 +359,12 @@ impl SessionWriter {
     /// # Errors
     /// As for [`Self::artifact`].
     pub fn exact_artifact(&self, path: &str) -> Result<std::fs::File, WriteError> {
-        self.io(&self.dir.join(path), files::create_private(&self.dir.join(path)))
+        let full = self.dir.join(path);
+        let made = match full.parent().map(files::make_private_dir) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => files::create_private(&full),
+        };
+        self.io(&full, made)
     }
 
     fn write_head(&mut self) -> Result<(), WriteError> {

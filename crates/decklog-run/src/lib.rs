@@ -10,6 +10,7 @@ pub mod log;
 pub mod observe;
 pub mod orchestrate;
 mod record;
+pub mod sandbox;
 pub mod supervise;
 mod trees;
 mod turn;

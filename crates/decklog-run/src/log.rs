@@ -81,6 +81,10 @@ impl Log {
         self.writer().artifact(path)
     }
 
+    pub(crate) fn log_file(&self, path: &str) -> Result<ArtifactWriter, WriteError> {
+        self.writer().log_file(path)
+    }
+
     pub(crate) fn write_artifact(&self, path: &str, bytes: &[u8]) -> Result<ArtifactRef, WriteError> {
         self.writer().write_artifact(path, bytes)
     }

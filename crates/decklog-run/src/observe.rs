@@ -1,5 +1,6 @@
 //! Who looks on while something is recorded.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use decklog_journal::{Event, SessionId};
@@ -21,6 +22,18 @@ pub trait Observer {
     /// The session has been made.
     fn started(&mut self, id: &SessionId, dir: &Path) {
         let _ = (id, dir);
+    }
+    /// An image is being built or fetched.
+    fn building(&mut self, image: &str) {
+        let _ = image;
+    }
+    /// What the build says.
+    fn build_line(&mut self, line: &str) {
+        let _ = line;
+    }
+    /// MCP servers can be called: each by name, with what is wrong with it; and where HTTP is listened for.
+    fn serving(&mut self, servers: &[(String, Option<String>)], address: Option<SocketAddr>) {
+        let _ = (servers, address);
     }
     /// A check begins.
     fn checking(&mut self, command: &str) {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    agents, blame, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs, looping, ls,
-    race, restore, resume, run, search, shell, show, stats, trust, verify, watch,
+    agents, blame, build, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs,
+    looping, ls, mcp, race, restore, resume, run, search, shell, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -89,6 +89,10 @@ pub(crate) enum Verb {
     Chat(chat::Args),
     /// Let agents race at one task, each in a worktree of its own, and pick one
     Race(race::Args),
+    /// Serve the MCP servers of a container as one, and record every call
+    Mcp(mcp::Args),
+    /// Build an image of the configuration
+    Build(build::Args),
     /// Go on with a session that was stopped, cut off or rate-limited, or is to be taken further
     Resume(resume::Args),
     /// Checkpoint a session, with a packet for the agent that is to go on
@@ -166,6 +170,8 @@ impl Verb {
             Self::Agents(args) => args.json.json,
             Self::Config(args) => args.json.json,
             Self::Shell(_)
+            | Self::Mcp(_)
+            | Self::Build(_)
             | Self::Watch(_)
             | Self::Trust(_)
             | Self::Completions(_)
@@ -181,6 +187,8 @@ impl Verb {
             Self::Loop(args) => looping::run(args, context),
             Self::Chat(args) => chat::run(args, context),
             Self::Race(args) => race::run(args, context),
+            Self::Mcp(args) => mcp::run(args, context),
+            Self::Build(args) => build::run(&args, context),
             Self::Resume(args) => resume::run(args, context),
             Self::Handoff(args) => handoff::run(&args, context),
             Self::Ls(args) => ls::run(args, context),

@@ -3,6 +3,8 @@
 //! A repository's file is somebody else's text. Until `decklog trust` has recorded its hash it may only tighten
 //! and only name things inside the repository; everything else in it is refused, with its line and the remedy.
 
+mod images;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -10,10 +12,13 @@ use std::path::{Component, Path, PathBuf};
 use decklog_journal::words::Permissions;
 use decklog_journal::{Durability, wire};
 use decklog_run::agents::{AgentDefinition, Protocol, known_agents};
+use decklog_sandbox::image::Image;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::CliError;
+
+pub(crate) use images::expand;
 
 /// The repository's file, relative to the repository's top.
 pub(crate) const REPOSITORY_FILE: &str = ".decklog/config.toml";
@@ -31,6 +36,9 @@ struct File {
     stall_timeout: Option<Spanned<String>>,
     checks: Option<Spanned<Vec<String>>>,
     race: Option<Spanned<Race>>,
+    default_image: Option<Spanned<String>>,
+    #[serde(default)]
+    images: BTreeMap<String, Spanned<images::ImageTable>>,
     #[serde(default)]
     agents: BTreeMap<String, Spanned<Agent>>,
 }
@@ -77,6 +85,9 @@ pub(crate) struct Config {
     pub(crate) checks: Set<Vec<String>>,
     /// What makes a racer's worktree ready.
     pub(crate) race_setup: Option<Set<String>>,
+    /// The image that tools or agents are put into when none is named.
+    pub(crate) default_image: Option<Set<String>>,
+    pub(crate) images: Vec<Set<Image>>,
     pub(crate) agents: Vec<Set<AgentDefinition>>,
     /// What of the repository's file was refused: one message each.
     pub(crate) refused: Vec<String>,
@@ -109,6 +120,8 @@ impl Config {
             stall_timeout: None,
             checks: Set::built_in(Vec::new()),
             race_setup: None,
+            default_image: None,
+            images: Vec::new(),
             agents: known_agents().into_iter().map(Set::built_in).collect(),
             refused: Vec::new(),
             repository_file: None,
@@ -133,6 +146,24 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// The image called `name`, else the default one; an error names those there are.
+    pub(crate) fn image(&self, name: Option<&str>) -> Result<&Image, CliError> {
+        let name = name.or(self.default_image.as_ref().map(|set| set.value.as_str()));
+        let named = |name: &str| self.images.iter().map(|set| &set.value).find(|image| image.name == name);
+        let hint = "describe one in the configuration:\n\n  [images.coding]\n  dockerfile = \"Dockerfile\"\n  \
+                    [images.coding.mcp]\n  fs = [\"mcp-server-filesystem\", \"/workspace\"]";
+        match (name, self.images.as_slice()) {
+            (Some(name), []) => Err(CliError::new(format!("there is no image {name:?}")).hint(hint)),
+            (Some(name), images) => named(name).ok_or_else(|| {
+                let names: Vec<_> = images.iter().map(|set| set.value.name.as_str()).collect();
+                CliError::new(format!("there is no image {name:?}: the configuration has {}", names.join(", ")))
+            }),
+            (None, [only]) => Ok(&only.value),
+            (None, []) => Err(CliError::new("no image is configured").hint(hint)),
+            (None, _) => Err(CliError::new("which image?").hint("name one with --image, or set default-image")),
+        }
     }
 
     /// The definition of an agent by name.
@@ -273,6 +304,28 @@ impl<'a> Layer<'a> {
                 && !self.refuses(config, &span, "[race] setup runs a command")
             {
                 config.race_setup = Some(self.set(&span, setup));
+            }
+        }
+        if let Some(image) = file.default_image {
+            let span = image.span();
+            // It would be built, and used, without anybody asking for it.
+            if !self.refuses(config, &span, "default-image decides what is built and run") {
+                config.default_image = Some(self.set(&span, image.into_inner()));
+            }
+        }
+        for (name, table) in file.images {
+            let span = table.span();
+            let image = images::image(&name, table.into_inner(), &self.base).map_err(|what| self.bad(&span, &what))?;
+            let known = config.images.iter().any(|known| known.value.name == name);
+            let outside = self.inside.as_ref().and_then(|root| images::reaches_out(&image, root));
+            let refused = match outside {
+                Some(why) => self.refuses(config, &span, &format!("[images.{name}]: {why}")),
+                None if known => self.refuses(config, &span, &format!("[images.{name}] would replace yours")),
+                None => false,
+            };
+            if !refused {
+                config.images.retain(|known| known.value.name != name);
+                config.images.push(self.set(&span, image));
             }
         }
         for (name, agent) in file.agents {

@@ -1,6 +1,7 @@
 //! The `decklog` program. Only this crate has a command line, a terminal, an environment and exit codes.
 
 mod asking;
+mod boxing;
 mod cli;
 mod commands;
 mod config;

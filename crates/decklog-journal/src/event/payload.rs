@@ -134,7 +134,7 @@ payload! {
     TurnStart {
         /// Number of the turn, from 1.
         turn: u32,
-        /// The agent's name.
+        /// The agent's name; empty where there is none, in an `mcp` session.
         agent: String,
         /// What the agent is there for.
         role: Role,
@@ -224,6 +224,22 @@ payload! {
         content: String,
         /// How far it is, in the agent's word: usually `pending`, `in_progress` or `completed`.
         status: String,
+    }
+}
+
+payload! {
+    /// `container`: where the tools, or the agents, of the session run from here on (since 1.4).
+    Container {
+        /// Name of the image in the configuration.
+        image_config_name: String,
+        /// What podman calls the image.
+        image_tag: String,
+        /// Name of the container.
+        container_name: String,
+        /// Where the working directory is mounted in it.
+        workspace: String,
+        /// What stands between it and the network: `default`, `audit` or `filter`.
+        network: String,
     }
 }
 

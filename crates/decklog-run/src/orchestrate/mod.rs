@@ -3,6 +3,7 @@
 mod chat;
 mod lenient;
 mod loops;
+mod mcp;
 mod party;
 mod race;
 mod recording;
@@ -14,6 +15,7 @@ mod text;
 
 pub use chat::{ChatPlan, ChatResult, Spoken, chat, resume_chat};
 pub use loops::{IterationResult, LoopPlan, LoopResult, ResumeError, resume_loop, run_loop};
+pub use mcp::{McpPlan, McpResult, mcp};
 pub use party::{Party, labels};
 pub use race::{Pick, RaceError, RacePlan, RaceResult, Racer, Sweeping, Swept, race, sweep};
 pub use recording::{CheckResult, RunError, Setup};

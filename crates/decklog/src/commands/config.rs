@@ -1,5 +1,6 @@
 //! `config`: the configuration in force, and where each value came from.
 
+use decklog_sandbox::image::Source;
 use serde_json::{Map, Value, json};
 
 use crate::cli::Json;
@@ -36,6 +37,17 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     add("checks", json!(config.checks.value), &config.checks.from);
     if let Some(Set { value, from }) = &config.race_setup {
         add("race.setup", json!(value), from);
+    }
+    if let Some(Set { value, from }) = &config.default_image {
+        add("default-image", json!(value), from);
+    }
+    for Set { value, from } in &config.images {
+        let servers: Vec<_> = value.servers.iter().map(|server| server.name.as_str()).collect();
+        let source = match &value.source {
+            Source::Build { dockerfile, .. } => json!({ "dockerfile": dockerfile, "mcp": servers }),
+            Source::Ready(reference) => json!({ "image": reference, "mcp": servers }),
+        };
+        add(&format!("images.{}", value.name), source, from);
     }
     for agent in config.agents.iter().filter(|agent| agent.from != "default") {
         let command: Vec<_> = agent.value.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();

@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod archive;
 pub(crate) mod blame;
+pub(crate) mod build;
 pub(crate) mod chat;
 pub(crate) mod clean;
 pub(crate) mod completions;
@@ -16,6 +17,7 @@ pub(crate) mod import;
 pub(crate) mod logs;
 pub(crate) mod looping;
 pub(crate) mod ls;
+pub(crate) mod mcp;
 mod otlp_client;
 pub(crate) mod race;
 pub(crate) mod restore;

@@ -1,0 +1,214 @@
+//! `mcp`: the servers of a container as one, for a client that is not ours; every call in the record.
+//!
+//! The session has no agent, and one turn: from the first server's start to the client's leaving, so that what the tools
+//! changed is a turn's change like any other. Must not know: MCP, podman.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use decklog_journal::event::{SessionEnd, TurnEnd, TurnStart};
+use decklog_journal::redact::Redactor;
+use decklog_journal::time::seconds_between;
+use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
+use decklog_journal::{SessionId, SessionStore};
+use decklog_sandbox::gateway::{HttpError, HttpPlace};
+use serde::Serialize;
+
+use super::recording::{Recording, RunError, Setup, exit, redactor};
+use crate::observe::Observer;
+use crate::sandbox::{Sandbox, SandboxError, SandboxPlan, Told};
+use crate::supervise::{Received, Signals};
+use crate::turn::not_kept;
+
+/// How often it is looked whether the client has left.
+const LOOKING: Duration = Duration::from_millis(50);
+/// The one turn.
+const TURN: u32 = 1;
+
+/// Everything about it that has been decided before it begins.
+#[derive(Debug, Clone)]
+pub struct McpPlan {
+    /// The container.
+    pub sandbox: SandboxPlan,
+    /// Where HTTP is served; absent: stdio alone.
+    pub listen: Option<HttpPlace>,
+    /// Where and how.
+    pub setup: Setup,
+}
+
+/// How it came out.
+#[derive(Debug, Clone, Serialize)]
+pub struct McpResult {
+    /// The session.
+    pub id: SessionId,
+    /// Where it is.
+    pub session_dir: PathBuf,
+    /// How the session came out.
+    pub outcome: Outcome,
+    /// What the program exits with.
+    pub exit_code: i32,
+    /// Seconds it took.
+    pub duration_secs: f64,
+    /// Calls that came.
+    pub calls: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Files changed.
+    pub files_changed: u64,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether all of it could be recorded.
+    pub recorded: bool,
+}
+
+/// Why it stopped.
+enum Stopped {
+    Left,
+    Signal(Received),
+    Failed(String),
+}
+
+/// Serves until the client leaves or a signal comes.
+///
+/// # Errors
+/// [`RunError`] when the session cannot be made. A container that cannot be had is no error here but a failed session.
+pub fn mcp(
+    store: &SessionStore,
+    plan: &McpPlan,
+    signals: &Signals,
+    observer: &mut dyn Observer,
+) -> Result<McpResult, RunError> {
+    let names: Vec<&str> = plan.sandbox.image.servers.iter().map(|server| server.name.as_str()).collect();
+    let prompt = format!("MCP servers of image {}: {}", plan.sandbox.image.name, names.join(", "));
+    let redactor: Redactor =
+        redactor(&plan.setup.env, plan.sandbox.image.servers.iter().flat_map(|server| &server.env));
+    let about = (SessionKind::Mcp, prompt.as_str());
+    let mut recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, |start| start, about)?;
+    let before = recording.trees.take();
+    if let Some(trouble) = &before.trouble {
+        not_kept(&recording.writer, None, trouble, recording.observer);
+        recording.kept = false;
+    }
+    recording.append(TurnStart {
+        turn: TURN,
+        agent: String::new(),
+        role: Role::Solo,
+        model: None,
+        permissions: None,
+        command: Vec::new(),
+        prompt: String::new(),
+        prompt_artifact: None,
+        snapshot: before.tree.clone(),
+        withheld: before.withheld,
+    });
+    let told = Arc::new(Told::new(recording.writer.clone(), Some(TURN)));
+    let stopped = serve(store, plan, &mut recording, &told);
+    let seen = told.seen();
+    Ok(end(recording, stopped, before.tree.as_deref(), (seen.calls, seen.failed)))
+}
+
+fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, told: &Arc<Told>) -> Stopped {
+    let setup = &plan.setup;
+    let place = (store.root(), setup.working_dir.as_path(), setup.as_root);
+    let opened = Sandbox::open(&plan.sandbox, &recording.writer, place, Arc::clone(told), &mut *recording.observer);
+    let sandbox = match opened {
+        Ok(sandbox) => sandbox,
+        Err(error) => return failed(&error),
+    };
+    let gateway = sandbox.gateway();
+    let address = plan.listen.clone().map(|place| gateway.serve_http(place)).transpose();
+    let address = match address {
+        Ok(address) => address,
+        Err(error) => {
+            let error: HttpError = error;
+            sandbox.close(recording.observer);
+            return Stopped::Failed(error.to_string());
+        }
+    };
+    if address.is_none() {
+        gateway.serve_stdio();
+    }
+    // A client on stdio may ask at once: it is answered when the servers are.
+    let states = gateway.ready();
+    recording.observer.serving(&states, address);
+    let stopped = loop {
+        if let Some(signal) = recording.signals.received() {
+            // Most clients end their servers with a signal: what is over when it comes was not cut off by it.
+            break if gateway.calls_open() == 0 && address.is_none() { Stopped::Left } else { Stopped::Signal(signal) };
+        }
+        if gateway.is_over() {
+            break Stopped::Left;
+        }
+        recording.signals.wait(LOOKING);
+        recording.observer.idle();
+    };
+    sandbox.close(recording.observer);
+    stopped
+}
+
+fn failed(error: &SandboxError) -> Stopped {
+    Stopped::Failed(error.to_string())
+}
+
+fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (calls, failed): (u64, u64)) -> McpResult {
+    let (outcome, turn_outcome, mut exit_code, error) = match stopped {
+        Stopped::Left => (Outcome::Success, TurnOutcome::Success, exit::DONE, None),
+        Stopped::Signal(signal) => (Outcome::Interrupted, TurnOutcome::Interrupted, exit::stopped(signal), None),
+        Stopped::Failed(error) => (Outcome::Failed, TurnOutcome::Failed, exit::FAILED, Some(error)),
+    };
+    let after = recording.trees.take();
+    let changes = recording.trees.changes(&recording.writer, TURN, before, after.tree.as_deref());
+    if let Some(trouble) = after.trouble.or(changes.trouble) {
+        not_kept(&recording.writer, Some(TURN), &trouble, recording.observer);
+        recording.kept = false;
+    }
+    let duration_secs = seconds_between(recording.writer.started_at(), recording.now());
+    let mut withheld = after.withheld;
+    withheld.extend(changes.withheld);
+    recording.append(TurnEnd {
+        turn: TURN,
+        outcome: turn_outcome,
+        exit_code: None,
+        signal: None,
+        duration_secs,
+        agent_session_id: None,
+        model: None,
+        error: error.clone(),
+        snapshot: after.tree,
+        files: changes.files,
+        files_changed: changes.count,
+        patch: String::new(),
+        patch_artifact: changes.patch,
+        withheld,
+        stream_artifact: None,
+        stderr_artifact: None,
+        output_artifact: None,
+    });
+    if !recording.kept && exit_code == exit::DONE {
+        exit_code = exit::FAILED;
+    }
+    let summary = error.clone().unwrap_or_else(|| match failed {
+        0 => format!("{calls} calls"),
+        failed => format!("{calls} calls, {failed} of them failed"),
+    });
+    let summary = Some(summary);
+    recording.end(
+        SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code }
+            .into(),
+    );
+    let recorded = recording.finish([]);
+    McpResult {
+        id: recording.writer.id().clone(),
+        session_dir: recording.writer.dir().to_owned(),
+        outcome,
+        exit_code: if !recorded && exit_code == exit::DONE { exit::FAILED } else { exit_code },
+        duration_secs,
+        calls,
+        failed,
+        files_changed: changes.count,
+        error,
+        recorded,
+    }
+}

@@ -1,0 +1,208 @@
+//! A session's container: opened before its first turn, closed after its last.
+//!
+//! Must not know: who uses it, agents' protocols.
+
+mod told;
+
+use std::ffi::OsString;
+use std::io::{Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use command_fds::{CommandFdExt as _, FdMapping};
+use decklog_journal::artifacts::{ArtifactWriter, LOGS_DIR};
+use decklog_journal::event::Container as ContainerEvent;
+use decklog_sandbox::container::{Container, Plan};
+use decklog_sandbox::gateway::{Gateway, ServerCommand};
+use decklog_sandbox::image::{self, Image, ImageError, ServerSpec};
+use decklog_sandbox::podman::{Podman, PodmanError};
+
+pub(crate) use told::Told;
+
+use crate::log::Log;
+use crate::observe::Observer;
+
+/// Where a container's variables are read from: a file that exists only in memory.
+const VARIABLES_FD: i32 = 3;
+
+/// What a session's container is made from: decided before it begins.
+#[derive(Debug, Clone)]
+pub struct SandboxPlan {
+    /// The image.
+    pub image: Image,
+    /// Podman.
+    pub podman: Podman,
+}
+
+/// Why there is no container.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// There is no image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Podman did not do it.
+    #[error(transparent)]
+    Podman(#[from] PodmanError),
+    /// Something else was refused.
+    #[error("the container cannot be used: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A session's container, and what serves its tools.
+pub(crate) struct Sandbox {
+    container: Container,
+    gateway: Gateway,
+    told: Arc<Told>,
+    transcript: Transcript,
+}
+
+impl Sandbox {
+    /// Makes the image if need be, the container, and starts its servers. What happens goes to `logs/container.log` and
+    /// into the journal. `told` is who the gateway tells.
+    pub(crate) fn open(
+        plan: &SandboxPlan,
+        log: &Log,
+        (root, working_dir, as_root): (&Path, &Path, bool),
+        told: Arc<Told>,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, SandboxError> {
+        let mut transcript = Transcript::open(log);
+        let opened = open(plan, log, (root, working_dir, as_root), &told, &mut transcript, observer);
+        if let Err(error) = &opened {
+            transcript.line(&error.to_string());
+        }
+        let (container, gateway) = opened?;
+        Ok(Self { container, gateway, told, transcript })
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Ends the servers, removes the container, and closes the logs. What went wrong is told.
+    pub(crate) fn close(mut self, observer: &mut dyn Observer) {
+        self.gateway.stop();
+        let name = self.container.name().to_owned();
+        match self.container.remove() {
+            Ok(()) => self.transcript.line(&format!("{name} is removed")),
+            Err(error) => {
+                self.transcript.line(&error.to_string());
+                observer.trouble(&format!("{error}; `decklog clean` removes the container {name}"));
+            }
+        }
+        for trouble in self.told.finish().into_iter().chain(self.transcript.finish()) {
+            observer.trouble(&trouble);
+        }
+    }
+}
+
+fn open(
+    plan: &SandboxPlan,
+    log: &Log,
+    (root, working_dir, as_root): (&Path, &Path, bool),
+    told: &Arc<Told>,
+    transcript: &mut Transcript,
+    observer: &mut dyn Observer,
+) -> Result<(Container, Gateway), SandboxError> {
+    let SandboxPlan { image, podman } = plan;
+    let observer = std::cell::RefCell::new(observer);
+    let transcript = std::cell::RefCell::new(transcript);
+    let built = image::ensure(podman, image, false, &mut |tag| observer.borrow_mut().building(tag), &mut |line| {
+        transcript.borrow_mut().line(line);
+        observer.borrow_mut().build_line(line);
+    })?;
+    let session = log.id().as_str().to_owned();
+    let plan = Plan { session: &session, root, image, tag: &built.tag, working_dir, host_network: true, as_root };
+    let container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
+    container.start()?;
+    transcript.borrow_mut().line(&format!("{} is started", container.name()));
+    let event = ContainerEvent {
+        image_config_name: image.name.clone(),
+        image_tag: built.tag,
+        container_name: container.name().to_owned(),
+        workspace: image.workspace.clone(),
+        network: "default".into(),
+    };
+    match log.append(event) {
+        Ok(event) => observer.borrow_mut().event(&event),
+        Err(error) => observer.borrow_mut().trouble(&error.to_string()),
+    }
+    let servers = image.servers.iter().map(|spec| server(spec, &container, image, podman)).collect();
+    let gateway = Gateway::start(servers, &image.workspace, Arc::clone(told) as Arc<_>)?;
+    Ok((container, gateway))
+}
+
+fn server(spec: &ServerSpec, container: &Container, image: &Image, podman: &Podman) -> ServerCommand {
+    let mut options: Vec<OsString> = Vec::new();
+    if !spec.env.is_empty() {
+        options.extend(["--env-file".into(), format!("/dev/fd/{VARIABLES_FD}").into()]);
+    }
+    let words = container.exec_words(&options, &image.workspace, &spec.command);
+    let (podman, env) = (podman.clone(), spec.env.clone());
+    let command = move || {
+        let mut command = podman.command(&words);
+        if !env.is_empty() {
+            // One that cannot be made is a server without its variables, which says so itself.
+            let _ = variables(&env).map(|file| hand_over(&mut command, file));
+        }
+        command
+    };
+    ServerCommand { name: spec.name.clone(), command: Box::new(command), call_timeout: spec.call_timeout }
+}
+
+/// The variables in a file in memory: arguments can be read by everybody, and podman's own environment is its own.
+fn variables(env: &[(String, String)]) -> std::io::Result<OwnedFd> {
+    let fd = rustix::fs::memfd_create("variables", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(fd);
+    for (name, value) in env {
+        writeln!(file, "{name}={value}")?;
+    }
+    file.rewind()?;
+    Ok(file.into())
+}
+
+fn hand_over(command: &mut Command, file: OwnedFd) {
+    let mapping = FdMapping { parent_fd: file, child_fd: VARIABLES_FD };
+    // The only mapping there is cannot collide with another.
+    let _ = command.fd_mappings(vec![mapping]);
+}
+
+/// `logs/container.log`: what podman was asked, and what it said.
+struct Transcript {
+    file: Option<ArtifactWriter>,
+    log: Log,
+    trouble: Option<String>,
+}
+
+impl Transcript {
+    fn open(log: &Log) -> Self {
+        let (file, trouble) = match log.log_file(&format!("{LOGS_DIR}/container.log")) {
+            Ok(file) => (Some(file), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Self { file, log: log.clone(), trouble }
+    }
+
+    fn line(&mut self, line: &str) {
+        let Some(file) = &mut self.file else { return };
+        let at = self.log.clock().now();
+        if let Err(error) = file.write(format!("{at:.3} {line}\n").as_bytes()) {
+            self.trouble = Some(format!("logs/container.log: {error}"));
+            self.file = None;
+        }
+    }
+
+    fn command(&mut self, words: &[OsString]) {
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        self.line(&format!("$ podman {}", words.join(" ")));
+    }
+
+    fn finish(mut self) -> Option<String> {
+        if let Some(Err(error)) = self.file.take().map(ArtifactWriter::finish) {
+            self.trouble = Some(format!("logs/container.log: {error}"));
+        }
+        self.trouble
+    }
+}

@@ -1,0 +1,237 @@
+//! One container for one session: made, started, entered, removed; and found again when its recorder is gone.
+//!
+//! The container's labels say whose it is: session id and session root. Nothing without them is ever touched. Must not
+//! know: what runs in it.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::image::{CapabilitySet, Image};
+use crate::podman::{Podman, PodmanError};
+
+/// The label that names the session.
+const SESSION: &str = "decklog.session";
+/// The label that names the session root.
+const ROOT: &str = "decklog.root";
+/// Seconds that processes get to end by themselves.
+const GRACE: &str = "2";
+
+/// What a container is made from.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The session's id.
+    pub session: &'a str,
+    /// The session root, as a reader would name it.
+    pub root: &'a Path,
+    /// The image as configured.
+    pub image: &'a Image,
+    /// What podman calls it.
+    pub tag: &'a str,
+    /// The working directory on the host.
+    pub working_dir: &'a Path,
+    /// Whether it gets podman's own network; else it gets none, and what decklog makes in it.
+    pub host_network: bool,
+    /// Whether podman runs as root, with whom the container's root then is one.
+    pub as_root: bool,
+}
+
+/// A container that exists. Removed by [`Container::remove`], and when it is dropped.
+#[derive(Debug)]
+pub struct Container {
+    podman: Podman,
+    name: String,
+    removed: bool,
+}
+
+impl Container {
+    /// Makes the container and its namespaces, in which nothing runs yet. `told` gets the command, for the transcript.
+    ///
+    /// # Errors
+    /// [`PodmanError`]; nothing is left then.
+    pub fn create(podman: &Podman, plan: &Plan<'_>, told: &mut dyn FnMut(&[OsString])) -> Result<Self, PodmanError> {
+        let name = name_of(plan.session);
+        let words = create_words(plan, &name);
+        told(&words);
+        podman.run(&words)?;
+        let container = Self { podman: podman.clone(), name, removed: false };
+        podman.run(&["init", &container.name])?;
+        Ok(container)
+    }
+
+    /// Lets its processes begin.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn start(&self) -> Result<(), PodmanError> {
+        self.podman.run(&["start", &self.name]).map(drop)
+    }
+
+    /// The process whose namespaces are the container's.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn pid(&self) -> Result<u32, PodmanError> {
+        let said = self.podman.run(&["container", "inspect", "--format", "{{.State.Pid}}", &self.name])?;
+        match said.trim().parse() {
+            Ok(pid) if pid > 0 => Ok(pid),
+            _ => Err(PodmanError::Answer { verb: "container inspect".into(), what: said.trim().to_owned() }),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The words after `podman` that run `command` in it, in `dir`, with its stdin kept open and further `options`.
+    pub fn exec_words<S: AsRef<OsStr>>(&self, options: &[OsString], dir: &str, command: &[S]) -> Vec<OsString> {
+        let mut words: Vec<OsString> = ["exec", "--interactive", "--workdir", dir].map(Into::into).to_vec();
+        words.extend(options.iter().cloned());
+        words.push((&self.name).into());
+        words.extend(command.iter().map(|word| word.as_ref().to_owned()));
+        words
+    }
+
+    /// Removes it, with whatever still runs in it.
+    ///
+    /// # Errors
+    /// [`PodmanError`]; then it may still be there, and `clean` finds it.
+    pub fn remove(mut self) -> Result<(), PodmanError> {
+        self.removed = true;
+        remove(&self.podman, &self.name)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if !self.removed {
+            // On the way out of an error, which is what is told.
+            let _ = remove(&self.podman, &self.name);
+        }
+    }
+}
+
+/// The name of a session's container.
+#[must_use]
+pub fn name_of(session: &str) -> String {
+    format!("decklog-{session}")
+}
+
+fn remove(podman: &Podman, name: &str) -> Result<(), PodmanError> {
+    podman.run(&["rm", "--force", "--time", GRACE, name]).map(drop)
+}
+
+fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
+    let image = plan.image;
+    let mut words: Vec<OsString> = ["create", "--name", name, "--init", "--http-proxy=false"].map(Into::into).to_vec();
+    let mut option = |name: &str, value: OsString| words.extend([name.into(), value]);
+    option("--label", format!("{SESSION}={}", plan.session).into());
+    option("--label", label(ROOT, plan.root));
+    option("--workdir", image.workspace.clone().into());
+    option("--mount", mount(plan.working_dir, &image.workspace, true));
+    for extra in &image.mounts {
+        option("--mount", mount(&extra.host, &extra.at, extra.writable));
+    }
+    option("--security-opt", "no-new-privileges".into());
+    // Labels of the user's files are the user's: the container is told apart by its namespaces alone.
+    option("--security-opt", "label=disable".into());
+    match image.capabilities.from {
+        CapabilitySet::Default => {}
+        CapabilitySet::NoNetRaw => option("--cap-drop", "NET_RAW".into()),
+        CapabilitySet::None => option("--cap-drop", "ALL".into()),
+    }
+    for name in &image.capabilities.add {
+        option("--cap-add", name.into());
+    }
+    for name in &image.capabilities.drop {
+        option("--cap-drop", name.into());
+    }
+    if !plan.as_root {
+        // What it writes in the workspace is then the user's.
+        option("--userns", "keep-id".into());
+    }
+    if !plan.host_network {
+        option("--network", "none".into());
+        option("--add-host", format!("host.containers.internal:{}", crate::HOST_ADDRESS).into());
+    }
+    option("--entrypoint", "[\"sleep\"]".into());
+    words.extend([plan.tag.into(), "infinity".into()]);
+    words
+}
+
+fn label(name: &str, path: &Path) -> OsString {
+    let mut label = OsString::from(format!("{name}="));
+    label.push(path);
+    label
+}
+
+/// A `--mount` value. Podman reads it as a line of CSV, so every field is quoted.
+fn mount(host: &Path, at: &str, writable: bool) -> OsString {
+    let quoted = |text: String| format!("\"{}\"", text.replace('"', "\"\""));
+    let host = quoted(format!("source={}", host.display()));
+    let at = quoted(format!("destination={at}"));
+    format!("type=bind,{host},{at}{}", if writable { "" } else { ",readonly" }).into()
+}
+
+/// A container that carries decklog's labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// Its name, or its id when it has none.
+    pub name: String,
+    /// The session it was made for.
+    pub session: String,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    names: Vec<String>,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    labels: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// The containers made for sessions of `root`.
+///
+/// # Errors
+/// [`PodmanError`].
+pub fn of_root(podman: &Podman, root: &Path) -> Result<Vec<Labelled>, PodmanError> {
+    let filter = format!("label={SESSION}");
+    let said = podman.run(&["ps", "--all", "--filter", &filter, "--format", "json"])?;
+    let listed: Vec<Listed> = serde_json::from_str(said.trim())
+        .map_err(|error| PodmanError::Answer { verb: "ps".into(), what: error.to_string() })?;
+    let of_root = |listed: &Listed| {
+        listed.labels.as_ref().and_then(|labels| labels.get(ROOT)).is_some_and(|label| Path::new(label) == root)
+    };
+    Ok(listed
+        .into_iter()
+        .filter(of_root)
+        .filter_map(|mut listed| {
+            let session = listed.labels.take()?.remove(SESSION)?;
+            let name = listed.names.into_iter().next().unwrap_or(listed.id);
+            Some(Labelled { name, session, running: listed.state == "running" })
+        })
+        .collect())
+}
+
+/// Removes a container that [`of_root`] listed, if it is still the one that was made for that session.
+///
+/// # Errors
+/// [`PodmanError`].
+pub fn remove_labelled(podman: &Podman, container: &Labelled) -> Result<(), PodmanError> {
+    let format = format!("{{{{index .Config.Labels \"{SESSION}\"}}}}");
+    let said = podman.run(&["container", "inspect", "--format", &format, &container.name])?;
+    if said.trim() != container.session {
+        let what = format!("{} is not of session {}", container.name, container.session);
+        return Err(PodmanError::Answer { verb: "container inspect".into(), what });
+    }
+    remove(podman, &container.name)
+}

@@ -1,0 +1,431 @@
+//! One server: started, spoken with, and started again when it dies.
+//!
+//! Must not know: the other servers.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rmcp::model::{
+    ClientCapabilities, ClientConfig, ClientRequest, CreateMessageRequestParams, CreateMessageResult,
+    ElicitRequestParams, ElicitResult, ElicitationAction, Implementation, ListRootsResult, LoggingLevel,
+    LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken, Prompt, RequestMetaObject, Resource,
+    ResourceTemplate, ResourceUpdatedNotificationParam, Root, ServerCapabilities, ServerResult, Tool,
+};
+use rmcp::service::{
+    ClientLifecycleMode, ClientServiceExt as _, NotificationContext, Peer, PeerRequestOptions, RequestContext,
+    RunningService,
+};
+use rmcp::{ClientHandler, ErrorData, RoleClient, RoleServer, ServiceError};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, watch};
+
+use super::ServerCommand;
+use super::hub::Hub;
+
+/// How long a server may take to say what it is.
+const STARTING: Duration = Duration::from_secs(30);
+/// The pause before a server that died is started again; doubled each time it dies soon.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A server that lived so long begins with the first pause again.
+const STEADY: Duration = Duration::from_secs(60);
+/// How long a server that is to go gets after its stdin is closed.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// What a server offers, as it told last.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Offer {
+    pub(super) tools: Vec<Tool>,
+    pub(super) prompts: Vec<Prompt>,
+    pub(super) resources: Vec<Resource>,
+    pub(super) templates: Vec<ResourceTemplate>,
+}
+
+/// Which of the lists of what is offered are other ones now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Changed {
+    pub(super) tools: bool,
+    pub(super) prompts: bool,
+    pub(super) resources: bool,
+}
+
+/// Where a server stands.
+#[derive(Debug, Clone)]
+enum Standing {
+    Starting,
+    Up(Peer<RoleClient>),
+    Down(String),
+}
+
+/// Why a request has no answer of the server's.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// The server is not there.
+    Down(String),
+    /// It took too long.
+    TimedOut(Duration),
+    /// The client took the request back.
+    Cancelled,
+    /// The server says that the request is wrong.
+    Refused(ErrorData),
+}
+
+/// A client's request that waits for progress: whom to tell, and under which token.
+type Waiting = (Peer<RoleServer>, ProgressToken);
+
+pub(super) struct Server {
+    spec: ServerCommand,
+    standing: watch::Sender<Standing>,
+    offer: std::sync::RwLock<Arc<Offer>>,
+    waiting: Mutex<HashMap<ProgressToken, Waiting>>,
+    level: std::sync::Mutex<Option<LoggingLevel>>,
+    closed: AtomicBool,
+    leave: tokio::sync::Notify,
+}
+
+impl Server {
+    pub(super) fn new(spec: ServerCommand) -> Self {
+        Self {
+            spec,
+            standing: watch::Sender::new(Standing::Starting),
+            offer: std::sync::RwLock::default(),
+            waiting: Mutex::default(),
+            level: std::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
+            leave: tokio::sync::Notify::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What it offers; the last known while it is down.
+    pub(super) fn offer(&self) -> Arc<Offer> {
+        self.offer.read().map(|offer| Arc::clone(&offer)).unwrap_or_default()
+    }
+
+    /// Waits until it has come up or failed, and says what is wrong with it.
+    pub(super) async fn settled(&self) -> Option<String> {
+        let mut standing = self.standing.subscribe();
+        let settled = standing.wait_for(|standing| !matches!(standing, Standing::Starting));
+        match tokio::time::timeout(STARTING, settled).await {
+            Ok(Ok(standing)) => match &*standing {
+                Standing::Down(why) => Some(why.clone()),
+                Standing::Starting | Standing::Up(_) => None,
+            },
+            _ => Some(format!("it did not answer within {} s", STARTING.as_secs())),
+        }
+    }
+
+    /// Lets it go, for good.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.leave.notify_one();
+    }
+
+    /// Starts it, and starts it again whenever it dies, until it is closed.
+    pub(super) async fn keep(self: Arc<Self>, hub: Arc<Hub>) {
+        let mut pause = FIRST_PAUSE;
+        while !self.closed.load(Ordering::Acquire) {
+            let began = Instant::now();
+            let why = self.live(&hub).await;
+            if self.closed.load(Ordering::Acquire) {
+                return;
+            }
+            if began.elapsed() >= STEADY {
+                pause = FIRST_PAUSE;
+            }
+            hub.tell().notice("mcp_server_down", &format!("{}: {why}; started again in {pause:?}", self.name()));
+            self.standing.send_replace(Standing::Down(why));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.leave.notified() => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One life of it: why it ended.
+    async fn live(self: &Arc<Self>, hub: &Arc<Hub>) -> String {
+        let mut child = match self.spawn(hub) {
+            Ok(child) => child,
+            Err(error) => return format!("it could not be started: {error}"),
+        };
+        let (Some(stdout), Some(stdin)) = (child.stdout.take(), child.stdin.take()) else {
+            return "it has no stdio".into();
+        };
+        let upstream = Upstream { server: Arc::clone(self), hub: Arc::clone(hub) };
+        let lifecycle = ClientLifecycleMode::Initialize;
+        let opening = upstream.serve_with_lifecycle((stdout, stdin), lifecycle);
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(STARTING, opening) => opened,
+            () = self.leave.notified() => return "it was ended".into(),
+        };
+        let why = match opened {
+            Err(_) => format!("it did not answer within {} s", STARTING.as_secs()),
+            Ok(Err(error)) => format!("it does not speak MCP: {error}"),
+            Ok(Ok(running)) => self.serve(running, hub).await,
+        };
+        let ended = match tokio::time::timeout(LEAVING, child.wait()).await {
+            Ok(Ok(status)) => format!(" ({status})"),
+            _ => {
+                let _ = child.kill().await;
+                String::new()
+            }
+        };
+        format!("{why}{ended}")
+    }
+
+    fn spawn(&self, hub: &Arc<Hub>) -> std::io::Result<Child> {
+        let mut command = Command::from((self.spec.command)());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // Ctrl-C at a terminal is for the recorder, which ends its servers itself.
+        command.process_group(0);
+        let mut child = command.spawn()?;
+        if let Some(mut stderr) = child.stderr.take() {
+            let (hub, name) = (Arc::clone(hub), self.spec.name.clone());
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 16 * 1024];
+                while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+                    hub.tell().stderr(&name, &buffer[..read]);
+                }
+            });
+        }
+        Ok(child)
+    }
+
+    async fn serve(&self, running: RunningService<RoleClient, Upstream>, hub: &Arc<Hub>) -> String {
+        let peer = running.peer().clone();
+        let stop = running.cancellation_token();
+        let changed = match self.renew(&peer).await {
+            Ok(changed) => changed,
+            Err(error) => return format!("it does not say what it offers: {error}"),
+        };
+        let level = self.level.lock().map(|level| *level).unwrap_or_default();
+        if let Some(level) = level {
+            self.pass_level(&peer, level).await;
+        }
+        self.standing.send_replace(Standing::Up(peer));
+        hub.lists_changed(changed);
+        tokio::select! {
+            _ = running.waiting() => {}
+            () = self.leave.notified() => stop.cancel(),
+        }
+        self.waiting.lock().await.clear();
+        "it ended".into()
+    }
+
+    /// Asks again what it offers.
+    pub(super) async fn renew(&self, peer: &Peer<RoleClient>) -> Result<Changed, ServiceError> {
+        let can = peer.peer_info().map(|info| info.capabilities.clone()).unwrap_or_default();
+        let ServerCapabilities { tools, prompts, resources, .. } = can;
+        let mut offer = Offer::default();
+        if tools.is_some() {
+            offer.tools = peer.list_all_tools().await?;
+        }
+        if prompts.is_some() {
+            offer.prompts = peer.list_all_prompts().await?;
+        }
+        if resources.is_some() {
+            offer.resources = peer.list_all_resources().await?;
+            // Some have resources and know of no templates.
+            offer.templates = peer.list_all_resource_templates().await.unwrap_or_default();
+        }
+        let known = self.offer();
+        let changed = Changed {
+            tools: known.tools != offer.tools,
+            prompts: known.prompts != offer.prompts,
+            resources: known.resources != offer.resources || known.templates != offer.templates,
+        };
+        if let Ok(mut known) = self.offer.write() {
+            *known = Arc::new(offer);
+        }
+        Ok(changed)
+    }
+
+    /// Asks it for log messages from `level` on, now and whenever it starts again.
+    pub(super) async fn set_level(&self, level: LoggingLevel) {
+        if let Ok(mut known) = self.level.lock() {
+            *known = Some(level);
+        }
+        let peer = match &*self.standing.borrow() {
+            Standing::Up(peer) => Some(peer.clone()),
+            Standing::Starting | Standing::Down(_) => None,
+        };
+        if let Some(peer) = peer {
+            self.pass_level(&peer, level).await;
+        }
+    }
+
+    async fn pass_level(&self, peer: &Peer<RoleClient>, level: LoggingLevel) {
+        if peer.peer_info().is_some_and(|info| info.capabilities.logging.is_some()) {
+            // One that refuses goes on logging as it likes.
+            let _ = peer.set_level(rmcp::model::SetLevelRequestParams::new(level)).await;
+        }
+    }
+
+    async fn peer(&self) -> Result<Peer<RoleClient>, Unanswered> {
+        if let Some(why) = self.settled().await {
+            return Err(Unanswered::Down(why));
+        }
+        match &*self.standing.borrow() {
+            Standing::Up(peer) => Ok(peer.clone()),
+            Standing::Starting => Err(Unanswered::Down("it is starting".into())),
+            Standing::Down(why) => Err(Unanswered::Down(why.clone())),
+        }
+    }
+
+    /// Passes a client's request on, and gives the server's answer.
+    pub(super) async fn ask(
+        &self,
+        request: ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ServerResult, Unanswered> {
+        let peer = self.peer().await?;
+        let mut meta = RequestMetaObject::default();
+        // What the client's own client is, is its affair with us; the rest is for the server.
+        let ours = |key: &str| key.starts_with("io.modelcontextprotocol/") || key == "progressToken";
+        meta.extend(context.meta.clone());
+        meta.retain(|key, _| !ours(key));
+        let options = PeerRequestOptions::no_options().with_meta(meta);
+        let mut handle = {
+            // Held over the sending, so that no progress can come before it is known whose it is.
+            let mut waiting = self.waiting.lock().await;
+            let sent = peer.send_request_with_option(request, options).await;
+            let handle = sent.map_err(|error| self.gone(&error))?;
+            if let Some(token) = context.meta.get_progress_token() {
+                waiting.insert(handle.progress_token.clone(), (context.peer.clone(), token));
+            }
+            handle
+        };
+        let token = handle.progress_token.clone();
+        let limit = async {
+            match self.spec.call_timeout {
+                Some(limit) => {
+                    tokio::time::sleep(limit).await;
+                    limit
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let answer = tokio::select! {
+            answer = &mut handle.rx => match answer {
+                Ok(Ok(result)) => Ok(result),
+                Ok(Err(ServiceError::McpError(error))) => Err(Unanswered::Refused(error)),
+                Ok(Err(error)) => Err(self.gone(&error)),
+                Err(_) => Err(self.gone(&ServiceError::TransportClosed)),
+            },
+            () = context.ct.cancelled() => {
+                let _ = handle.cancel(Some("the client took the request back".into())).await;
+                Err(Unanswered::Cancelled)
+            }
+            limit = limit => {
+                let _ = handle.cancel(Some("the call took too long".into())).await;
+                Err(Unanswered::TimedOut(limit))
+            }
+        };
+        self.waiting.lock().await.remove(&token);
+        answer
+    }
+
+    fn gone(&self, error: &ServiceError) -> Unanswered {
+        Unanswered::Down(match error {
+            ServiceError::TransportClosed => "it ended in the middle of the call".into(),
+            error => error.to_string(),
+        })
+    }
+}
+
+/// What a server sees: one client.
+struct Upstream {
+    server: Arc<Server>,
+    hub: Arc<Hub>,
+}
+
+impl Upstream {
+    async fn renewed(&self, context: NotificationContext<RoleClient>) {
+        if let Ok(changed) = self.server.renew(&context.peer).await {
+            self.hub.lists_changed(changed);
+        }
+    }
+}
+
+impl ClientHandler for Upstream {
+    fn get_info(&self) -> ClientConfig {
+        let capabilities = ClientCapabilities::builder().enable_roots().enable_elicitation().enable_sampling().build();
+        ClientConfig::new(capabilities, Implementation::new("decklog", env!("CARGO_PKG_VERSION")))
+    }
+
+    async fn list_roots(&self, _: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
+        Ok(ListRootsResult::new(vec![Root::new(format!("file://{}", self.hub.workspace()))]))
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        match self.hub.client_that_elicits() {
+            Some(client) => client.create_elicitation(request).await.map_err(|error| unpassed(&error)),
+            None => Ok(ElicitResult::new(ElicitationAction::Decline)),
+        }
+    }
+
+    async fn create_message(
+        &self,
+        request: CreateMessageRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<CreateMessageResult, ErrorData> {
+        match self.hub.client_that_samples() {
+            Some(client) => client.create_message(request).await.map_err(|error| unpassed(&error)),
+            None => Err(ErrorData::method_not_found::<rmcp::model::CreateMessageRequestMethod>()),
+        }
+    }
+
+    async fn on_progress(&self, mut params: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+        let waiting = self.server.waiting.lock().await.get(&params.progress_token).cloned();
+        if let Some((client, token)) = waiting {
+            params.progress_token = token;
+            let _ = client.notify_progress(params).await;
+        }
+    }
+
+    async fn on_logging_message(
+        &self,
+        mut params: LoggingMessageNotificationParam,
+        _: NotificationContext<RoleClient>,
+    ) {
+        let server = self.server.name();
+        params.logger = Some(match params.logger.take() {
+            Some(logger) => format!("{server}/{logger}"),
+            None => server.to_owned(),
+        });
+        self.hub.log(params).await;
+    }
+
+    async fn on_resource_updated(&self, params: ResourceUpdatedNotificationParam, _: NotificationContext<RoleClient>) {
+        self.hub.updated(params).await;
+    }
+
+    async fn on_resource_list_changed(&self, context: NotificationContext<RoleClient>) {
+        self.renewed(context).await;
+    }
+
+    async fn on_tool_list_changed(&self, context: NotificationContext<RoleClient>) {
+        self.renewed(context).await;
+    }
+
+    async fn on_prompt_list_changed(&self, context: NotificationContext<RoleClient>) {
+        self.renewed(context).await;
+    }
+}
+
+fn unpassed(error: &ServiceError) -> ErrorData {
+    ErrorData::internal_error(format!("the client did not answer: {error}"), None)
+}

@@ -1,0 +1,155 @@
+//! The one caller of `podman`.
+//!
+//! Must not know: what images and containers are for.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+/// Bytes of what podman says that are kept to tell why it failed.
+const SAID: usize = 8 * 1024;
+/// Bytes of one line of a build; the rest of it is shown as a line of its own.
+const LINE: u64 = 8 * 1024;
+
+/// Podman, and the environment it is called with.
+#[derive(Debug, Clone)]
+pub struct Podman {
+    program: OsString,
+    env: Vec<(OsString, OsString)>,
+}
+
+/// Why podman did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum PodmanError {
+    /// It is not there.
+    #[error("podman is not installed: images and containers need it (`apt install podman` or `dnf install podman`)")]
+    Missing,
+    /// It could not be started.
+    #[error("podman could not be started: {0}")]
+    Spawn(std::io::Error),
+    /// It said no.
+    #[error("podman {verb}: {said}")]
+    Failed {
+        /// The first word of what was asked.
+        verb: String,
+        /// Its last words.
+        said: String,
+    },
+    /// It answered what nobody understands.
+    #[error("podman {verb} answered what is no answer: {what}")]
+    Answer {
+        /// The first word of what was asked.
+        verb: String,
+        /// What is wrong with the answer.
+        what: String,
+    },
+}
+
+impl Podman {
+    /// Podman as found in the `PATH` of `env`, which is its whole environment. Nothing of it reaches a container.
+    #[must_use]
+    pub fn new(env: Vec<(OsString, OsString)>) -> Self {
+        Self { program: "podman".into(), env }
+    }
+
+    /// A command, ready to be started: for what is spoken with at length.
+    #[must_use]
+    pub fn command(&self, arguments: &[OsString]) -> Command {
+        // Looked up in the given environment, not in this process's.
+        let path = self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+        let program = path
+            .iter()
+            .flat_map(std::env::split_paths)
+            .map(|dir| dir.join(&self.program))
+            .find(|program| program.is_file())
+            .map_or_else(|| self.program.clone(), Into::into);
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs podman to its end, and gives its stdout.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<String, PodmanError> {
+        let output = self.output(arguments)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(failed(&words(arguments), &output.stderr))
+    }
+
+    /// Whether podman says yes with its exit code.
+    ///
+    /// # Errors
+    /// [`PodmanError`] when it cannot be asked; any exit code but 0 and 1 is a failure.
+    pub fn asks<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<bool, PodmanError> {
+        let output = self.output(arguments)?;
+        match output.status.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(failed(&words(arguments), &output.stderr)),
+        }
+    }
+
+    /// Runs podman, and hands on each line it prints, of both streams as they come.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn tell<S: AsRef<OsStr>>(&self, arguments: &[S], line: &mut dyn FnMut(&str)) -> Result<(), PodmanError> {
+        let arguments = words(arguments);
+        let (reader, writer) = std::io::pipe().map_err(PodmanError::Spawn)?;
+        let both = writer.try_clone().map_err(PodmanError::Spawn)?;
+        let mut command = self.command(&arguments);
+        command.stdin(Stdio::null()).stdout(writer).stderr(both);
+        let mut child = command.spawn().map_err(|error| spawn_error(&error))?;
+        // Its copies of the pipe's end would keep it open.
+        drop(command);
+        let mut reader = BufReader::new(reader);
+        let mut tail = Vec::new();
+        loop {
+            let mut bytes = Vec::new();
+            let read = reader.by_ref().take(LINE).read_until(b'\n', &mut bytes).map_err(PodmanError::Spawn)?;
+            if read == 0 {
+                break;
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            line(text.trim_end_matches(['\n', '\r']));
+            tail.extend_from_slice(&bytes);
+            let excess = tail.len().saturating_sub(SAID);
+            tail.drain(..excess);
+        }
+        let status: ExitStatus = child.wait().map_err(PodmanError::Spawn)?;
+        if status.success() { Ok(()) } else { Err(failed(&arguments, &tail)) }
+    }
+
+    fn output<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Output, PodmanError> {
+        let mut command = self.command(&words(arguments));
+        command.stdin(Stdio::null()).output().map_err(|error| spawn_error(&error))
+    }
+}
+
+fn words<S: AsRef<OsStr>>(arguments: &[S]) -> Vec<OsString> {
+    arguments.iter().map(|word| word.as_ref().to_owned()).collect()
+}
+
+pub(crate) fn spawn_error(error: &std::io::Error) -> PodmanError {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => PodmanError::Missing,
+        kind => PodmanError::Spawn(std::io::Error::new(kind, error.to_string())),
+    }
+}
+
+fn failed(arguments: &[OsString], said: &[u8]) -> PodmanError {
+    let tail = &said[said.len().saturating_sub(SAID)..];
+    let said = String::from_utf8_lossy(tail);
+    // The last lines say why; those before tell what went well.
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(3)..].join("; ");
+    let said = if last.is_empty() { "it failed without a word".to_owned() } else { last };
+    PodmanError::Failed {
+        verb: arguments.first().map_or_else(String::new, |verb| verb.to_string_lossy().into_owned()),
+        said,
+    }
+}
