@@ -43,6 +43,9 @@ pub struct Row<'a> {
     pub tokens: Option<Tokens>,
     pub cost_usd: Option<f64>,
     pub files_changed: Option<u64>,
+    /// Name of its image in the configuration, when it has a container.
+    pub image: Option<&'a str>,
+    pub container: Option<&'a str>,
     /// Where its entry leads, when that is a link.
     pub linked_to: Option<&'a Path>,
 }
@@ -103,6 +106,8 @@ impl Listed {
             tokens: head.tokens,
             cost_usd: head.cost_usd,
             files_changed: head.files_changed,
+            image: head.image_config_name.as_deref(),
+            container: head.container_name.as_deref(),
             linked_to: self.linked_to.as_deref(),
         }
     }

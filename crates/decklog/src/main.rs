@@ -17,6 +17,7 @@ mod race_story;
 mod render;
 mod shell;
 mod story;
+mod strays;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};

@@ -25,7 +25,7 @@ pub(crate) use texts::Found;
 pub use texts::TextIndex;
 
 /// Version of what is kept: a part of the files' names, so that an older or newer decklog uses its own.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Why an index could not be used. The sessions can always be read without one.
 #[derive(Debug, thiserror::Error)]

@@ -37,6 +37,8 @@ pub(crate) struct Packed<'a> {
     prompt_hash: &'a str,
     prompt: &'a str,
     linked_to: Option<&'a [u8]>,
+    image: Option<&'a str>,
+    container: Option<&'a str>,
 }
 
 /// Lists of names by their number.
@@ -107,6 +109,8 @@ impl<'a> Packed<'a> {
             prompt_hash: row.prompt_hash,
             prompt: row.prompt,
             linked_to: row.linked_to.map(|path| path.as_os_str().as_bytes()),
+            image: row.image,
+            container: row.container,
         };
         postcard::to_allocvec(&packed).unwrap_or_default()
     }
@@ -150,6 +154,8 @@ impl<'a> Packed<'a> {
             tokens: self.tokens,
             cost_usd: self.cost_usd,
             files_changed: self.files_changed,
+            image: self.image,
+            container: self.container,
             linked_to: self.linked_to.map(|path| Path::new(std::ffi::OsStr::from_bytes(path))),
         })
     }

@@ -111,7 +111,9 @@ pub fn mcp(
 
 fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, told: &Arc<Told>) -> Stopped {
     let setup = &plan.setup;
-    let place = (store.root(), setup.working_dir.as_path(), setup.as_root);
+    // As whoever looks for containers of this root names it.
+    let root = store.root().canonicalize().unwrap_or_else(|_| store.root().to_owned());
+    let place = (root.as_path(), setup.working_dir.as_path(), setup.as_root);
     let opened = Sandbox::open(&plan.sandbox, &recording.writer, place, Arc::clone(told), &mut *recording.observer);
     let sandbox = match opened {
         Ok(sandbox) => sandbox,

@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
 use crate::render::table::{Column, table};
-use crate::render::time;
+use crate::render::{counted, time};
+use crate::strays;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -44,10 +45,13 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let policy = Policy { older_than, only_crashed: args.crashed };
     let going = retention::plan(&candidates, policy, context.clock.now());
     let path = |id: &SessionId| store.entry(id);
+    let strays = strays::find(&store, context);
     if args.dry_run && context.json {
+        let containers = strays.iter().map(|stray| json!({ "id": stray.session, "container": stray.name }));
         let rows: Vec<_> = going
             .iter()
             .map(|c| json!({ "id": c.id, "status": c.status, "ended_at": c.last, "path": path(&c.id) }))
+            .chain(containers)
             .collect();
         context.print_json(&rows)?;
         return Ok(0);
@@ -59,6 +63,26 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if !args.dry_run {
         store.sweep();
         super::race::clear_away(context)?;
+    }
+    if !strays.is_empty() && (!args.yes || args.dry_run) {
+        let text = strays::preview(&strays);
+        if args.dry_run {
+            context.print(text)?;
+        } else {
+            context.say(text.trim_end());
+        }
+    }
+    if going.is_empty() && !strays.is_empty() {
+        if args.dry_run {
+            return Ok(0);
+        }
+        if !context.confirm(&format!("Remove {}?", counted(strays.len() as u64, "container")), args.yes)? {
+            context.say("nothing was removed");
+            return Ok(0);
+        }
+        let all = strays::remove(&strays, context);
+        let done = if context.json { remove_all(&[], context)? } else { 0 };
+        return Ok(if all { done } else { 2 });
     }
     if going.is_empty() {
         let days = older_than.as_hours() / 24;
@@ -95,11 +119,16 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         }
         context.say(text.trim_end());
     }
-    if !context.confirm(&format!("Remove {} sessions?", going.len()), args.yes)? {
+    let containers = match strays.len() {
+        0 => String::new(),
+        count => format!(" and {}", counted(count as u64, "container")),
+    };
+    if !context.confirm(&format!("Remove {} sessions{containers}?", going.len()), args.yes)? {
         context.say("nothing was removed");
         return Ok(0);
     }
     let targets: Vec<_> = going.iter().map(|c| (c.id.to_string(), path(&c.id))).collect();
-    let result = remove_all(&targets, context);
+    let all = strays::remove(&strays, context);
+    let result = remove_all(&targets, context).map(|code| if all { code } else { 2 });
     result.map_err(|error: CliError| error.hint("what was removed before stays removed"))
 }

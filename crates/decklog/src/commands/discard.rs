@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use decklog_journal::remove::{Removed, remove};
+use decklog_journal::words::ShownStatus;
 use serde_json::json;
 
 use crate::cli::Json;
@@ -82,7 +83,12 @@ pub(crate) fn remove_all(targets: &[(String, PathBuf)], context: &Context) -> Cl
                 }
                 removed.push(name);
             }
-            Err(error) => failures.push((name, error.to_string())),
+            Err(error) => {
+                let head = context.look(path).ok().filter(|listed| listed.status == ShownStatus::Active);
+                let container = head.and_then(|listed| listed.head.container_name);
+                let container = container.map(|name| format!("; its container is {name}")).unwrap_or_default();
+                failures.push((name, format!("{error}{container}")));
+            }
         }
     }
     if context.json {

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long)]
     all: bool,
     /// Columns to show, separated by commas: id, started, duration, kind, agent, project, outcome, exit, model,
-    /// turns, iterations, tokens, cost, files, dir, prompt
+    /// turns, iterations, tokens, cost, files, dir, image, container, prompt
     #[arg(long, value_name = "NAMES")]
     columns: Option<String>,
     #[command(flatten)]

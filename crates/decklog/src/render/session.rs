@@ -5,11 +5,11 @@ use decklog_journal::{Head, Row};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::table::{Cells, Column, pieces};
+use super::table::{Cells, Column, WHEN_FILLED, pieces};
 use super::{Paint, cost, counted, duration, push_time, thousands, time, visible, visible_lines};
 
 /// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
-const COLUMNS: [Column; 16] = [
+const COLUMNS: [Column; 18] = [
     Column { title: "ID", priority: 0 },
     Column { title: "STARTED", priority: 5 },
     Column { title: "DURATION", priority: 4 },
@@ -25,11 +25,13 @@ const COLUMNS: [Column; 16] = [
     Column { title: "COST", priority: 9 },
     Column { title: "FILES", priority: 9 },
     Column { title: "DIR", priority: 9 },
+    Column { title: "IMAGE", priority: WHEN_FILLED },
+    Column { title: "CONTAINER", priority: WHEN_FILLED + 1 },
     Column { title: "PROMPT", priority: 0 },
 ];
 
 /// What `ls` shows unless told otherwise.
-pub(crate) const DEFAULT_COLUMNS: &str = "id,started,duration,kind,agent,project,outcome,exit,prompt";
+pub(crate) const DEFAULT_COLUMNS: &str = "id,started,duration,kind,agent,project,outcome,exit,image,container,prompt";
 
 /// Reads a list of column names.
 pub(crate) fn parse_columns(text: &str) -> Result<Vec<usize>, String> {
@@ -94,6 +96,8 @@ fn cell(text: &mut String, column: usize, row: &Row<'_>, now: Timestamp, zone: &
         "COST" => text.extend(row.cost_usd.map(cost)),
         "FILES" => text.extend(row.files_changed.map(|count| count.to_string())),
         "DIR" => text.push_str(row.working_dir),
+        "IMAGE" => text.extend(row.image),
+        "CONTAINER" => text.extend(row.container),
         _ => {
             one_line(text, row.prompt);
             if let Some(target) = row.linked_to {
@@ -190,6 +194,10 @@ pub(crate) fn header(
         let models =
             head.models.as_deref().map(|models| format!(" ({})", visible(&models.join(", ")))).unwrap_or_default();
         text.push_str(&row("agent", &format!("{}{models}", visible(&agents.join(", "))), paint));
+    }
+    if let (Some(image), Some(container)) = (&head.image_config_name, &head.container_name) {
+        let tag = head.image_tag.as_deref().map(|tag| format!(" ({})", visible(tag))).unwrap_or_default();
+        text.push_str(&row("image", &format!("{}{tag}, in container {}", visible(image), visible(container)), paint));
     }
     let age = if status == ShownStatus::Active { "running for" } else { "took" };
     text.push_str(&row(

@@ -13,6 +13,9 @@ pub(crate) struct Column {
     pub(crate) priority: u8,
 }
 
+/// From this priority on, a column is there only when one of its cells holds something.
+pub(crate) const WHEN_FILLED: u8 = 100;
+
 /// The cells of a table, row after row. One text holds them all: a list may have a hundred thousand rows.
 #[derive(Default)]
 pub(crate) struct Cells {
@@ -87,14 +90,18 @@ pub(crate) fn pieces<E>(
     style: impl Fn(usize, &str, String) -> String,
     mut take: impl FnMut(&str) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut widths: Vec<usize> = columns.iter().map(|column| column.title.width()).collect();
+    let mut widths: Vec<usize> = vec![0; columns.len()];
     for row in parts.iter().flat_map(|part| part.cells.chunks_exact(columns.len())) {
         for (widest, cell) in widths.iter_mut().zip(row) {
             *widest = cell.width.max(*widest);
         }
     }
     let last_minimum = 20;
-    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    let mut shown: Vec<usize> =
+        (0..columns.len()).filter(|at| columns[*at].priority < WHEN_FILLED || widths[*at] > 0).collect();
+    for (widest, column) in widths.iter_mut().zip(columns) {
+        *widest = column.title.width().max(*widest);
+    }
     if let Some(width) = width {
         let needed = |shown: &[usize]| {
             let (last, rest) = shown.split_last().map_or((0, [].as_slice()), |(last, rest)| (widths[*last], rest));

@@ -223,7 +223,9 @@ impl Transcript {
                 let model = start.model.as_deref().map(|model| format!(" ({})", visible(model))).unwrap_or_default();
                 let permissions = start.permissions.map(|p| format!(" · {p}")).unwrap_or_default();
                 let role = if start.role == Role::Solo { String::new() } else { format!(" · {}", start.role) };
-                let turn = format!("turn {} · {}{model}{role}{permissions}", start.turn, visible(&start.agent));
+                // An `mcp` session has no agent.
+                let agent = if start.agent.is_empty() { "MCP client".into() } else { visible(&start.agent) };
+                let turn = format!("turn {} · {agent}{model}{role}{permissions}", start.turn);
                 let prompt = visible_lines(&start.prompt);
                 let more = start.prompt_artifact.as_ref().filter(|_| !prompt.is_empty());
                 let more = more.map(|whole| format!("  … {} in all\n", size(whole.bytes))).unwrap_or_default();
@@ -287,6 +289,13 @@ impl Transcript {
             }
             EventBody::Handoff(handoff) => {
                 format!("  {} → {} ({})\n", visible(&handoff.from), visible(&handoff.to), visible(&handoff.reason))
+            }
+            EventBody::Container(container) if full => {
+                let network = visible(&container.network);
+                let name = visible(&container.container_name);
+                paint
+                    .dim(&format!("  container {name}: workspace {}, network {network}", visible(&container.workspace)))
+                    + "\n"
             }
             EventBody::Checkpoint(checkpoint) if full => {
                 format!("checkpoint: {}\n", visible(&checkpoint.reason))
