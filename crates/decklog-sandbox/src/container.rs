@@ -31,6 +31,8 @@ pub struct Plan<'a> {
     pub tag: &'a str,
     /// The working directory on the host.
     pub working_dir: &'a Path,
+    /// Whether it may be written to from inside.
+    pub writable: bool,
     /// Whether it gets podman's own network; else it gets none, and what decklog makes in it.
     pub host_network: bool,
     /// Whether podman runs as root, with whom the container's root then is one.
@@ -131,7 +133,7 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
     option("--label", format!("{SESSION}={}", plan.session).into());
     option("--label", label(ROOT, plan.root));
     option("--workdir", image.workspace.clone().into());
-    option("--mount", mount(plan.working_dir, &image.workspace, true));
+    option("--mount", mount(plan.working_dir, &image.workspace, plan.writable));
     for extra in &image.mounts {
         option("--mount", mount(&extra.host, &extra.at, extra.writable));
     }

@@ -33,6 +33,7 @@ fn main() -> std::io::Result<()> {
     };
     let script = match arguments.next().as_deref() {
         Some("loop") => in_a_loop(),
+        Some("boxed") => in_a_box(),
         Some("limited") => vec![Step::RateLimit { reset_at_epoch: Some(4_070_908_800) }],
         _ => turn().into_iter().cycle().take(300).collect(),
     };
@@ -45,6 +46,14 @@ fn main() -> std::io::Result<()> {
     loop {
         std::thread::park();
     }
+}
+
+/// What an agent does with a container's tools.
+fn in_a_box() -> Vec<Step> {
+    let arguments = serde_json::json!({ "path": "/workspace/hello.txt", "content": "hello from the box\n" });
+    let turn =
+        || vec![Step::Tool { name: "fs__write_file".into(), arguments: arguments.clone() }, Step::Text("Done.".into())];
+    std::iter::repeat_with(turn).take(300).flatten().collect()
 }
 
 /// What an actor and a critic say in turn.

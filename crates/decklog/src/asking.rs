@@ -51,6 +51,7 @@ pub(crate) fn setup(
         id_suffix: context.id_suffix,
         asks: false,
         as_root: rustix::process::geteuid().is_root(),
+        sandbox: None,
     })
 }
 

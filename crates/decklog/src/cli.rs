@@ -135,6 +135,12 @@ pub(crate) enum Verb {
     Completions(completions::Args),
     /// See decklog at work, with a scripted agent and nothing to install
     Demo(demo::Args),
+    /// Connects an agent on stdin and stdout with the session's servers
+    #[command(hide = true, name = "__mcp")]
+    Bridge {
+        /// The session's socket
+        socket: PathBuf,
+    },
     /// The scripted agent of `demo`, speaking ACP on stdin and stdout
     #[command(hide = true, name = "__demo-agent")]
     DemoAgent {
@@ -176,6 +182,7 @@ impl Verb {
             | Self::Trust(_)
             | Self::Completions(_)
             | Self::Demo(_)
+            | Self::Bridge { .. }
             | Self::DemoAgent { .. } => false,
         }
     }
@@ -210,6 +217,7 @@ impl Verb {
             Self::Trust(args) => trust::run(&args, context),
             Self::Completions(args) => completions::run(&args, context),
             Self::Demo(args) => demo::run(&args, context),
+            Self::Bridge { socket } => mcp::bridge(&socket),
             Self::DemoAgent { part } => crate::demo_agent::run(part),
         }
     }

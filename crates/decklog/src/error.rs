@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use decklog_run::orchestrate::RunError;
+
 /// An error for people, with the exit code it leads to.
 #[derive(Debug)]
 pub(crate) struct CliError {
@@ -30,8 +32,16 @@ impl CliError {
     }
 }
 
-impl<E: std::error::Error> From<E> for CliError {
+impl<E: std::error::Error + 'static> From<E> for CliError {
     fn from(error: E) -> Self {
-        Self::new(error)
+        let error: Box<dyn std::error::Error> = Box::new(error);
+        let told = Self::new(&error);
+        match error.downcast_ref::<RunError>() {
+            Some(RunError::Stopped { exit_code, .. }) => Self { exit_code: *exit_code, ..told },
+            Some(RunError::Sandbox { id, .. }) => {
+                told.hint(format!("what podman was asked and said: decklog logs {id} container"))
+            }
+            _ => told,
+        }
     }
 }

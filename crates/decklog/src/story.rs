@@ -140,6 +140,14 @@ impl Observer for Story {
         self.say(&line);
     }
 
+    fn building(&mut self, image: &str) {
+        self.say(&format!("making image {}\n", visible(image)));
+    }
+
+    fn build_line(&mut self, line: &str) {
+        self.say(&(self.paint.dim(&visible(line)) + "\n"));
+    }
+
     fn checking(&mut self, command: &str) {
         self.doing = format!("check {}", crate::render::table::cut(&visible(command), 40));
         self.spun_at = None;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::common::{content_text, count, list, says_refused, some_text, text, tool_title};
 use super::limits::{reset_time, says_limited, timestamp};
-use super::{Adapter, AgentEvent, Asking, Launch, Leave, Output, TurnRequest, Used};
+use super::{Adapter, AgentEvent, Asking, Launch, Leave, McpServer, Output, TurnRequest, Used};
 
 /// Our requests, by their JSON-RPC id.
 mod ours {
@@ -88,10 +88,9 @@ impl Acp {
 
     fn open_session(&mut self, agent: &Value, out: &mut Output) {
         let Some(request) = &self.request else { return };
-        let cwd = request.working_dir.to_string_lossy();
         let can_load = agent.pointer("/agentCapabilities/loadSession") == Some(&Value::Bool(true));
         if let Some(session) = request.resume.as_ref().filter(|_| can_load) {
-            send(out, ours::SESSION, "session/load", json!({ "sessionId": session, "cwd": cwd, "mcpServers": [] }));
+            send(out, ours::SESSION, "session/load", session_params(request, Some(session)));
         } else if !self.begins_anew("it cannot go on with one", out) {
             self.new_session(out);
         }
@@ -99,8 +98,7 @@ impl Acp {
 
     fn new_session(&self, out: &mut Output) {
         let Some(request) = &self.request else { return };
-        let cwd = request.working_dir.to_string_lossy();
-        send(out, ours::SESSION, "session/new", json!({ "cwd": cwd, "mcpServers": [] }));
+        send(out, ours::SESSION, "session/new", session_params(request, None));
     }
 
     fn prompt(&mut self, out: &mut Output) {
@@ -385,7 +383,9 @@ impl Acp {
         let can_always = options.iter().any(|option| text(option, "kind") == "allow_always");
         let input = call["rawInput"].clone();
         let asking = Asking { kind, title, input, can_always, question: (id.clone(), options) };
-        if allows(self.permissions(), kind) {
+        // What a given server offers is what the turn may do.
+        let given = self.request.as_ref().is_some_and(|request| is_of(&request.mcp, &asking.title));
+        if given || allows(self.permissions(), kind) {
             return self.answer(&asking, Leave::Once, out);
         }
         if self.request.as_ref().is_some_and(|request| request.asks) {
@@ -398,10 +398,38 @@ impl Acp {
 }
 
 /// The option of a new session whose category is `category`.
+/// What a conversation is begun with, or gone on with.
+fn session_params(request: &TurnRequest, session: Option<&String>) -> Value {
+    let server = |server: &McpServer| {
+        let (program, arguments) = server.words();
+        let env: Vec<_> = server.env.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        json!({ "name": server.name, "command": program, "args": arguments, "env": env })
+    };
+    let servers: Vec<Value> = request.mcp.iter().map(server).collect();
+    let mut params = json!({ "cwd": request.working_dir.to_string_lossy(), "mcpServers": servers });
+    if let Some(session) = session {
+        params["sessionId"] = json!(session);
+    }
+    if !request.own_tools {
+        // Known to claude-agent-acp; the protocol has no word for it.
+        params["_meta"] = json!({ "disableBuiltInTools": true });
+    }
+    params
+}
+
 fn option<'a>(offered: &'a Value, category: &str) -> Option<&'a Value> {
     list(offered, "configOptions")
         .iter()
         .find(|option| text(option, "category") == category || option["id"] == category)
+}
+
+/// Whether a call is of a tool of `servers`, by the names that claude-agent-acp, codex-acp and gemini give such calls.
+fn is_of(servers: &[McpServer], title: &str) -> bool {
+    servers.iter().any(|McpServer { name, .. }| {
+        title.starts_with(&format!("mcp__{name}__"))
+            || title.starts_with(&format!("mcp.{name}."))
+            || title.ends_with(&format!("({name} MCP Server)"))
+    })
 }
 
 /// Whether an agent that asks may go on. It asks for what its own rules do not allow by themselves.

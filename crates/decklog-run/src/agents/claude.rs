@@ -10,11 +10,11 @@ use std::ffi::OsString;
 use decklog_journal::event::{PlanEntry, Tokens};
 use decklog_journal::words::{Permissions, ToolStatus};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::common::{content_text, count, list, some_text, text, tool_kind, tool_title};
 use super::limits::timestamp;
-use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
+use super::{Adapter, AgentEvent, Launch, McpServer, Output, TurnRequest};
 
 /// Drives `claude -p`.
 #[derive(Debug)]
@@ -174,12 +174,23 @@ impl Adapter for Claude {
         if let Some(dir) = &request.prompt_dir {
             command.extend([OsString::from("--add-dir"), dir.into()]);
         }
+        if !request.mcp.is_empty() {
+            command.extend(["--strict-mcp-config", "--mcp-config"].map(OsString::from));
+            let servers: serde_json::Map<_, _> = request.mcp.iter().map(McpServer::entry).collect();
+            command.push(json!({ "mcpServers": servers }).to_string().into());
+            // What is in the container is what the user lets it use.
+            let allowed: Vec<String> = request.mcp.iter().map(|server| format!("mcp__{}", server.name)).collect();
+            command.push(format!("--allowedTools={}", allowed.join(",")).into());
+        }
+        if !request.own_tools {
+            command.push("--tools=".into());
+        }
         for (flag, value) in [("--model", &request.model), ("--resume", &request.resume)] {
             if let Some(value) = value {
                 command.extend([OsString::from(flag), OsString::from(value)]);
             }
         }
-        Launch { command, env, stdin: request.prompt.clone().into_bytes(), keep_stdin: false }
+        Launch { command, env, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {

@@ -124,6 +124,23 @@ impl Adapter for Codex {
         if let Some(model) = &request.model {
             command.extend(["--model", model].map(OsString::from));
         }
+        for server in &request.mcp {
+            let key = format!("mcp_servers.{}", server.name);
+            let (program, arguments) = server.words();
+            // A JSON text is a TOML text, and a list of them a list of them.
+            let mut settings = vec![
+                format!("{key}.command={}", json!(program)),
+                format!("{key}.args={}", json!(arguments)),
+                // What is in the container is what the user lets it use.
+                format!("{key}.default_tools_approval_mode=\"approve\""),
+            ];
+            settings.extend(server.env.iter().map(|(name, value)| format!("{key}.env.{name}={}", json!(value))));
+            command.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting.into()]));
+        }
+        if !request.own_tools {
+            let off = ["shell_tool", "unified_exec", "view_image", "multi_agent", "browser_use", "computer_use"];
+            command.extend(off.iter().flat_map(|feature| ["--disable", feature]).map(OsString::from));
+        }
         // `resume` takes fewer flags than `exec`: it stands behind them.
         if let Some(session) = &request.resume {
             command.extend(["resume", session].map(OsString::from));

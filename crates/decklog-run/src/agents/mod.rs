@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use decklog_journal::event::{PlanEntry, Tokens};
 use decklog_journal::words::{Permissions, ToolKind, ToolStatus};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use registry::{AgentDefinition, BUILT_IN, Protocol, known_agents};
 
@@ -49,6 +49,41 @@ pub struct TurnRequest {
     pub asks: bool,
     /// Whether decklog runs as root, which some agents want told apart.
     pub as_root: bool,
+    /// MCP servers that the agent is given for this turn, besides none of its own.
+    pub mcp: Vec<McpServer>,
+    /// Whether it keeps the tools that it brings itself; else they are off, where it can do without them.
+    pub own_tools: bool,
+}
+
+/// An MCP server on stdio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpServer {
+    /// Its name, with which agents begin its tools' names.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// Variables set for it.
+    pub env: Vec<(String, String)>,
+}
+
+impl McpServer {
+    /// Program and arguments as text: what is no UTF-8 cannot stand in an agent's configuration.
+    fn words(&self) -> (String, Vec<String>) {
+        let mut words = self.command.iter().map(|word| word.to_string_lossy().into_owned());
+        (words.next().unwrap_or_default(), words.collect())
+    }
+
+    /// Its variables as a JSON object.
+    fn env_json(&self) -> Value {
+        let pairs = self.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        Value::Object(pairs.collect())
+    }
+
+    /// The entry that several agents have in common, by its name.
+    fn entry(&self) -> (String, Value) {
+        let (program, arguments) = self.words();
+        (self.name.clone(), json!({ "command": program, "args": arguments, "env": self.env_json() }))
+    }
 }
 
 /// What a conversation has used: some agents tell it from the conversation's beginning each time.

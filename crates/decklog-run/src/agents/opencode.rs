@@ -7,11 +7,11 @@ use std::ffi::OsString;
 
 use decklog_journal::event::{PlanEntry, Tokens};
 use decklog_journal::words::{Permissions, ToolStatus};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::common::{count, list, says_refused, some_text, text, tool_kind, tool_title};
 use super::limits::says_limited;
-use super::{Adapter, AgentEvent, Launch, Output, TurnRequest};
+use super::{Adapter, AgentEvent, Launch, McpServer, Output, TurnRequest};
 
 /// Drives `opencode run`.
 #[derive(Debug)]
@@ -43,7 +43,8 @@ impl Adapter for Opencode {
             Permissions::Full => &["--auto"],
         };
         command.extend(flags.iter().map(OsString::from));
-        Launch { command, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
+        let env = configuration(request).map(|text| ("OPENCODE_CONFIG_CONTENT".to_owned(), text)).into_iter().collect();
+        Launch { command, env, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
@@ -81,6 +82,26 @@ impl Adapter for Opencode {
             out.push(AgentEvent::Failed(stderr.to_owned()));
         }
     }
+}
+
+/// What is laid over the user's configuration for this turn.
+fn configuration(request: &TurnRequest) -> Option<String> {
+    let server = |server: &McpServer| {
+        let (program, mut command) = server.words();
+        command.insert(0, program);
+        let entry = json!({ "type": "local", "command": command, "environment": server.env_json(), "enabled": true });
+        (server.name.clone(), entry)
+    };
+    let mut whole = Map::new();
+    if !request.mcp.is_empty() {
+        whole.insert("mcp".into(), Value::Object(request.mcp.iter().map(server).collect()));
+    }
+    if !request.own_tools {
+        let own = ["bash", "edit", "write", "read", "grep", "glob", "list", "patch", "webfetch", "task"];
+        let off = own.iter().map(|tool| ((*tool).to_owned(), Value::Bool(false)));
+        whole.insert("tools".into(), Value::Object(off.collect()));
+    }
+    (!whole.is_empty()).then(|| Value::Object(whole).to_string())
 }
 
 /// The counts of one step.

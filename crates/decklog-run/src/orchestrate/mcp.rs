@@ -15,7 +15,7 @@ use decklog_journal::{SessionId, SessionStore};
 use decklog_sandbox::gateway::{HttpError, HttpPlace};
 use serde::Serialize;
 
-use super::recording::{Recording, RunError, Setup, exit, redactor};
+use super::recording::{Recording, RunError, Setup, exit, place, redactor};
 use crate::observe::Observer;
 use crate::sandbox::{Sandbox, SandboxError, SandboxPlan, Told};
 use crate::supervise::{Received, Signals};
@@ -110,11 +110,8 @@ pub fn mcp(
 }
 
 fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, told: &Arc<Told>) -> Stopped {
-    let setup = &plan.setup;
-    // As whoever looks for containers of this root names it.
-    let root = store.root().canonicalize().unwrap_or_else(|_| store.root().to_owned());
-    let place = (root.as_path(), setup.working_dir.as_path(), setup.as_root);
-    let opened = Sandbox::open(&plan.sandbox, &recording.writer, place, Arc::clone(told), &mut *recording.observer);
+    let place = place(store, &plan.setup);
+    let opened = Sandbox::open(&plan.sandbox, &recording.writer, &place, Arc::clone(told), &mut *recording.observer);
     let sandbox = match opened {
         Ok(sandbox) => sandbox,
         Err(error) => return failed(&error),

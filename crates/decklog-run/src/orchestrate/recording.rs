@@ -4,16 +4,17 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{EventBody, Notice, SessionStart};
+use decklog_journal::event::{EventBody, Notice, SessionEnd, SessionStart};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::{Redactor, credential_values};
 use decklog_journal::store::{Place, StoreError};
-use decklog_journal::time::Clock;
+use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::wire::prompt_hash;
-use decklog_journal::words::{Permissions, Role, SessionKind, Status};
+use decklog_journal::words::{Outcome, Permissions, Role, SessionKind, Status};
 use decklog_journal::{Durability, SessionId, SessionStore, WriteError, WriterOptions};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -23,6 +24,8 @@ use crate::check::{CheckPlace, run_check};
 use crate::finish::{compress_stream, write_state};
 use crate::log::Log;
 use crate::observe::Observer;
+use crate::record::clip_safely;
+use crate::sandbox::{self, Sandbox, SandboxError, SandboxPlan, Told, Tools};
 use crate::supervise::{Limits, Received, Signals, SpawnError};
 use crate::trees::Trees;
 use crate::turn::{TurnPlan, TurnResult, not_kept, run_turn};
@@ -61,6 +64,8 @@ pub struct Setup {
     pub asks: bool,
     /// Whether decklog runs as root.
     pub as_root: bool,
+    /// The container whose tools agents get; absent: none.
+    pub sandbox: Option<SandboxPlan>,
 }
 
 /// How a check came out.
@@ -90,6 +95,22 @@ pub enum RunError {
     /// No process could be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// There is no container.
+    #[error("{error} (session {id})")]
+    Sandbox {
+        /// The session, which has failed.
+        id: SessionId,
+        /// Why not.
+        error: SandboxError,
+    },
+    /// A signal came before the first turn.
+    #[error("stopped while the container was being made (session {id})")]
+    Stopped {
+        /// The session, which was interrupted.
+        id: SessionId,
+        /// What the program exits with.
+        exit_code: i32,
+    },
 }
 
 /// Exit codes, the same in the record and of the program.
@@ -135,6 +156,8 @@ pub(super) struct Recording<'a> {
     pub(super) observer: &'a mut dyn Observer,
     /// Whether everything could be kept so far.
     pub(super) kept: bool,
+    /// The container, where there is one.
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl<'a> Recording<'a> {
@@ -155,7 +178,7 @@ impl<'a> Recording<'a> {
             start(about.start(id, dir, &trees, &setup.clock))
         })?;
         observer.started(writer.id(), writer.dir());
-        Ok(Self { writer: writer.into(), trees, setup, signals, observer, kept: true })
+        Self { writer: writer.into(), trees, setup, signals, observer, kept: true, sandbox: None }.boxed(store)
     }
 
     /// Goes on with the session `id`.
@@ -172,7 +195,36 @@ impl<'a> Recording<'a> {
         let objects = writer.dir().join(OBJECTS_DIR);
         let trees = Trees::open(&setup.working_dir, &objects, redactor, &[store.root(), writer.dir()]);
         observer.started(writer.id(), writer.dir());
-        Ok(Self { writer: writer.into(), trees, setup, signals, observer, kept: true })
+        Self { writer: writer.into(), trees, setup, signals, observer, kept: true, sandbox: None }.boxed(store)
+    }
+
+    /// Opens the container, if there is to be one. A session that cannot have it is over.
+    fn boxed(mut self, store: &SessionStore) -> Result<Self, RunError> {
+        let Some(plan) = &self.setup.sandbox else { return Ok(self) };
+        let told = Arc::new(Told::new(self.writer.clone(), None));
+        let opened = Sandbox::open(plan, &self.writer, &place(store, self.setup), told, self.observer)
+            .and_then(|mut sandbox| sandbox.serve_agents().map(|()| sandbox));
+        let error = match opened {
+            Ok(sandbox) => {
+                self.sandbox = Some(sandbox);
+                return Ok(self);
+            }
+            Err(error) => error,
+        };
+        let id = self.writer.id().clone();
+        let (outcome, exit_code) = match self.signals.received() {
+            Some(signal) => (Outcome::Interrupted, exit::stopped(signal)),
+            None => (Outcome::Failed, exit::FAILED),
+        };
+        let duration_secs = seconds_between(self.writer.started_at(), self.now());
+        let summary = Some(clip_safely(error.to_string(), 4096, self.writer.redactor()));
+        let end =
+            SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code };
+        self.end(end.into());
+        Err(match outcome {
+            Outcome::Interrupted => RunError::Stopped { id, exit_code },
+            _ => RunError::Sandbox { id, error },
+        })
     }
 
     /// The number of the turn to come.
@@ -205,6 +257,8 @@ impl<'a> Recording<'a> {
         let setup = self.setup;
         let (resume, used) = resume.unzip();
         let timeout = [setup.timeout, at_most].into_iter().flatten().min();
+        let Tools { mcp, own_tools } =
+            self.sandbox.as_ref().map(|sandbox| sandbox.tools(permissions)).unwrap_or_default();
         let plan = TurnPlan {
             agent: agent.clone(),
             role,
@@ -219,6 +273,8 @@ impl<'a> Recording<'a> {
                 begins_anew,
                 asks: setup.asks,
                 as_root: setup.as_root,
+                mcp,
+                own_tools,
             },
             limits: Limits { timeout, stall_timeout: setup.stall_timeout },
             env: setup.env.clone(),
@@ -281,8 +337,11 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Compresses the raw streams of `turns`, and says whether everything was kept.
+    /// Removes the container, compresses the raw streams of `turns`, and says whether everything was kept.
     pub(super) fn finish(&mut self, turns: impl IntoIterator<Item = u32>) -> bool {
+        if let Some(sandbox) = self.sandbox.take() {
+            sandbox.close(self.observer);
+        }
         for turn in turns {
             if let Err(error) = compress_stream(self.writer.dir(), turn) {
                 self.kept = false;
@@ -291,6 +350,16 @@ impl<'a> Recording<'a> {
         }
         self.kept &= self.writer.lost() == 0;
         self.kept
+    }
+}
+
+/// Where the session's container stands.
+pub(super) fn place<'a>(store: &SessionStore, setup: &'a Setup) -> sandbox::Place<'a> {
+    sandbox::Place {
+        root: store.root().canonicalize().unwrap_or_else(|_| store.root().to_owned()),
+        working_dir: &setup.working_dir,
+        writable: setup.permissions != Permissions::ReadOnly,
+        as_root: setup.as_root,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::agents::Used;
 use crate::finish::compress_stream;
 use crate::log::Log;
 use crate::observe::Observer;
+use crate::sandbox::Sandbox;
 use crate::supervise::Signals;
 use crate::trees::Trees;
 
@@ -53,6 +54,7 @@ struct Live {
     writer: Log,
     trees: Trees,
     kept: bool,
+    sandbox: Option<Sandbox>,
     /// The first turn of this recorder.
     first: u32,
 }
@@ -466,8 +468,8 @@ impl Shell {
 
 impl Live {
     fn of(recording: Recording<'_>, first: u32) -> Self {
-        let Recording { writer, trees, kept, .. } = recording;
-        Self { writer, trees, kept, first }
+        let Recording { writer, trees, kept, sandbox, .. } = recording;
+        Self { writer, trees, kept, first, sandbox }
     }
 
     /// Compresses what its turns left.
@@ -479,7 +481,8 @@ impl Live {
     }
 
     fn recording<'r>(self, setup: &'r Setup, signals: &'r Signals, observer: &'r mut dyn Observer) -> Recording<'r> {
-        Recording { writer: self.writer, trees: self.trees, setup, signals, observer, kept: self.kept }
+        let Self { writer, trees, kept, sandbox, .. } = self;
+        Recording { writer, trees, setup, signals, observer, kept, sandbox }
     }
 }
 

@@ -7,13 +7,14 @@ mod told;
 use std::ffi::OsString;
 use std::io::{Seek as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use decklog_journal::artifacts::{ArtifactWriter, LOGS_DIR};
 use decklog_journal::event::Container as ContainerEvent;
+use decklog_journal::words::Permissions;
 use decklog_sandbox::container::{Container, Plan};
 use decklog_sandbox::gateway::{Gateway, ServerCommand};
 use decklog_sandbox::image::{self, Image, ImageError, ServerSpec};
@@ -21,6 +22,9 @@ use decklog_sandbox::podman::{Podman, PodmanError};
 
 pub(crate) use told::Told;
 
+use tempfile::TempDir;
+
+use crate::agents::McpServer;
 use crate::log::Log;
 use crate::observe::Observer;
 
@@ -34,6 +38,34 @@ pub struct SandboxPlan {
     pub image: Image,
     /// Podman.
     pub podman: Podman,
+    /// What agents start to reach the servers, before the socket's path: this program.
+    pub bridge: Vec<OsString>,
+    /// Whether agents keep the tools that they bring themselves.
+    pub own_tools: bool,
+}
+
+/// Where a container stands.
+pub(crate) struct Place<'a> {
+    /// The session root, as whoever looks for containers of it names it.
+    pub(crate) root: PathBuf,
+    pub(crate) working_dir: &'a Path,
+    /// Whether anything in it may write there.
+    pub(crate) writable: bool,
+    /// Whether podman runs as root.
+    pub(crate) as_root: bool,
+}
+
+/// What a turn's agent has to work with.
+pub(crate) struct Tools {
+    pub(crate) mcp: Vec<McpServer>,
+    pub(crate) own_tools: bool,
+}
+
+impl Default for Tools {
+    /// Its own.
+    fn default() -> Self {
+        Self { mcp: Vec::new(), own_tools: true }
+    }
 }
 
 /// Why there is no container.
@@ -56,7 +88,18 @@ pub(crate) struct Sandbox {
     gateway: Gateway,
     told: Arc<Told>,
     transcript: Transcript,
+    /// For agents: a directory that is theirs alone, with the socket in it.
+    scratch: Option<TempDir>,
+    bridge: Vec<OsString>,
+    own_tools: bool,
 }
+
+/// What agents start to reach the servers is called this, and their tools' names begin with it.
+const SERVER: &str = "decklog";
+/// The socket in the scratch directory.
+const SOCKET: &str = "mcp.sock";
+/// The one that offers nothing that changes anything.
+const READING_SOCKET: &str = "reading.sock";
 
 impl Sandbox {
     /// Makes the image if need be, the container, and starts its servers. What happens goes to `logs/container.log` and
@@ -64,17 +107,37 @@ impl Sandbox {
     pub(crate) fn open(
         plan: &SandboxPlan,
         log: &Log,
-        (root, working_dir, as_root): (&Path, &Path, bool),
+        place: &Place<'_>,
         told: Arc<Told>,
         observer: &mut dyn Observer,
     ) -> Result<Self, SandboxError> {
         let mut transcript = Transcript::open(log);
-        let opened = open(plan, log, (root, working_dir, as_root), &told, &mut transcript, observer);
+        let opened = open(plan, log, place, &told, &mut transcript, observer);
         if let Err(error) = &opened {
             transcript.line(&error.to_string());
         }
         let (container, gateway) = opened?;
-        Ok(Self { container, gateway, told, transcript })
+        let (bridge, own_tools) = (plan.bridge.clone(), plan.own_tools);
+        Ok(Self { container, gateway, told, transcript, scratch: None, bridge, own_tools })
+    }
+
+    /// Lets agents reach the servers.
+    pub(crate) fn serve_agents(&mut self) -> Result<(), SandboxError> {
+        let scratch = tempfile::Builder::new().prefix("decklog-").tempdir()?;
+        self.gateway.serve_socket(&scratch.path().join(SOCKET), false)?;
+        self.gateway.serve_socket(&scratch.path().join(READING_SOCKET), true)?;
+        self.scratch = Some(scratch);
+        Ok(())
+    }
+
+    /// What the agent of a turn with these permissions is given.
+    pub(crate) fn tools(&self, permissions: Permissions) -> Tools {
+        let Some(scratch) = &self.scratch else { return Tools::default() };
+        let mut command = self.bridge.clone();
+        let socket = if permissions == Permissions::ReadOnly { READING_SOCKET } else { SOCKET };
+        command.push(scratch.path().join(socket).into());
+        let server = McpServer { name: SERVER.into(), command, env: Vec::new() };
+        Tools { mcp: vec![server], own_tools: self.own_tools }
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -101,12 +164,12 @@ impl Sandbox {
 fn open(
     plan: &SandboxPlan,
     log: &Log,
-    (root, working_dir, as_root): (&Path, &Path, bool),
+    place: &Place<'_>,
     told: &Arc<Told>,
     transcript: &mut Transcript,
     observer: &mut dyn Observer,
 ) -> Result<(Container, Gateway), SandboxError> {
-    let SandboxPlan { image, podman } = plan;
+    let SandboxPlan { image, podman, .. } = plan;
     let observer = std::cell::RefCell::new(observer);
     let transcript = std::cell::RefCell::new(transcript);
     let built = image::ensure(podman, image, false, &mut |tag| observer.borrow_mut().building(tag), &mut |line| {
@@ -114,7 +177,16 @@ fn open(
         observer.borrow_mut().build_line(line);
     })?;
     let session = log.id().as_str().to_owned();
-    let plan = Plan { session: &session, root, image, tag: &built.tag, working_dir, host_network: true, as_root };
+    let plan = Plan {
+        session: &session,
+        root: &place.root,
+        image,
+        tag: &built.tag,
+        working_dir: place.working_dir,
+        writable: place.writable,
+        host_network: true,
+        as_root: place.as_root,
+    };
     let container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
     container.start()?;
     transcript.borrow_mut().line(&format!("{} is started", container.name()));

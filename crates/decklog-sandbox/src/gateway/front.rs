@@ -11,7 +11,7 @@ use rmcp::model::{
     GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequest,
     ReadResourceRequestParams, ReadResourceResponse, Reference, ServerCapabilities, ServerConfig, ServerResult,
-    SetLevelRequestParams, SubscribeRequest, SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequest,
+    SetLevelRequestParams, SubscribeRequest, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequest,
     UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
@@ -27,12 +27,14 @@ use super::text;
 pub(super) struct Front {
     hub: Arc<Hub>,
     id: u64,
+    /// Whether only tools that change nothing are offered.
+    reads_only: bool,
 }
 
 impl Front {
-    pub(super) fn new(hub: Arc<Hub>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, reads_only: bool) -> Self {
         let id = hub.new_id();
-        Self { hub, id }
+        Self { hub, id, reads_only }
     }
 
     /// Waits until every server has come up or failed: a list without the slow ones would look like all there is.
@@ -86,6 +88,11 @@ impl Drop for Front {
     fn drop(&mut self) {
         self.hub.left(self.id);
     }
+}
+
+/// Whether the server says that the tool changes nothing.
+fn reads_only(tool: &Tool) -> bool {
+    tool.annotations.as_ref().and_then(|annotations| annotations.read_only_hint) == Some(true)
 }
 
 fn said(server: &Server, unanswered: &Unanswered) -> String {
@@ -145,7 +152,7 @@ impl ServerHandler for Front {
     ) -> Result<ListToolsResult, ErrorData> {
         let mut tools = Vec::new();
         for server in self.settled().await {
-            for mut tool in server.offer().tools.iter().cloned() {
+            for mut tool in server.offer().tools.iter().filter(|tool| !self.reads_only || reads_only(tool)).cloned() {
                 tool.name = Cow::Owned(Hub::published(server, &tool.name));
                 tools.push(tool);
             }
@@ -161,10 +168,10 @@ impl ServerHandler for Front {
         let name = params.name.to_string();
         let route = self.hub.route(&name);
         let reads_only = route.is_some_and(|(server, own)| {
-            let offer = server.offer();
-            let tool = offer.tools.iter().find(|tool| tool.name == own);
-            tool.and_then(|tool| tool.annotations.as_ref()?.read_only_hint).unwrap_or(false)
+            server.offer().tools.iter().find(|tool| tool.name == own).is_some_and(reads_only)
         });
+        // What is not offered is not there.
+        let route = route.filter(|_| reads_only || !self.reads_only);
         let arguments = Value::Object(params.arguments.clone().unwrap_or_default());
         if let Some((_, own)) = route {
             params.name = Cow::Owned(own.to_owned());

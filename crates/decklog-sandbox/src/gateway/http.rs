@@ -48,7 +48,7 @@ pub(super) async fn listen(hub: Arc<Hub>, place: HttpPlace) -> Result<SocketAddr
     let origins: Vec<String> = hosts.iter().map(|host| format!("http://{host}")).collect();
     let config = StreamableHttpServerConfig::default().with_allowed_hosts(hosts).with_allowed_origins(origins);
     let sessions = Arc::new(LocalSessionManager::default());
-    let service = StreamableHttpService::new(move || Ok(Front::new(Arc::clone(&hub))), sessions, config);
+    let service = StreamableHttpService::new(move || Ok(Front::new(Arc::clone(&hub), false)), sessions, config);
     let token: Arc<str> = place.token.into();
     let router = Router::new().nest_service("/mcp", service).layer(middleware::from_fn_with_state(token, admitted));
     tokio::spawn(async move { axum::serve(listener, router).await });

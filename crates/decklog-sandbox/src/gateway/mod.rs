@@ -122,7 +122,7 @@ impl Gateway {
 
     /// Serves the client on this process's stdin and stdout. [`Self::is_over`] says when it has left.
     pub fn serve_stdio(&self) {
-        let front = Front::new(Arc::clone(&self.hub));
+        let front = Front::new(Arc::clone(&self.hub), false);
         let over = Arc::clone(&self.over);
         self.runtime.spawn(async move {
             if let Ok(running) = front.serve(rmcp::transport::io::stdio()).await {
@@ -132,17 +132,18 @@ impl Gateway {
         });
     }
 
-    /// Serves whoever connects to a socket at `path`, whose directory nobody else may enter.
+    /// Serves whoever connects to a socket at `path`, whose directory nobody else may enter. With `reads_only`, only tools
+    /// that are said to change nothing are offered there.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub fn serve_socket(&self, path: &Path) -> std::io::Result<()> {
+    pub fn serve_socket(&self, path: &Path, reads_only: bool) -> std::io::Result<()> {
         let _inside = self.runtime.enter();
         let listener = UnixListener::bind(path)?;
         let hub = Arc::clone(&self.hub);
         self.runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let front = Front::new(Arc::clone(&hub));
+                let front = Front::new(Arc::clone(&hub), reads_only);
                 tokio::spawn(async move {
                     if let Ok(running) = front.serve(stream).await {
                         let _ = running.waiting().await;

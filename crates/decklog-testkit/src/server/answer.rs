@@ -58,6 +58,10 @@ impl Ask<'_> {
                 let tools = self.protocol.tools(self.body);
                 say(&Turn::call(tools::shell(self.protocol, &tools, super::unique("call"), &command)))
             }
+            Step::Tool { name, arguments } => {
+                let tools = self.protocol.tools(self.body);
+                say(&Turn::call(tools::given(&tools, super::unique("call"), &name, arguments)))
+            }
             Step::Text(text) => say(&Turn::text(text)),
             Step::Thinking { thinking, text } => say(&Turn { thinking: Some(thinking), ..Turn::text(text) }),
             Step::RateLimit { reset_at_epoch } => refuse(&self.protocol.rate_limit(reset_at_epoch)),

@@ -10,10 +10,17 @@ pub(crate) fn tools(body: &Value) -> Vec<Tool> {
     let tool = |tool: &Value| match tool["type"].as_str() {
         Some("function") => Tool::declared(&tool["name"], &tool["parameters"]),
         Some("custom") => Tool::declared(&tool["name"], &Value::Null).map(|tool| Tool { freeform: true, ..tool }),
-        Some(kind) => Some(Tool { name: kind.to_owned(), takes: Vec::new(), freeform: false }),
+        Some(kind) => Some(Tool { name: kind.to_owned(), takes: Vec::new(), freeform: false, namespace: None }),
         None => None,
     };
-    tools.iter().filter_map(tool).collect()
+    // Those of an MCP server stand together under its name.
+    let inner = tools.iter().filter(|tool| tool["type"] == "namespace").flat_map(|outer| {
+        let name = outer["name"].as_str().unwrap_or_default();
+        let inner = outer["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let declared = |tool: &Value| Tool::declared(&tool["name"], &tool["parameters"]);
+        inner.iter().filter_map(declared).map(|tool| Tool { namespace: Some(name.to_owned()), ..tool })
+    });
+    tools.iter().filter(|tool| tool["type"] != "namespace").filter_map(tool).chain(inner).collect()
 }
 
 pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
@@ -112,6 +119,9 @@ fn call_item(call: &Call) -> Value {
     item["id"] = json!(super::unique("item"));
     item["call_id"] = json!(call.id);
     item["name"] = json!(call.name);
+    if let Some(namespace) = &call.namespace {
+        item["namespace"] = json!(namespace);
+    }
     item["status"] = json!("completed");
     item
 }

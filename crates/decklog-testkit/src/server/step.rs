@@ -29,6 +29,13 @@ pub enum Step {
         /// The command line, as for `sh -c`.
         command: String,
     },
+    /// A call of a tool that the agent was given.
+    Tool {
+        /// How the tool's name ends: agents put names of their own before it.
+        name: String,
+        /// What it is given.
+        arguments: serde_json::Value,
+    },
     /// A text and nothing more: agents take it for the end of their turn.
     Text(String),
     /// A reasoning block, then a text.

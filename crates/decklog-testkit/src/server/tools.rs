@@ -11,7 +11,12 @@ use super::turn::{Call, Input, Tool};
 
 /// A call that writes a file.
 pub(crate) fn write(protocol: Protocol, tools: &[Tool], id: String, path: &str, content: &str) -> Call {
-    let json = |name: &str, input: Value| Call { id: id.clone(), name: name.to_owned(), input: Input::Json(input) };
+    let json = |name: &str, input: Value| Call {
+        id: id.clone(),
+        name: name.to_owned(),
+        input: Input::Json(input),
+        namespace: None,
+    };
     let has = |name: &str| tools.iter().find(|tool| tool.name == name);
     for name in ["Write", "write_file", "write"] {
         if let Some(tool) = has(name) {
@@ -22,7 +27,7 @@ pub(crate) fn write(protocol: Protocol, tools: &[Tool], id: String, path: &str, 
     let patch = add_file_patch(path, content);
     if let Some(tool) = has("apply_patch") {
         let input = if tool.freeform { Input::Freeform(patch) } else { Input::Json(json!({ "input": patch })) };
-        return Call { id, name: tool.name.clone(), input };
+        return Call { id, name: tool.name.clone(), input, namespace: None };
     }
     if tools.iter().any(|tool| SHELLS.contains(&tool.name.as_str())) {
         let command = if protocol == Protocol::Responses {
@@ -38,7 +43,9 @@ pub(crate) fn write(protocol: Protocol, tools: &[Tool], id: String, path: &str, 
         Protocol::Anthropic => json("Write", json!({ "file_path": path, "content": content })),
         Protocol::Chat => json("write", json!({ "filePath": path, "content": content })),
         Protocol::Gemini => json("write_file", json!({ "file_path": path, "content": content })),
-        Protocol::Responses => Call { id, name: "apply_patch".to_owned(), input: Input::Freeform(patch) },
+        Protocol::Responses => {
+            Call { id, name: "apply_patch".to_owned(), input: Input::Freeform(patch), namespace: None }
+        }
     }
 }
 
@@ -63,7 +70,14 @@ pub(crate) fn shell(protocol: Protocol, tools: &[Tool], id: String, command: &st
         "shell_command" => json!({ "command": command }),
         _ => json!({ "command": command, "description": "Runs the scripted command" }),
     };
-    Call { id, name: name.to_owned(), input: Input::Json(input) }
+    Call { id, name: name.to_owned(), input: Input::Json(input), namespace: None }
+}
+
+/// A call of the tool whose name ends with `name`; of one that is not there when none does.
+pub(crate) fn given(tools: &[Tool], id: String, name: &str, arguments: Value) -> Call {
+    let tool = tools.iter().find(|tool| tool.name.ends_with(name));
+    let namespace = tool.and_then(|tool| tool.namespace.clone());
+    Call { id, name: tool.map_or(name, |tool| &tool.name).to_owned(), input: Input::Json(arguments), namespace }
 }
 
 /// The first of the keys which the tool takes, else the first.

@@ -39,6 +39,8 @@ pub(crate) struct Call {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) input: Input,
+    /// What the tool stands under, in the Responses protocol.
+    pub(crate) namespace: Option<String>,
 }
 
 /// A tool's input.
@@ -67,13 +69,20 @@ pub(crate) struct Tool {
     pub(crate) takes: Vec<String>,
     /// Whether its input is a text instead of JSON.
     pub(crate) freeform: bool,
+    /// What it stands under, in the Responses protocol.
+    pub(crate) namespace: Option<String>,
 }
 
 impl Tool {
     /// A tool named by a JSON declaration with its schema.
     pub(crate) fn declared(name: &Value, schema: &Value) -> Option<Tool> {
         let takes = schema["properties"].as_object().map(|keys| keys.keys().cloned().collect());
-        Some(Tool { name: name.as_str()?.to_owned(), takes: takes.unwrap_or_default(), freeform: false })
+        Some(Tool {
+            name: name.as_str()?.to_owned(),
+            takes: takes.unwrap_or_default(),
+            freeform: false,
+            namespace: None,
+        })
     }
 }
 

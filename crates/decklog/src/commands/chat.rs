@@ -10,6 +10,7 @@ use decklog_run::orchestrate::{ChatPlan, ChatResult, Party, chat};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, parse_dollars, parse_variable};
+use crate::boxing::Boxing;
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -56,6 +57,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     stall_timeout: Option<Duration>,
     #[command(flatten)]
+    boxing: Boxing,
+    #[command(flatten)]
     relaying: Relaying,
     /// Set a variable for the agents; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
@@ -89,6 +92,7 @@ fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<ChatPla
     }
     let relay = args.relaying.resolve(config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
+    setup.sandbox = args.boxing.resolve(config, context)?;
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
     let (max_turns, max_cost, max_time) = (args.max_turns, args.max_cost, args.max_time);
     Ok(ChatPlan { task, speakers, max_turns, max_cost, max_time, relay, setup })

@@ -10,6 +10,7 @@ use decklog_run::orchestrate::{LoopPlan, LoopResult, Party, run_loop};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_dollars, parse_variable};
+use crate::boxing::Boxing;
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -74,6 +75,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "read-only|edit|full")]
     permissions: Option<Permissions>,
     #[command(flatten)]
+    boxing: Boxing,
+    #[command(flatten)]
     relaying: Relaying,
     /// Set a variable for the agents; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
@@ -131,7 +134,8 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
         Some("none") => None,
         name => Some(party(name, args.critic_model.clone())?),
     };
-    let setup = asking::setup(args.permissions, args.check, args.session_dir, env.clone(), config, context)?;
+    let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env.clone(), config, context)?;
+    setup.sandbox = args.boxing.resolve(config, context)?;
     if critic.is_none() && setup.checks.is_empty() {
         return Err(CliError::new("nobody would judge: --critic none needs a --check")
             .hint("decklog loop --critic none --check \"make test\" …"));

@@ -1,6 +1,8 @@
 //! `mcp`: the servers of an image as one MCP server, for any client, with every call recorded.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
@@ -160,6 +162,30 @@ impl Observer for Told<'_> {
     }
 }
 
+/// Connects stdin and stdout with a socket, until either end is closed.
+pub(crate) fn bridge(socket: &Path) -> CliResult {
+    let stream = UnixStream::connect(socket)
+        .map_err(|error| CliError::new(format!("the session's servers are gone: {}: {error}", socket.display())))?;
+    let mut up = stream.try_clone()?;
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut up);
+        let _ = up.shutdown(Shutdown::Write);
+    });
+    let mut down = stream;
+    let mut out = std::io::stdout().lock();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match down.read(&mut buffer) {
+            Ok(0) | Err(_) => return Ok(0),
+            Ok(read) => {
+                if out.write_all(&buffer[..read]).and_then(|()| out.flush()).is_err() {
+                    return Ok(0);
+                }
+            }
+        }
+    }
+}
+
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>().map(loopback).ok();
@@ -170,7 +196,6 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 
 /// A token that nobody guesses: 32 random bytes in hex.
 fn random() -> Result<String, CliError> {
-    use std::io::Read as _;
     let mut bytes = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

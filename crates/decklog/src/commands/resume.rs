@@ -11,9 +11,11 @@ use decklog_run::agents::Protocol;
 use decklog_run::orchestrate::{
     ChatPlan, LoopPlan, Party, ResumeError, RunPlan, last_agents_turn, resume, resume_chat, resume_loop,
 };
+use decklog_run::sandbox::SandboxPlan;
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying};
+use crate::boxing::Boxing;
 use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
@@ -54,6 +56,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CMD")]
     check: Vec<String>,
     #[command(flatten)]
+    boxing: Boxing,
+    #[command(flatten)]
     relaying: Relaying,
     #[command(flatten)]
     pub(crate) json: Json,
@@ -69,8 +73,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         SessionKind::Loop => go_on_looping(start, &args, &store, &id, &config, context),
         SessionKind::Chat => go_on_chatting(start, &args, &store, &id, &config, context),
         SessionKind::Shell if args.prompt.is_none() && context.in_is_terminal && context.err_is_terminal => {
-            let Args { agent, model, permissions, check, relaying, .. } = args;
-            super::shell::go_on(super::shell::On { id: &id, agent, model, permissions, check, relaying }, context)
+            let Args { agent, model, permissions, check, boxing, relaying, .. } = args;
+            super::shell::go_on(
+                super::shell::On { id: &id, agent, model, permissions, check, boxing, relaying },
+                context,
+            )
         }
         SessionKind::Run | SessionKind::Shell | SessionKind::Import => go_on(args, &store, &id, &config, context),
         SessionKind::Race => Err(CliError::new(format!("{id} is a race, which is not gone on with"))
@@ -100,6 +107,7 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
     let mut setup = asking::setup(args.permissions.or(before), args.check, None, env, config, context)?;
     setup.working_dir = asking::working_dir(store, id)?;
     let is_text = agent.protocol == Protocol::Text;
+    setup.sandbox = args.boxing.resolve_again(&past.head, config, context)?;
     let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
     let signals = Signals::install()?;
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
@@ -118,7 +126,7 @@ fn go_on_looping(
     context: &Context,
 ) -> CliResult {
     unchanged(args, id, "loop")?;
-    let plan = plan(start, &args.relaying, store, id, config, context)?;
+    let plan = plan(start, args, store, id, config, context)?;
     let signals = Signals::install()?;
     let mut story = Story::new(&names(&plan), false, context).of_loop(plan.max_iterations, done(store, id));
     let result = resume_loop(store, id, &plan, &signals, &mut story).map_err(|error| match error {
@@ -146,6 +154,7 @@ fn go_on_chatting(
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env, config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
+    setup.sandbox = boxing(args, store, id, config, context)?;
     let plan = ChatPlan {
         task: task(&start, store, id, context)?,
         speakers: speakers?,
@@ -170,6 +179,18 @@ fn unchanged(args: &Args, id: &SessionId, kind: &str) -> Result<(), CliError> {
             .hint(format!("decklog resume {id}")));
     }
     Ok(())
+}
+
+/// The container that the session had, or is to have from now on.
+fn boxing(
+    args: &Args,
+    store: &SessionStore,
+    id: &SessionId,
+    config: &Config,
+    context: &Context,
+) -> Result<Option<SandboxPlan>, CliError> {
+    let head = decklog_journal::store::current_head(&store.entry(id)).map_err(CliError::new)?;
+    args.boxing.resolve_again(&head, config, context)
 }
 
 /// The first prompt, whole.
@@ -206,7 +227,7 @@ fn done(store: &SessionStore, id: &SessionId) -> u32 {
 /// What was decided when the loop began.
 fn plan(
     start: SessionStart,
-    relaying: &Relaying,
+    args: &Args,
     store: &SessionStore,
     id: &SessionId,
     config: &Config,
@@ -221,6 +242,7 @@ fn plan(
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env.clone(), config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
+    setup.sandbox = boxing(args, store, id, config, context)?;
     let task = task(&start, store, id, context)?;
     Ok(LoopPlan {
         task,
@@ -230,7 +252,7 @@ fn plan(
         max_cost: rules.max_cost_usd,
         max_time: rules.max_time_secs.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         fresh: rules.fresh,
-        relay: relaying.resolve(config, &env, context)?,
+        relay: args.relaying.resolve(config, &env, context)?,
         setup,
     })
 }

@@ -12,6 +12,7 @@ use decklog_run::orchestrate::{Party, RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
+use crate::boxing::{self, Boxing};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -56,6 +57,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     env: Vec<(OsString, OsString)>,
     #[command(flatten)]
+    boxing: Boxing,
+    #[command(flatten)]
     relaying: Relaying,
     /// Keep the record in this directory, with a link to it under the session root
     #[arg(long, value_name = "DIR")]
@@ -87,6 +90,18 @@ fn execute(
     let relay = args.relaying.resolve(config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
+    setup.sandbox = match (is_text, &args.boxing.image) {
+        // A command knows of no tools but the machine's.
+        (true, None) => None,
+        (true, Some(_)) => {
+            return Err(CliError::new("a command takes no tools from a container")
+                .hint("--image is for agents that speak a protocol; for anything else, run podman as the command"));
+        }
+        (false, _) => args.boxing.resolve(config, context)?,
+    };
+    if setup.sandbox.is_some() {
+        boxing::takes_tools(&agent)?;
+    }
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
     let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)

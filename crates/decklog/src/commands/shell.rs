@@ -8,6 +8,7 @@ use decklog_journal::words::Permissions;
 use decklog_run::orchestrate::{Party, last_agents_turn};
 
 use crate::asking::{self, Relaying, parse_variable};
+use crate::boxing::Boxing;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::shell::editor::parse_delimiter;
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CMD")]
     check: Vec<String>,
     #[command(flatten)]
+    boxing: Boxing,
+    #[command(flatten)]
     relaying: Relaying,
     /// Set a variable for the agents; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
@@ -53,14 +56,15 @@ pub(crate) struct On<'a> {
     pub(crate) model: Option<String>,
     pub(crate) permissions: Option<Permissions>,
     pub(crate) check: Vec<String>,
+    pub(crate) boxing: Boxing,
     pub(crate) relaying: Relaying,
 }
 
 /// Opens a shell on a session. `resume`'s way in.
 pub(crate) fn go_on(on: On<'_>, context: &Context) -> CliResult {
-    let On { id, agent, model, permissions, check, relaying } = on;
+    let On { id, agent, model, permissions, check, boxing, relaying } = on;
     let delimiter = "\\n".to_owned();
-    let args = Args { agent: agent.clone(), permissions, check, relaying, env: Vec::new(), delimiter };
+    let args = Args { agent: agent.clone(), permissions, check, boxing, relaying, env: Vec::new(), delimiter };
     let is_given = agent.is_some() || model.is_some();
     open(args, Some((id, model, is_given)), context)
 }
@@ -86,6 +90,10 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     let relay = args.relaying.resolve(&config, &env, context)?;
     let permissions = args.permissions.or(last.and_then(|turn| turn.permissions));
     let mut setup = asking::setup(permissions, args.check, None, env, &config, context)?;
+    setup.sandbox = match &past {
+        Some(past) => args.boxing.resolve_again(&past.head, &config, context)?,
+        None => args.boxing.resolve(&config, context)?,
+    };
     setup.asks = context.in_is_terminal && context.err_is_terminal;
     Repl::new(Opening { store, setup, party, relay, delimiter, wait: args.relaying.wait }, config, context)?.run(on)
 }

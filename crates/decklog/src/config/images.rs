@@ -138,7 +138,7 @@ fn server(name: String, server: Server) -> Result<ServerSpec, String> {
 /// A path in a container: absolute, and not all of it.
 fn within(path: &str, key: &str) -> Result<(), String> {
     let up = Path::new(path).components().any(|part| part == std::path::Component::ParentDir);
-    if path.starts_with('/') && path.trim_matches('/') != "" && !up && !path.contains('\0') {
+    if path.starts_with('/') && !path.trim_matches('/').is_empty() && !up && !path.contains('\0') {
         Ok(())
     } else {
         Err(format!("{key} = {path:?}: write an absolute path in the container, such as /workspace"))

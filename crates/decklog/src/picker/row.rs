@@ -103,6 +103,8 @@ mod tests {
             tokens: None,
             cost_usd: None,
             files_changed: None,
+            image: None,
+            container: None,
             linked_to: None,
         });
         assert!(row.text.starts_with("success a␛[31m,b 漢<U+009B> fix <U+202E> it xxx"), "{}", row.text);

@@ -274,7 +274,7 @@ impl Race<'_> {
         let trees = Trees::open(&setup.working_dir, objects, &self.redactor, &[]);
         let (writer, signals) = (self.recording.writer.clone(), self.recording.signals);
         let observer = &mut *self.recording.observer;
-        let mut recording = Recording { writer, trees, setup, signals, observer, kept: true };
+        let mut recording = Recording { writer, trees, setup, signals, observer, kept: true, sandbox: None };
         let turn = recording.next_turn();
         let result = recording.turn(Ask {
             turn,
@@ -409,7 +409,7 @@ fn one(
     signals: &Signals,
     teller: &mut Teller,
 ) -> Ran {
-    let mut recording = Recording { writer, trees, setup, signals, observer: teller, kept: true };
+    let mut recording = Recording { writer, trees, setup, signals, observer: teller, kept: true, sandbox: None };
     let turn = recording.next_turn();
     let result = recording.turn(Ask {
         turn,
