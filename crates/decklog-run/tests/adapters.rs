@@ -29,6 +29,7 @@ fn request(permissions: Permissions) -> TurnRequest {
         begins_anew: true,
         asks: false,
         as_root: false,
+        mcp: Vec::new(),
     }
 }
 

@@ -138,6 +138,9 @@ pub(crate) enum Verb {
         #[arg(default_value = "scripted")]
         part: crate::demo_agent::Part,
     },
+    /// The built-in agent: a request on stdin, what happens on stdout
+    #[command(hide = true, name = "__builtin")]
+    Builtin,
 }
 
 impl Verb {
@@ -170,7 +173,8 @@ impl Verb {
             | Self::Trust(_)
             | Self::Completions(_)
             | Self::Demo(_)
-            | Self::DemoAgent { .. } => false,
+            | Self::DemoAgent { .. }
+            | Self::Builtin => false,
         }
     }
 
@@ -203,6 +207,10 @@ impl Verb {
             Self::Completions(args) => completions::run(&args, context),
             Self::Demo(args) => demo::run(&args, context),
             Self::DemoAgent { part } => crate::demo_agent::run(part),
+            Self::Builtin => {
+                let env = |name: &str| std::env::var_os(name);
+                Ok(decklog_builtin::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &env))
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Must not know: journals, sessions, the terminal.
 
 mod acp;
+mod builtin;
 pub(crate) mod claude;
 mod codex;
 pub(crate) mod common;
@@ -24,6 +25,7 @@ use decklog_journal::words::{Permissions, ToolKind, ToolStatus};
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use builtin::{BUILTIN_ARGUMENT, BuiltinModel, BuiltinSetup, ChooseError};
 pub use registry::{AgentDefinition, BUILT_IN, Protocol, known_agents};
 
 /// What an agent is asked in one turn.
@@ -49,6 +51,19 @@ pub struct TurnRequest {
     pub asks: bool,
     /// Whether decklog runs as root, which some agents want told apart.
     pub as_root: bool,
+    /// Servers of tools that the agent is to have.
+    pub mcp: Vec<McpServer>,
+}
+
+/// A server of tools: a program that speaks the Model Context Protocol on stdin and stdout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpServer {
+    /// What the agent calls it.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+    /// Variables set on top of the agent's environment.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 /// What a conversation has used: some agents tell it from the conversation's beginning each time.

@@ -120,9 +120,8 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
         return Err(CliError::new("the task is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
     }
     let name = |own: &Option<String>| own.clone().or_else(|| args.agent.clone());
-    let party = |name: Option<&str>, model: Option<String>| {
-        asking::agent(name, config, &env).map(|agent| Party { agent, model })
-    };
+    let party =
+        |name: Option<&str>, model: Option<String>| asking::with_model(asking::agent(name, config, &env)?, model);
     let actor = party(name(&args.actor).as_deref(), args.actor_model.clone())?;
     let critic = match name(&args.critic).as_deref() {
         Some("none") if args.critic_model.is_some() => {

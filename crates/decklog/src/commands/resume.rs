@@ -100,7 +100,7 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
     let mut setup = asking::setup(args.permissions.or(before), args.check, None, env, config, context)?;
     setup.working_dir = asking::working_dir(store, id)?;
     let is_text = agent.protocol == Protocol::Text;
-    let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
+    let plan = RunPlan { party: asking::with_model(agent, args.model)?, prompt, relay, setup };
     let signals = Signals::install()?;
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = resume(store, id, &plan, &signals, &mut story)?;
@@ -214,8 +214,7 @@ fn plan(
 ) -> Result<LoopPlan, CliError> {
     let rules = *start.rules.clone().ok_or_else(|| CliError::new(ResumeError::NoRules))?;
     let env = asking::environment(&[], context);
-    let party =
-        |name: &str, model: Option<String>| asking::agent(Some(name), config, &env).map(|agent| Party { agent, model });
+    let party = |name: &str, model: Option<String>| asking::with_model(asking::agent(Some(name), config, &env)?, model);
     let actor = party(start.actor_agent.as_deref().unwrap_or_default(), start.actor_model.clone())?;
     let critic = start.critic_agent.as_deref().map(|name| party(name, start.critic_model.clone())).transpose()?;
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env.clone(), config, context)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use decklog_journal::SessionStore;
 use decklog_journal::words::{Permissions, TurnOutcome};
 use decklog_run::agents::{AgentDefinition, Protocol};
-use decklog_run::orchestrate::{Party, RunPlan, RunResult, run as record};
+use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
@@ -84,11 +84,12 @@ fn execute(
     context: &Context,
 ) -> Result<RunResult, CliError> {
     let is_text = agent.protocol == Protocol::Text;
+    let party = asking::with_model(agent, args.model)?;
     let relay = args.relaying.resolve(config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
-    let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
+    let plan = RunPlan { party, prompt, relay, setup };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
 }
 

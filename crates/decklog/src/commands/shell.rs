@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use decklog_journal::SessionId;
 use decklog_journal::SessionStore;
 use decklog_journal::words::Permissions;
-use decklog_run::orchestrate::{Party, last_agents_turn};
+use decklog_run::orchestrate::last_agents_turn;
 
 use crate::asking::{self, Relaying, parse_variable};
 use crate::context::Context;
@@ -74,7 +74,7 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     let name = args.agent.as_deref().or(last.map(|turn| turn.agent.as_str()));
     let party = match name {
         Some(name) => asking::party(name, &config, &env),
-        None => asking::agent(None, &config, &env).map(Party::plain),
+        None => asking::agent(None, &config, &env).and_then(|agent| asking::with_model(agent, None)),
     };
     let mut party = party?;
     let on = on.map(|(id, model, is_given)| {
