@@ -9,6 +9,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,6 +21,8 @@ use crate::secret::Secret;
 const MAX_FILE: u64 = 256 * 1024 * 1024;
 /// Random bytes of an id.
 const ID_BYTES: usize = 16;
+/// How long a conversation that nobody goes on with is kept.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What a call is answered that nobody lived to answer.
 const INTERRUPTED: &str = "The turn was interrupted before this call ended. What it did is not known.";
 
@@ -94,6 +97,7 @@ impl Conversation {
     /// [`TurnError::Conversation`] when no file can be made there.
     pub(crate) fn begin(dir: &Path, key: Option<&Secret>) -> Result<Self, TurnError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| trouble(dir, error))?;
+        remove_old(dir);
         let mut random = [0; ID_BYTES];
         getrandom::fill(&mut random).map_err(|error| trouble(dir, error))?;
         let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -109,8 +113,7 @@ impl Conversation {
     /// # Errors
     /// [`TurnError::Gone`] when there is none, [`TurnError::Conversation`] when it cannot be read or is being held.
     pub(crate) fn resume(dir: &Path, id: &str, key: Option<&Secret>) -> Result<Self, TurnError> {
-        let is_id = id.len() == 2 * ID_BYTES && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if !is_id {
+        if !is_id(id) {
             return Err(TurnError::Gone(id.chars().take(80).collect()));
         }
         let path = path(dir, id);
@@ -148,6 +151,23 @@ impl Conversation {
         self.file.write_all(line.as_bytes()).map_err(|error| trouble(&self.path, error))?;
         self.entries.push(entry);
         Ok(())
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    id.len() == 2 * ID_BYTES && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Removes what nobody has gone on with for long. What cannot be removed is for the next time.
+fn remove_old(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_ours = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).is_some_and(is_id);
+        let changed = entry.metadata().and_then(|meta| meta.modified());
+        let is_old = changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT));
+        if is_ours && is_old {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -251,6 +271,22 @@ mod tests {
         drop(again);
         let again = Conversation::resume(&dir, &id, None).expect("the conversation");
         assert_eq!(again.entries.last(), Some(&user("b")));
+    }
+
+    #[test]
+    fn old_ones_are_removed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let old = std::time::SystemTime::now() - KEPT - Duration::from_secs(60);
+        let names = ["0".repeat(32), "1".repeat(32), "notes".to_owned()];
+        for (name, is_old) in names.iter().zip([true, false, true]) {
+            let file = File::create(path(dir.path(), name)).expect("a file");
+            if is_old {
+                file.set_modified(old).expect("its time");
+            }
+        }
+        Conversation::begin(dir.path(), None).expect("a conversation");
+        let there: Vec<bool> = names.iter().map(|name| path(dir.path(), name).exists()).collect();
+        assert_eq!(there, [false, true, true]);
     }
 
     #[test]

@@ -43,7 +43,8 @@
 //! # What it keeps
 //!
 //! The conversation, as `ID.jsonl` (mode 0600) under `state_dir`: one line each for a prompt, an answer and the results
-//! of its calls. When it outgrows the context, the model is sent less of it; the file keeps all.
+//! of its calls. When it outgrows the context, the model is sent less of it; the file keeps all. Conversations that
+//! nobody has gone on with for 30 days are removed when another one begins.
 //!
 //! Must not know: journals, sessions, the terminal, whoever runs it.
 
@@ -82,7 +83,14 @@ pub fn serve(input: &mut dyn Read, output: &mut dyn Write, env: &dyn Fn(&str) ->
     };
     let key = match request.model.key(env) {
         Ok(key) => key,
-        Err(error) => return fail(&Teller::new(output, None), &error),
+        Err(error) => {
+            let teller = Teller::new(output, None);
+            // The conversation is not what is missing.
+            if let Some(id) = request.resume {
+                let _ = teller.tell(&Event::Session { id });
+            }
+            return fail(&teller, &error);
+        }
     };
     let teller = Teller::new(output, key.clone());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

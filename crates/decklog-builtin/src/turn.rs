@@ -34,9 +34,9 @@ pub(crate) async fn run(
     servers: &mut Servers,
     teller: &Teller<'_>,
 ) -> Result<&'static str, TurnError> {
-    let client = Client::new(&request.model, key, &request.limits)?;
     let mut conversation = open(request, key, teller)?;
     teller.tell(&Event::Session { id: conversation.id.clone() })?;
+    let client = Client::new(&request.model, key, &request.limits)?;
     servers.start(request).await?;
     if servers.left_out > 0 {
         let text =

@@ -205,7 +205,9 @@ impl Reader {
             ("thinking_delta", Some(Block::Thinking { text: known, .. })) => {
                 let words = text(delta, "thinking");
                 known.push_str(words);
-                progress.pieces.push(Piece::Thought(words.to_owned()));
+                if !words.is_empty() {
+                    progress.pieces.push(Piece::Thought(words.to_owned()));
+                }
             }
             ("signature_delta", Some(Block::Thinking { signature, .. })) => {
                 signature.push_str(text(delta, "signature"));
@@ -236,5 +238,97 @@ impl Reader {
             self.stop(index);
         }
         self.finished.then_some(self.reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(events: &[Value]) -> Result<Option<Reply>, StreamError> {
+        let mut reader = Reader::default();
+        for event in events {
+            reader.event(&event.to_string())?;
+        }
+        Ok(reader.finish())
+    }
+
+    fn start(index: u64, block: Value) -> Value {
+        json!({ "type": "content_block_start", "index": index, "content_block": block })
+    }
+
+    fn delta(index: u64, delta: Value) -> Value {
+        json!({ "type": "content_block_delta", "index": index, "delta": delta })
+    }
+
+    #[test]
+    fn blocks_are_put_together() {
+        let events = [
+            json!({ "type": "message_start", "message": { "model": "m", "usage": { "input_tokens": 5, "cache_read_input_tokens": 7, "output_tokens": 1 } } }),
+            start(0, json!({ "type": "thinking", "thinking": "", "signature": "" })),
+            delta(0, json!({ "type": "thinking_delta", "thinking": "hm" })),
+            delta(0, json!({ "type": "signature_delta", "signature": "sig" })),
+            json!({ "type": "content_block_stop", "index": 0 }),
+            json!({ "type": "ping" }),
+            start(1, json!({ "type": "tool_use", "id": "a", "name": "x", "input": {} })),
+            start(2, json!({ "type": "tool_use", "id": "b", "name": "y", "input": { "p": 1 } })),
+            delta(1, json!({ "type": "input_json_delta", "partial_json": "{\"q\"" })),
+            delta(1, json!({ "type": "input_json_delta", "partial_json": ":2}" })),
+            json!({ "type": "content_block_stop", "index": 1 }),
+            json!({ "type": "content_block_stop", "index": 2 }),
+            json!({ "type": "message_delta", "delta": { "stop_reason": "tool_use" }, "usage": { "output_tokens": 9 } }),
+            json!({ "type": "message_stop" }),
+        ];
+        let reply = read(&events).expect("readable").expect("whole");
+        let asked = |id: &str, name: &str, arguments: &str| Asked {
+            id: id.into(),
+            name: name.into(),
+            arguments: arguments.into(),
+        };
+        assert_eq!(reply.calls, [asked("a", "x", "{\"q\":2}"), asked("b", "y", "{\"p\":1}")]);
+        assert_eq!(reply.thinking, [json!({ "type": "thinking", "thinking": "hm", "signature": "sig" })]);
+        assert_eq!(reply.usage, Some(Usage { input: 12, cached_input: 7, output: 9, reasoning: 0 }));
+        assert_eq!(read(&events[..events.len() - 1]), Ok(None), "it broke off");
+    }
+
+    #[test]
+    fn what_streams_say_is_wrong() {
+        let error = |kind: &str| json!({ "type": "error", "error": { "type": kind, "message": "no" } });
+        assert_eq!(read(&[error("rate_limit_error")]), Err(StreamError::Limited("no".into())));
+        assert_eq!(read(&[error("overloaded_error")]), Err(StreamError::Trouble("no".into())));
+        let many: Vec<Value> = (0..=MAX_CALLS as u64).map(|index| start(index, json!({ "type": "text" }))).collect();
+        assert!(matches!(read(&many), Err(StreamError::Bad(_))));
+        for odd in [
+            json!(null),
+            json!(5),
+            json!({ "type": 5 }),
+            start(1, json!(null)),
+            delta(9, json!({ "type": "text_delta" })),
+        ] {
+            assert_eq!(read(&[odd]), Ok(None));
+        }
+    }
+
+    /// Reasoning goes back to the model that reasoned, and to no other.
+    #[test]
+    fn reasoning_goes_back() {
+        let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "sig" });
+        let entries = [
+            Entry::User { text: "a".into() },
+            Entry::Assistant {
+                model: "m".into(),
+                thinking: vec![thought.clone()],
+                text: "b".into(),
+                calls: Vec::new(),
+            },
+            Entry::User { text: "c".into() },
+        ];
+        let entries: Vec<_> = entries.iter().map(std::borrow::Cow::Borrowed).collect();
+        let ask = Ask { system: None, entries: &entries, trimmed: true, tools: &[] };
+        let sent = body("m", None, &ask);
+        assert_eq!(sent["messages"][1]["content"][0], thought);
+        assert!(sent["messages"][0]["content"][0]["text"].as_str().is_some_and(|text| text.ends_with(TRIMMED)));
+        assert_eq!(sent["max_tokens"], MAX_TOKENS);
+        assert_eq!(body("other", None, &ask)["messages"][1]["content"][0]["text"], "b");
     }
 }

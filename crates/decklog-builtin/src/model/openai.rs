@@ -200,3 +200,114 @@ fn stream_error(error: &Value, data: &str) -> StreamError {
         StreamError::Trouble(words)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(events: &[Value]) -> Result<Option<Reply>, StreamError> {
+        let mut reader = Reader::default();
+        for event in events {
+            reader.event(&event.to_string())?;
+        }
+        Ok(reader.finish())
+    }
+
+    fn call(piece: Value) -> Value {
+        json!({ "choices": [{ "delta": { "tool_calls": [piece] } }] })
+    }
+
+    fn finish(reason: &str) -> Value {
+        json!({ "choices": [{ "delta": {}, "finish_reason": reason }] })
+    }
+
+    fn asked(id: &str, name: &str, arguments: &str) -> Asked {
+        Asked { id: id.into(), name: name.into(), arguments: arguments.into() }
+    }
+
+    /// Pieces of calls, as servers in use send them.
+    #[test]
+    fn calls_in_pieces() {
+        let first = json!({ "index": 0, "id": "a", "function": { "name": "x", "arguments": "" } });
+        let more = |index: u64, text: &str| json!({ "index": index, "function": { "arguments": text } });
+        for (pieces, expected) in [
+            // In order, and one within the other.
+            (
+                vec![
+                    first.clone(),
+                    more(0, "{\"p\""),
+                    json!({ "index": 1, "id": "b", "function": { "name": "y", "arguments": "{}" } }),
+                    more(0, ":1}"),
+                ],
+                vec![asked("a", "x", "{\"p\":1}"), asked("b", "y", "{}")],
+            ),
+            // All at index 0, told apart by their ids.
+            (
+                vec![
+                    json!({ "index": 0, "id": "a", "function": { "name": "x", "arguments": "{}" } }),
+                    json!({ "index": 0, "id": "b", "function": { "name": "y", "arguments": "{}" } }),
+                ],
+                vec![asked("a", "x", "{}"), asked("b", "y", "{}")],
+            ),
+            // Without an index, arguments as an object.
+            (
+                vec![json!({ "id": "a", "function": { "name": "x", "arguments": { "p": 1 } } })],
+                vec![asked("a", "x", "{\"p\":1}")],
+            ),
+            // The id and the name each time.
+            (
+                vec![first.clone(), json!({ "index": 0, "id": "a", "function": { "name": "x", "arguments": "{}" } })],
+                vec![asked("a", "x", "{}")],
+            ),
+            // Nothing at all.
+            (vec![json!({}), json!(5)], vec![Asked::default()]),
+        ] {
+            let mut events: Vec<Value> = pieces.into_iter().map(call).collect();
+            events.push(finish("tool_calls"));
+            assert_eq!(read(&events).expect("readable").expect("whole").calls, expected);
+        }
+    }
+
+    #[test]
+    fn how_answers_end() {
+        let text = json!({ "model": "m", "choices": [{ "delta": { "content": "hi" } }] });
+        for (events, stop) in [
+            (vec![text.clone(), finish("stop")], Some(Stop::Done)),
+            (vec![text.clone(), finish("length")], Some(Stop::Length)),
+            (vec![text.clone(), finish("content_filter")], Some(Stop::Refused)),
+            (vec![text.clone()], None),
+            (vec![], None),
+            (vec![json!(null), json!([]), json!({ "choices": 5 }), json!({ "choices": [{ "delta": "x" }] })], None),
+        ] {
+            assert_eq!(read(&events).expect("readable").map(|reply| reply.stop), stop, "{events:?}");
+        }
+        let mut reader = Reader::default();
+        assert!(reader.event("[DONE]").expect("the end").over);
+        assert!(reader.finish().is_some());
+    }
+
+    #[test]
+    fn what_streams_say_is_wrong() {
+        let limited = json!({ "error": { "message": "slow down", "code": 429 } });
+        let trouble = json!({ "error": { "message": "overloaded", "type": "server_error" } });
+        assert_eq!(read(&[limited]), Err(StreamError::Limited("slow down".into())));
+        assert_eq!(read(&[trouble]), Err(StreamError::Trouble("overloaded".into())));
+        assert!(matches!(Reader::default().event("<html>"), Err(StreamError::Bad(_))));
+        let many = (0..=MAX_CALLS).map(|index| call(json!({ "index": index, "id": format!("c{index}") })));
+        assert!(matches!(read(&many.collect::<Vec<_>>()), Err(StreamError::Bad(_))));
+    }
+
+    #[test]
+    fn prompts_that_follow_each_other_are_one() {
+        let user = |text: &str| Entry::User { text: text.into() };
+        let empty =
+            Entry::Assistant { model: "m".into(), thinking: Vec::new(), text: String::new(), calls: Vec::new() };
+        let entries = [user("a"), empty, user("b")];
+        let entries: Vec<_> = entries.iter().map(std::borrow::Cow::Borrowed).collect();
+        let ask = Ask { system: Some("s"), entries: &entries, trimmed: false, tools: &[] };
+        let expected = json!([{ "role": "system", "content": "s" }, { "role": "user", "content": "a\n\nb" }]);
+        let body = body("m", Some(5), true, &ask);
+        assert_eq!(body["messages"], expected);
+        assert_eq!((&body["max_completion_tokens"], body.get("tools")), (&json!(5), None));
+    }
+}

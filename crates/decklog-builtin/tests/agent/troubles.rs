@@ -109,6 +109,11 @@ fn a_key_that_is_not_set() {
     let ran = world.run(request).expect(2);
     assert_eq!(ran.one("error")["code"], "no_key");
     assert!(message(ran.one("error")).contains("NO_SUCH_KEY is not set"));
+    // A conversation to go on with is not gone for that.
+    let mut request = world.request("Hello");
+    request["model"]["api_key_env"] = json!("NO_SUCH_KEY");
+    request["resume"] = json!("0".repeat(32));
+    assert_eq!(world.run(request).expect(2).kinds(), ["session", "error"]);
     assert!(world.server.requests().is_empty());
 }
 
