@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::event::Tokens;
 use decklog_journal::words::Permissions;
-use decklog_run::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest, Used, known_agents};
+use decklog_run::agents::{
+    Adapter, AgentDefinition, AgentEvent, BuiltinModel, BuiltinSetup, McpServer, Output, TurnRequest, Used,
+    known_agents,
+};
 
 fn streams() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams")
@@ -138,6 +141,53 @@ fn gemini() {
 #[test]
 fn opencode() {
     headless("opencode");
+}
+
+#[test]
+fn builtin() {
+    headless("builtin");
+}
+
+/// What the built-in agent is asked, and that a model that is not there is told as the turn's failure.
+#[test]
+fn builtin_is_asked() {
+    let model = BuiltinModel {
+        name: "fast".into(),
+        provider: "local".into(),
+        style: "openai".into(),
+        base_url: "http://127.0.0.1:8080/v1".into(),
+        allow_http: false,
+        api_key_env: Some("LOCAL_KEY".into()),
+        model: "qwen3-coder".into(),
+        max_tokens: Some(8192),
+        context_tokens: None,
+    };
+    let setup = BuiltinSetup { models: vec![model], default: None, state_dir: "/state".into() };
+    let definition = AgentDefinition { builtin: Some(setup), ..agent("builtin") };
+    let files = McpServer {
+        name: "files".into(),
+        command: vec!["server".into(), "--root".into()],
+        env: vec![("NAME".into(), "value".into())],
+    };
+    let request = TurnRequest {
+        resume: Some("0123456789abcdef0123456789abcdef".into()),
+        mcp: vec![files],
+        ..request(Permissions::ReadOnly)
+    };
+    let launch = definition.adapter().launch(&request);
+    assert_eq!(launch.command, ["/proc/self/exe", "__builtin"]);
+    assert!(!launch.keep_stdin && launch.stdin.ends_with(b"\n"));
+    let asked: serde_json::Value = serde_json::from_slice(&launch.stdin).expect("JSON");
+    insta::assert_json_snapshot!("builtin-request", asked);
+
+    let request = TurnRequest { model: Some("best".into()), ..request };
+    let mut adapter = definition.adapter();
+    assert!(adapter.launch(&request).stdin.is_empty());
+    adapter.begin(&request, &mut Output::default());
+    let line = br#"{"type":"error","code":"request","message":"the request cannot be read"}"#;
+    let out = feed(adapter.as_mut(), line);
+    let expected = "there is no model \"best\": the configuration has fast".to_owned();
+    assert_eq!(out.events, [AgentEvent::Failed(expected)]);
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(crate) fn setup(
         timeout: config.timeout.as_ref().map(|set| set.value),
         stall_timeout: config.stall_timeout.as_ref().map(|set| set.value),
         env,
+        secrets: config.models.variables(),
         place: place(session_dir, context)?,
         // Still this program when the file it was started from has been replaced.
         reaper: PathBuf::from("/proc/self/exe"),
@@ -128,7 +129,15 @@ pub(crate) fn split_model<'a>(text: &'a str, config: &Config) -> (&'a str, Optio
 /// The agent, with the model, that `text` names.
 pub(crate) fn party(text: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<Party, CliError> {
     let (name, model) = split_model(text, config);
-    Ok(Party { agent: agent(Some(name), config, env)?, model: model.map(str::to_owned) })
+    with_model(agent(Some(name), config, env)?, model.map(str::to_owned))
+}
+
+/// The agent with the model wanted of it, which the built-in one must know.
+pub(crate) fn with_model(agent: AgentDefinition, model: Option<String>) -> Result<Party, CliError> {
+    if let Some(setup) = &agent.builtin {
+        setup.choose(model.as_deref()).map_err(CliError::new)?;
+    }
+    Ok(Party { agent, model })
 }
 
 /// Notes what was learned of agents' limits: who met one, and who did not.
@@ -203,6 +212,9 @@ pub(crate) fn agent(
 
 fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
     let agent = config.agent(name).ok_or_else(|| unknown(name, config))?;
+    if !agent.is_configured() {
+        return Err(CliError::new(format!("{name} has no model")).hint(agent.install.clone()));
+    }
     let program = agent.command.first().cloned().unwrap_or_default();
     if find_program(&program, env).is_none() {
         let error = CliError::new(format!(
@@ -226,8 +238,10 @@ fn unknown(name: &str, config: &Config) -> CliError {
 
 fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
     let agents = || config.agents.iter().map(|set| &set.value);
-    let found =
-        agents().find(|agent| agent.command.first().is_some_and(|program| find_program(program, env).is_some()));
+    let is_there = |agent: &AgentDefinition| {
+        agent.is_configured() && agent.command.first().is_some_and(|program| find_program(program, env).is_some())
+    };
+    let found = agents().find(|agent| is_there(agent));
     found.cloned().ok_or_else(|| {
         let list: String = agents()
             .filter(|agent| !agent.install.is_empty())

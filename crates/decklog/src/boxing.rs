@@ -2,6 +2,7 @@
 
 use decklog_journal::Head;
 use decklog_run::agents::{AgentDefinition, Protocol};
+use decklog_run::orchestrate::Setup;
 use decklog_run::sandbox::SandboxPlan;
 use decklog_sandbox::podman::Podman;
 
@@ -33,6 +34,12 @@ pub(crate) enum WhichTools {
     Boxed,
     /// Their own, too: these run on the host.
     Both,
+}
+
+/// Lets a session have this container.
+pub(crate) fn put(setup: &mut Setup, plan: Option<SandboxPlan>) {
+    setup.secrets.extend(plan.iter().flat_map(|plan| plan.secrets.clone()));
+    setup.sandbox = plan;
 }
 
 /// Refuses an agent that cannot be given the container's tools for one run alone.
@@ -97,7 +104,7 @@ pub(crate) fn plan(name: Option<&str>, config: &Config, context: &Context) -> Re
         let found = env.iter().find(|(known, _)| known == name)?;
         found.1.to_str().map(str::to_owned)
     };
-    config::expand(&mut image, lookup).map_err(CliError::new)?;
+    let secrets = config::expand(&mut image, lookup).map_err(CliError::new)?;
     let bridge = vec![std::env::current_exe()?.into(), "__mcp".into()];
-    Ok(SandboxPlan { image, podman: podman(context), bridge, own_tools: true })
+    Ok(SandboxPlan { image, podman: podman(context), bridge, own_tools: true, secrets })
 }

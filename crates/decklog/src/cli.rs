@@ -148,6 +148,9 @@ pub(crate) enum Verb {
         #[arg(default_value = "scripted")]
         part: crate::demo_agent::Part,
     },
+    /// The built-in agent: a request on stdin, what happens on stdout
+    #[command(hide = true, name = "__builtin")]
+    Builtin,
 }
 
 impl Verb {
@@ -183,7 +186,8 @@ impl Verb {
             | Self::Completions(_)
             | Self::Demo(_)
             | Self::Bridge { .. }
-            | Self::DemoAgent { .. } => false,
+            | Self::DemoAgent { .. }
+            | Self::Builtin => false,
         }
     }
 
@@ -219,6 +223,10 @@ impl Verb {
             Self::Demo(args) => demo::run(&args, context),
             Self::Bridge { socket } => mcp::bridge(&socket),
             Self::DemoAgent { part } => crate::demo_agent::run(part),
+            Self::Builtin => {
+                let env = |name: &str| std::env::var_os(name);
+                Ok(decklog_builtin::serve(&mut std::io::stdin().lock(), &mut std::io::stdout().lock(), &env))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and only name things inside the repository; everything else in it is refused, with its line and the remedy.
 
 mod images;
+pub(crate) mod models;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -39,8 +40,13 @@ struct File {
     default_image: Option<Spanned<String>>,
     #[serde(default)]
     images: BTreeMap<String, Spanned<images::ImageTable>>,
+    default_model: Option<Spanned<String>>,
     #[serde(default)]
     agents: BTreeMap<String, Spanned<Agent>>,
+    #[serde(default)]
+    providers: BTreeMap<String, Spanned<models::Provider>>,
+    #[serde(default)]
+    models: BTreeMap<String, Spanned<models::Model>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) default_image: Option<Set<String>>,
     pub(crate) images: Vec<Set<Image>>,
     pub(crate) agents: Vec<Set<AgentDefinition>>,
+    /// Whom the built-in agent can ask.
+    pub(crate) models: models::Models,
     /// What of the repository's file was refused: one message each.
     pub(crate) refused: Vec<String>,
     /// The repository's file, if there is one.
@@ -103,6 +111,8 @@ pub(crate) struct Places {
     pub(crate) repository: Option<PathBuf>,
     /// Where trusted hashes are recorded.
     pub(crate) trusted: PathBuf,
+    /// Where the built-in agent keeps its conversations.
+    pub(crate) conversations: PathBuf,
     /// The session root when nobody says otherwise.
     pub(crate) default_root: PathBuf,
 }
@@ -123,6 +133,7 @@ impl Config {
             default_image: None,
             images: Vec::new(),
             agents: known_agents().into_iter().map(Set::built_in).collect(),
+            models: models::Models::default(),
             refused: Vec::new(),
             repository_file: None,
         };
@@ -145,6 +156,7 @@ impl Config {
                 config.repository_file = Some(path);
             }
         }
+        models::hand_out(&mut config, &places.conversations)?;
         Ok(config)
     }
 
@@ -336,6 +348,25 @@ impl<'a> Layer<'a> {
                 config.agents.push(self.set(&span, definition));
             }
         }
+        for (name, provider) in file.providers {
+            let span = provider.span();
+            if !self.refuses(config, &span, &format!("[providers.{name}] decides where a key goes")) {
+                provider.get_ref().check(&name).map_err(|what| self.bad(&span, &what))?;
+                config.models.providers.insert(name, self.set(&span, provider.into_inner()));
+            }
+        }
+        for (name, model) in file.models {
+            let span = model.span();
+            if !self.refuses(config, &span, &format!("[models.{name}] decides who gets your prompt")) {
+                config.models.models.insert(name, self.set(&span, model.into_inner()));
+            }
+        }
+        if let Some(model) = file.default_model {
+            let span = model.span();
+            if !self.refuses(config, &span, "default-model decides who gets your prompt") {
+                config.models.default = Some(self.set(&span, model.into_inner()));
+            }
+        }
         Ok(())
     }
 
@@ -351,6 +382,7 @@ impl<'a> Layer<'a> {
             env: agent.env.into_iter().collect(),
             install: String::new(),
             prompt_on_stdin: true,
+            builtin: None,
         })
     }
 }

@@ -119,6 +119,7 @@ impl Context {
             global: self.base("XDG_CONFIG_HOME", ".config")?.join("config.toml"),
             repository,
             trusted: self.state()?.join("trusted"),
+            conversations: self.state()?.join("builtin"),
             default_root: self.base("XDG_DATA_HOME", ".local/share")?.join("sessions"),
         })
     }

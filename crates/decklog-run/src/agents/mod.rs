@@ -7,6 +7,7 @@
 //! Must not know: journals, sessions, the terminal.
 
 mod acp;
+mod builtin;
 pub(crate) mod claude;
 mod codex;
 pub(crate) mod common;
@@ -24,6 +25,7 @@ use decklog_journal::words::{Permissions, ToolKind, ToolStatus};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub use builtin::{BUILTIN_ARGUMENT, BuiltinModel, BuiltinSetup, ChooseError};
 pub use registry::{AgentDefinition, BUILT_IN, Protocol, known_agents};
 
 /// What an agent is asked in one turn.

@@ -2,11 +2,16 @@
 
 use std::ffi::OsString;
 
-use super::{Adapter, acp::Acp, claude::Claude, codex::Codex, gemini::Gemini, opencode::Opencode, text::Text};
+use super::{
+    Adapter, BUILTIN_ARGUMENT, BuiltinSetup, acp::Acp, builtin::Builtin, claude::Claude, codex::Codex, gemini::Gemini,
+    opencode::Opencode, text::Text,
+};
 
 /// How decklog and an agent understand each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
+    /// The built-in agent's own.
+    Builtin,
     /// Agent Client Protocol on stdin and stdout.
     Acp,
     /// Claude Code's `stream-json`.
@@ -23,8 +28,9 @@ pub enum Protocol {
 
 impl Protocol {
     /// All of them, with their names in the configuration.
-    pub const NAMES: [(&'static str, Self); 6] = [
+    pub const NAMES: [(&'static str, Self); 7] = [
         ("acp", Self::Acp),
+        ("builtin", Self::Builtin),
         ("claude-stream", Self::ClaudeStream),
         ("codex-stream", Self::CodexStream),
         ("gemini-stream", Self::GeminiStream),
@@ -65,11 +71,13 @@ pub struct AgentDefinition {
     pub install: String,
     /// Whether a text agent gets the prompt on its stdin.
     pub prompt_on_stdin: bool,
+    /// Whom the built-in agent can ask; none for the others.
+    pub builtin: Option<BuiltinSetup>,
 }
 
 /// Name, command, protocol, and install command of each agent that needs no configuration, in the order in which
 /// a default is looked for.
-pub const BUILT_IN: [(&str, &[&str], Protocol, &str); 8] = [
+pub const BUILT_IN: [(&str, &[&str], Protocol, &str); 9] = [
     ("claude", &["claude"], Protocol::ClaudeStream, "npm install -g @anthropic-ai/claude-code"),
     ("codex", &["codex"], Protocol::CodexStream, "npm install -g @openai/codex"),
     ("gemini", &["gemini"], Protocol::GeminiStream, "npm install -g @google/gemini-cli"),
@@ -78,6 +86,13 @@ pub const BUILT_IN: [(&str, &[&str], Protocol, &str); 8] = [
     ("codex-acp", &["codex-acp"], Protocol::Acp, "npm install -g @agentclientprotocol/codex-acp"),
     ("gemini-acp", &["gemini", "--acp"], Protocol::Acp, "npm install -g @google/gemini-cli"),
     ("opencode-acp", &["opencode", "acp"], Protocol::Acp, "npm install -g opencode-ai"),
+    // Of this program as it runs, also when the file it was started from has been replaced.
+    (
+        "builtin",
+        &["/proc/self/exe", BUILTIN_ARGUMENT],
+        Protocol::Builtin,
+        "name a provider and a model in the configuration (docs/builtin.md)",
+    ),
 ];
 
 /// The agents that need no configuration.
@@ -92,6 +107,7 @@ pub fn known_agents() -> Vec<AgentDefinition> {
             env: Vec::new(),
             install: (*install).to_owned(),
             prompt_on_stdin: true,
+            builtin: None,
         })
         .collect()
 }
@@ -109,7 +125,14 @@ impl AgentDefinition {
             env: Vec::new(),
             install: String::new(),
             prompt_on_stdin: false,
+            builtin: None,
         }
+    }
+
+    /// Whether it has all that it needs besides its program: the built-in agent needs a model.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.protocol != Protocol::Builtin || self.builtin.as_ref().is_some_and(|setup| !setup.models.is_empty())
     }
 
     /// A fresh adapter for one turn.
@@ -118,6 +141,7 @@ impl AgentDefinition {
         let command = self.command.clone();
         match self.protocol {
             Protocol::Acp => Box::new(Acp::new(command)),
+            Protocol::Builtin => Box::new(Builtin::new(command, self.builtin.clone())),
             Protocol::ClaudeStream => Box::new(Claude::new(command)),
             Protocol::CodexStream => Box::new(Codex::new(command)),
             Protocol::GeminiStream => Box::new(Gemini::new(command)),

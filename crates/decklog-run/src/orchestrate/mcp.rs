@@ -82,8 +82,11 @@ pub fn mcp(
 ) -> Result<McpResult, RunError> {
     let names: Vec<&str> = plan.sandbox.image.servers.iter().map(|server| server.name.as_str()).collect();
     let prompt = format!("MCP servers of image {}: {}", plan.sandbox.image.name, names.join(", "));
-    let redactor: Redactor =
-        redactor(&plan.setup.env, plan.sandbox.image.servers.iter().flat_map(|server| &server.env));
+    let redactor: Redactor = redactor(
+        &plan.setup.env,
+        &plan.setup.secrets,
+        plan.sandbox.image.servers.iter().flat_map(|server| &server.env),
+    );
     let about = (SessionKind::Mcp, prompt.as_str());
     let mut recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, |start| start, about)?;
     let before = recording.trees.take();

@@ -48,6 +48,8 @@ pub struct Setup {
     pub stall_timeout: Option<Duration>,
     /// The agents' whole environment.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables in it that hold a secret, whatever they are called.
+    pub secrets: Vec<String>,
     /// Where the session directory is to be.
     pub place: Place,
     /// The program that can be a reaper: this one.
@@ -367,9 +369,10 @@ fn options(setup: &Setup, redactor: &Redactor) -> WriterOptions {
     WriterOptions { clock: setup.clock.clone(), durability: setup.durability, redactor: redactor.clone() }
 }
 
-/// Keeps out what the environment holds that looks like a credential.
+/// Keeps out what the environment holds that looks like a credential, and what the variables `secrets` hold.
 pub(super) fn redactor<'a>(
     env: &[(OsString, OsString)],
+    secrets: &[String],
     configured: impl IntoIterator<Item = &'a (String, String)>,
 ) -> Redactor {
     use std::os::unix::ffi::OsStrExt;
@@ -377,9 +380,14 @@ pub(super) fn redactor<'a>(
     let configured = configured.into_iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
     let named = inherited.chain(configured);
     let mut builder = Redactor::builder();
-    for (name, value) in credential_values(named) {
-        builder = builder.value(&name, &value);
+    let known = credential_values(named);
+    for (name, value) in env.iter().filter(|(name, _)| secrets.iter().any(|secret| name == secret.as_str())) {
+        let value = value.as_bytes().trim_ascii();
+        if !known.iter().any(|(_, other)| other == value) {
+            builder = builder.value(name.to_string_lossy(), value);
+        }
     }
+    builder = builder.values(known);
     builder.build()
 }
 

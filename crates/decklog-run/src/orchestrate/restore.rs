@@ -43,6 +43,8 @@ pub struct RestorePlan {
     pub objects: PathBuf,
     /// The environment, for what must not be recorded.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables in it that hold a secret, whatever they are called.
+    pub secrets: Vec<String>,
     /// The machine's name.
     pub host: Option<String>,
     /// What a power cut may take.
@@ -92,7 +94,7 @@ impl From<WriteError> for RestoreError {
 /// # Errors
 /// [`RestoreError`]; then no file was changed unless it says so.
 pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> Result<RestoreResult, RestoreError> {
-    let redactor = redactor(&plan.env, &[]);
+    let redactor = redactor(&plan.env, &plan.secrets, &[]);
     let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
     let mut trees = Trees::default();
     let writer = store.create(&Place::Auto, options, plan.id_suffix, |id, dir| {

@@ -109,7 +109,7 @@ pub fn run(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let redactor = redactor(&plan.setup.env, plan.relay.configured(&plan.party));
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, plan.relay.configured(&plan.party));
     let start = |mut start: decklog_journal::event::SessionStart| {
         start.agents = vec![plan.party.agent.name.clone()];
         start

@@ -169,7 +169,7 @@ impl Shell {
     /// What keeps secrets out of what is recorded.
     #[must_use]
     pub fn redactor(&self) -> Redactor {
-        redactor(&self.setup.env, &self.configured)
+        redactor(&self.setup.env, &self.setup.secrets, &self.configured)
     }
 
     /// Who is asked next.

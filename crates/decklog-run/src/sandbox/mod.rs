@@ -42,6 +42,8 @@ pub struct SandboxPlan {
     pub bridge: Vec<OsString>,
     /// Whether agents keep the tools that they bring themselves.
     pub own_tools: bool,
+    /// Variables of the host that servers are given: what they hold stays out of the record.
+    pub secrets: Vec<String>,
 }
 
 /// Where a container stands.

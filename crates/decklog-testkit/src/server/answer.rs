@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Step;
 use super::protocol::{self, Protocol};
 use super::tools;
-use super::turn::{Call, Frame, Refusal, Turn};
+use super::turn::{Call, Frame, Input, Refusal, Turn};
 use crate::usage::Counts;
 
 /// What the model says when the script has ended.
@@ -62,10 +62,24 @@ impl Ask<'_> {
                 let tools = self.protocol.tools(self.body);
                 say(&Turn::call(tools::given(&tools, super::unique("call"), &name, arguments)))
             }
+            Step::Calls { text, calls } => {
+                let calls = calls.into_iter().map(|(name, arguments)| {
+                    let input = match serde_json::from_str(&arguments) {
+                        Ok(value) => Input::Json(value),
+                        Err(_) => Input::Freeform(arguments),
+                    };
+                    Call { id: super::unique("call"), name, input, namespace: None }
+                });
+                say(&Turn { text, calls: calls.collect(), chunks: 1, ..Turn::default() })
+            }
             Step::Text(text) => say(&Turn::text(text)),
             Step::Thinking { thinking, text } => say(&Turn { thinking: Some(thinking), ..Turn::text(text) }),
             Step::RateLimit { reset_at_epoch } => refuse(&self.protocol.rate_limit(reset_at_epoch)),
             Step::Unauthorized => refuse(&self.protocol.unauthorized()),
+            Step::Status { status, headers, message } => {
+                let body = json!({ "error": { "type": "scripted", "message": message } });
+                refuse(&Refusal { status, headers, body })
+            }
             Step::Garbage => {
                 response(StatusCode::OK, "text/event-stream", Body::from(&b"\x00\xff<garbage>{{{\n\n\x01"[..]))
             }

@@ -18,7 +18,7 @@ pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
     if let Some(text) = &turn.text {
         content.push(json!({ "type": "text", "text": text }));
     }
-    if let Some(call) = &turn.call {
+    for call in &turn.calls {
         content.push(json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": call.json() }));
     }
     let mut message = head(counts, model);
@@ -52,10 +52,10 @@ pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
         let deltas = turn.pieces().into_iter().map(piece).collect();
         at = block(json!({ "type": "text", "text": "" }), deltas);
     }
-    if let Some(call) = &turn.call {
+    for call in &turn.calls {
         let start = json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": {} });
-        let input = json!({ "type": "input_json_delta", "partial_json": call.json().to_string() });
-        block(start, vec![delta(at, input)]);
+        let input = json!({ "type": "input_json_delta", "partial_json": call.written() });
+        at = block(start, vec![delta(at, input)]);
     }
     let end = json!({
         "delta": { "stop_reason": stop_reason(turn), "stop_sequence": null },
@@ -114,7 +114,7 @@ fn head(counts: Counts, model: &str) -> Value {
 }
 
 fn stop_reason(turn: &Turn) -> &'static str {
-    if turn.call.is_some() { "tool_use" } else { "end_turn" }
+    if turn.calls.is_empty() { "end_turn" } else { "tool_use" }
 }
 
 fn delta(index: usize, delta: Value) -> Frame {

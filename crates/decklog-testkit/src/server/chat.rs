@@ -16,8 +16,8 @@ pub(crate) fn whole(turn: &Turn, counts: Counts, model: &str) -> Value {
     if let Some(thinking) = &turn.thinking {
         message["reasoning_content"] = json!(thinking);
     }
-    if let Some(call) = &turn.call {
-        message["tool_calls"] = json!([tool_call(call)]);
+    if !turn.calls.is_empty() {
+        message["tool_calls"] = turn.calls.iter().map(tool_call).collect();
     }
     let choice = json!({ "index": 0, "message": message, "finish_reason": finish_reason(turn) });
     json!({
@@ -41,9 +41,9 @@ pub(crate) fn stream(turn: &Turn, counts: Counts, model: &str) -> Vec<Frame> {
     for piece in turn.pieces() {
         frames.push(delta(json!({ "content": piece })).into_delta());
     }
-    if let Some(call) = &turn.call {
+    for (index, call) in turn.calls.iter().enumerate() {
         let mut call = tool_call(call);
-        call["index"] = json!(0);
+        call["index"] = json!(index);
         frames.push(delta(json!({ "tool_calls": [call] })));
     }
     let end = json!([{ "index": 0, "delta": {}, "finish_reason": finish_reason(turn) }]);
@@ -77,12 +77,12 @@ fn tool_call(call: &Call) -> Value {
     json!({
         "id": call.id,
         "type": "function",
-        "function": { "name": call.name, "arguments": call.json().to_string() },
+        "function": { "name": call.name, "arguments": call.written() },
     })
 }
 
 fn finish_reason(turn: &Turn) -> &'static str {
-    if turn.call.is_some() { "tool_calls" } else { "stop" }
+    if turn.calls.is_empty() { "stop" } else { "tool_calls" }
 }
 
 fn usage(counts: Counts) -> Value {

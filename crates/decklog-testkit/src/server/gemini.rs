@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::turn::{Frame, Refusal, Tool, Turn, seconds_until};
+use super::turn::{Call, Frame, Refusal, Tool, Turn, seconds_until};
 use crate::usage::Counts;
 
 pub(crate) fn tools(body: &Value) -> Vec<Tool> {
@@ -79,10 +79,8 @@ fn thoughts(turn: &Turn) -> Vec<Value> {
 }
 
 fn calls(turn: &Turn) -> Vec<Value> {
-    let call = turn.call.as_ref();
-    call.map(|call| json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.json() } }))
-        .into_iter()
-        .collect()
+    let part = |call: &Call| json!({ "functionCall": { "id": call.id, "name": call.name, "args": call.json() } });
+    turn.calls.iter().map(part).collect()
 }
 
 fn chunk(parts: &[Value], id: &str, model: &str) -> Value {

@@ -74,11 +74,24 @@ impl ModelServer {
     ///
     /// When the machine gives no loopback port, thread or event loop: no test can go on then.
     pub fn start(script: Vec<Step>) -> ModelServer {
+        ModelServer::started(script, false)
+    }
+
+    /// The same, where every model request takes a step: for agents that have no tools and ask for nothing else.
+    ///
+    /// # Panics
+    ///
+    /// As [`ModelServer::start`].
+    pub fn start_without_side_requests(script: Vec<Step>) -> ModelServer {
+        ModelServer::started(script, true)
+    }
+
+    fn started(script: Vec<Step>, all_main: bool) -> ModelServer {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port is free");
         listener.set_nonblocking(true).expect("a fresh socket takes its options");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
-        shared.lock().script = script.into();
+        *shared.lock() = Inner { script: script.into(), requests: Vec::new(), all_main };
         let (stop, stopped) = oneshot::channel();
         let state = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -151,6 +164,8 @@ struct Shared {
 struct Inner {
     script: VecDeque<Step>,
     requests: Vec<Request>,
+    /// Whether no request is a side request.
+    all_main: bool,
 }
 
 impl Shared {
@@ -197,7 +212,7 @@ async fn handle(
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let protocol = if method == Method::POST { Protocol::of(uri.path()) } else { None };
     let ask = protocol.map(|protocol| Ask { protocol, path: uri.path(), body: &body });
-    let main_loop = ask.as_ref().is_some_and(Ask::is_main_loop);
+    let main_loop = ask.as_ref().is_some_and(|ask| shared.lock().all_main || ask.is_main_loop());
     let text = |(name, value): (&axum::http::HeaderName, &axum::http::HeaderValue)| {
         Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
     };

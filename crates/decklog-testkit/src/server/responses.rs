@@ -105,7 +105,7 @@ fn items(turn: &Turn) -> Vec<Value> {
             "content": [{ "type": "output_text", "text": text, "annotations": [] }],
         }));
     }
-    if let Some(call) = &turn.call {
+    for call in &turn.calls {
         items.push(call_item(call));
     }
     items

@@ -36,6 +36,13 @@ pub enum Step {
         /// What it is given.
         arguments: serde_json::Value,
     },
+    /// Calls of tools by their names, all in one reply.
+    Calls {
+        /// What the agent says before, if anything.
+        text: Option<String>,
+        /// The tools, and their arguments as the model writes them: JSON, if it is to be read.
+        calls: Vec<(String, String)>,
+    },
     /// A text and nothing more: agents take it for the end of their turn.
     Text(String),
     /// A reasoning block, then a text.
@@ -55,6 +62,15 @@ pub enum Step {
     },
     /// HTTP 401 in the provider's own shape. It stays, as [`Step::RateLimit`] does.
     Unauthorized,
+    /// An HTTP status, with headers, and a message in the shape that most providers share. For one request only.
+    Status {
+        /// The status.
+        status: u16,
+        /// Headers, such as `retry-after`.
+        headers: Vec<(&'static str, String)>,
+        /// The message.
+        message: String,
+    },
     /// HTTP 200 with a body that is neither JSON nor an event stream.
     Garbage,
     /// Sends the headers and the first event of a reply, then nothing until the server is dropped.

@@ -7,7 +7,8 @@ use serde_json::Value;
 pub(crate) struct Turn {
     pub(crate) thinking: Option<String>,
     pub(crate) text: Option<String>,
-    pub(crate) call: Option<Call>,
+    /// Tool calls, all in one reply.
+    pub(crate) calls: Vec<Call>,
     /// In how many pieces the text is streamed.
     pub(crate) chunks: usize,
 }
@@ -18,7 +19,7 @@ impl Turn {
     }
 
     pub(crate) fn call(call: Call) -> Turn {
-        Turn { call: Some(call), chunks: 1, ..Turn::default() }
+        Turn { calls: vec![call], chunks: 1, ..Turn::default() }
     }
 
     /// The text in `chunks` pieces of about equal length, cut between characters.
@@ -47,7 +48,7 @@ pub(crate) struct Call {
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     Json(Value),
-    /// Text as it is, for the Responses protocol's `custom` tools.
+    /// Text as it is: for the Responses protocol's `custom` tools, and for arguments that are no JSON.
     Freeform(String),
 }
 
@@ -57,6 +58,14 @@ impl Call {
         match &self.input {
             Input::Json(value) => value.clone(),
             Input::Freeform(text) => Value::String(text.clone()),
+        }
+    }
+
+    /// The input as the model writes it, for the protocols that carry it as a text.
+    pub(crate) fn written(&self) -> String {
+        match &self.input {
+            Input::Json(value) => value.to_string(),
+            Input::Freeform(text) => text.clone(),
         }
     }
 }

@@ -76,9 +76,21 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
 
 fn look(agent: &AgentDefinition, env: &[(std::ffi::OsString, std::ffi::OsString)]) -> Row {
     let path = agent.command.first().and_then(|program| find_program(program, env));
-    // What a plain command does with --version nobody knows.
-    let asked = path.as_ref().filter(|_| agent.protocol != Protocol::Text);
-    let version = asked.and_then(|path| version(path));
+    let (path, version) = match agent.protocol {
+        // What a plain command does with --version nobody knows.
+        Protocol::Text => (path, None),
+        // This program, if it has whom to ask.
+        Protocol::Builtin => {
+            let path = path.filter(|_| agent.is_configured());
+            let path = path.and_then(|path| path.canonicalize().ok());
+            let version = path.is_some().then(|| env!("CARGO_PKG_VERSION").to_owned());
+            (path, version)
+        }
+        _ => {
+            let version = path.as_ref().and_then(|path| version(path));
+            (path, version)
+        }
+    };
     Row {
         name: agent.name.clone(),
         protocol: agent.protocol.name(),

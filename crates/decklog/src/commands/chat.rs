@@ -10,7 +10,7 @@ use decklog_run::orchestrate::{ChatPlan, ChatResult, Party, chat};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, parse_dollars, parse_variable};
-use crate::boxing::Boxing;
+use crate::boxing::{self, Boxing};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -92,7 +92,7 @@ fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<ChatPla
     }
     let relay = args.relaying.resolve(config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
-    setup.sandbox = args.boxing.resolve(config, context)?;
+    boxing::put(&mut setup, args.boxing.resolve(config, context)?);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
     let (max_turns, max_cost, max_time) = (args.max_turns, args.max_cost, args.max_time);
     Ok(ChatPlan { task, speakers, max_turns, max_cost, max_time, relay, setup })

@@ -53,6 +53,16 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
         let command: Vec<_> = agent.value.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         add(&format!("agents.{}", agent.value.name), json!(command), &agent.from);
     }
+    for (name, Set { value, from }) in &config.models.providers {
+        let key = value.variable().map(|name| format!(", key in {name}")).unwrap_or_default();
+        add(&format!("providers.{name}"), json!(format!("{}, {}{key}", value.style, value.base_url)), from);
+    }
+    for (name, Set { value, from }) in &config.models.models {
+        add(&format!("models.{name}"), json!(format!("{} of {}", value.model, value.provider)), from);
+    }
+    if let Some(Set { value, from }) = &config.models.default {
+        add("default-model", json!(value), from);
+    }
     if context.json {
         let values: Map<String, Value> =
             rows.into_iter().map(|(name, value, from)| (name, json!({ "value": value, "from": from }))).collect();

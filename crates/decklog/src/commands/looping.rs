@@ -10,7 +10,7 @@ use decklog_run::orchestrate::{LoopPlan, LoopResult, Party, run_loop};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_dollars, parse_variable};
-use crate::boxing::Boxing;
+use crate::boxing::{self, Boxing};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -123,9 +123,8 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
         return Err(CliError::new("the task is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
     }
     let name = |own: &Option<String>| own.clone().or_else(|| args.agent.clone());
-    let party = |name: Option<&str>, model: Option<String>| {
-        asking::agent(name, config, &env).map(|agent| Party { agent, model })
-    };
+    let party =
+        |name: Option<&str>, model: Option<String>| asking::with_model(asking::agent(name, config, &env)?, model);
     let actor = party(name(&args.actor).as_deref(), args.actor_model.clone())?;
     let critic = match name(&args.critic).as_deref() {
         Some("none") if args.critic_model.is_some() => {
@@ -135,7 +134,7 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
         name => Some(party(name, args.critic_model.clone())?),
     };
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env.clone(), config, context)?;
-    setup.sandbox = args.boxing.resolve(config, context)?;
+    boxing::put(&mut setup, args.boxing.resolve(config, context)?);
     if critic.is_none() && setup.checks.is_empty() {
         return Err(CliError::new("nobody would judge: --critic none needs a --check")
             .hint("decklog loop --critic none --check \"make test\" …"));

@@ -83,7 +83,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     }
     let env = asking::environment(&[], context);
     let token = env.iter().find(|(name, _)| name == TOKEN).and_then(|(_, value)| value.to_str().map(str::to_owned));
-    let setup = asking::setup(None, Vec::new(), args.session_dir, env, &config, context)?;
+    let mut setup = asking::setup(None, Vec::new(), args.session_dir, env, &config, context)?;
+    setup.secrets.extend(sandbox.secrets.clone());
     let listen = match args.listen {
         Some(address) => {
             if !address.ip().is_loopback() {

@@ -137,7 +137,8 @@ pub(crate) fn clear_away(context: &Context) -> Result<(), CliError> {
     let config = Config::load(&context.places()?)?;
     let configured: Vec<_> = config.agents.iter().flat_map(|agent| agent.value.env.clone()).collect();
     let env = context.environment();
-    let sweeping = Sweeping { env: &env, configured: &configured, clock: &context.clock };
+    let secrets = config.models.variables();
+    let sweeping = Sweeping { env: &env, secrets: &secrets, configured: &configured, clock: &context.clock };
     for swept in sweep(&worktrees, sweeping) {
         let id = &swept.session;
         for patch in &swept.patches {

@@ -141,6 +141,7 @@ fn in_place(store: &SessionStore, session: &Session, point: &Point, yes: bool, c
         target: point.tree.clone(),
         objects: dir.canonicalize()?.join(OBJECTS_DIR),
         env: context.environment(),
+        secrets: config.models.variables(),
         host: context.host(),
         durability: config.durability.value,
         clock: context.clock.clone(),

@@ -15,7 +15,7 @@ use decklog_run::sandbox::SandboxPlan;
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying};
-use crate::boxing::Boxing;
+use crate::boxing::{self, Boxing};
 use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
@@ -107,8 +107,8 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
     let mut setup = asking::setup(args.permissions.or(before), args.check, None, env, config, context)?;
     setup.working_dir = asking::working_dir(store, id)?;
     let is_text = agent.protocol == Protocol::Text;
-    setup.sandbox = args.boxing.resolve_again(&past.head, config, context)?;
-    let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
+    boxing::put(&mut setup, args.boxing.resolve_again(&past.head, config, context)?);
+    let plan = RunPlan { party: asking::with_model(agent, args.model)?, prompt, relay, setup };
     let signals = Signals::install()?;
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = resume(store, id, &plan, &signals, &mut story)?;
@@ -154,7 +154,7 @@ fn go_on_chatting(
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env, config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
-    setup.sandbox = boxing(args, store, id, config, context)?;
+    boxing::put(&mut setup, container(args, store, id, config, context)?);
     let plan = ChatPlan {
         task: task(&start, store, id, context)?,
         speakers: speakers?,
@@ -182,7 +182,7 @@ fn unchanged(args: &Args, id: &SessionId, kind: &str) -> Result<(), CliError> {
 }
 
 /// The container that the session had, or is to have from now on.
-fn boxing(
+fn container(
     args: &Args,
     store: &SessionStore,
     id: &SessionId,
@@ -235,14 +235,13 @@ fn plan(
 ) -> Result<LoopPlan, CliError> {
     let rules = *start.rules.clone().ok_or_else(|| CliError::new(ResumeError::NoRules))?;
     let env = asking::environment(&[], context);
-    let party =
-        |name: &str, model: Option<String>| asking::agent(Some(name), config, &env).map(|agent| Party { agent, model });
+    let party = |name: &str, model: Option<String>| asking::with_model(asking::agent(Some(name), config, &env)?, model);
     let actor = party(start.actor_agent.as_deref().unwrap_or_default(), start.actor_model.clone())?;
     let critic = start.critic_agent.as_deref().map(|name| party(name, start.critic_model.clone())).transpose()?;
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env.clone(), config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
-    setup.sandbox = boxing(args, store, id, config, context)?;
+    boxing::put(&mut setup, container(args, store, id, config, context)?);
     let task = task(&start, store, id, context)?;
     Ok(LoopPlan {
         task,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use decklog_journal::SessionStore;
 use decklog_journal::words::{Permissions, TurnOutcome};
 use decklog_run::agents::{AgentDefinition, Protocol};
-use decklog_run::orchestrate::{Party, RunPlan, RunResult, run as record};
+use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
@@ -87,10 +87,11 @@ fn execute(
     context: &Context,
 ) -> Result<RunResult, CliError> {
     let is_text = agent.protocol == Protocol::Text;
+    let party = asking::with_model(agent, args.model)?;
     let relay = args.relaying.resolve(config, &env, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
-    setup.sandbox = match (is_text, &args.boxing.image) {
+    let sandbox = match (is_text, &args.boxing.image) {
         // A command knows of no tools but the machine's.
         (true, None) => None,
         (true, Some(_)) => {
@@ -99,11 +100,12 @@ fn execute(
         }
         (false, _) => args.boxing.resolve(config, context)?,
     };
-    if setup.sandbox.is_some() {
-        boxing::takes_tools(&agent)?;
+    if sandbox.is_some() {
+        boxing::takes_tools(&party.agent)?;
     }
+    boxing::put(&mut setup, sandbox);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
-    let plan = RunPlan { party: Party { agent, model: args.model }, prompt, relay, setup };
+    let plan = RunPlan { party, prompt, relay, setup };
     record_plan(&plan, &SessionStore::open(&config.session_root.value), is_text, context)
 }
 

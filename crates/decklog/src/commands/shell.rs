@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use decklog_journal::SessionId;
 use decklog_journal::SessionStore;
 use decklog_journal::words::Permissions;
-use decklog_run::orchestrate::{Party, last_agents_turn};
+use decklog_run::orchestrate::last_agents_turn;
 
 use crate::asking::{self, Relaying, parse_variable};
-use crate::boxing::Boxing;
+use crate::boxing::{self, Boxing};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::shell::editor::parse_delimiter;
@@ -78,7 +78,7 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     let name = args.agent.as_deref().or(last.map(|turn| turn.agent.as_str()));
     let party = match name {
         Some(name) => asking::party(name, &config, &env),
-        None => asking::agent(None, &config, &env).map(Party::plain),
+        None => asking::agent(None, &config, &env).and_then(|agent| asking::with_model(agent, None)),
     };
     let mut party = party?;
     let on = on.map(|(id, model, is_given)| {
@@ -90,10 +90,11 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     let relay = args.relaying.resolve(&config, &env, context)?;
     let permissions = args.permissions.or(last.and_then(|turn| turn.permissions));
     let mut setup = asking::setup(permissions, args.check, None, env, &config, context)?;
-    setup.sandbox = match &past {
+    let sandbox = match &past {
         Some(past) => args.boxing.resolve_again(&past.head, &config, context)?,
         None => args.boxing.resolve(&config, context)?,
     };
+    boxing::put(&mut setup, sandbox);
     setup.asks = context.in_is_terminal && context.err_is_terminal;
     Repl::new(Opening { store, setup, party, relay, delimiter, wait: args.relaying.wait }, config, context)?.run(on)
 }

@@ -186,8 +186,9 @@ fn variables_in(value: &str) -> Result<Vec<&str>, String> {
     Ok(names)
 }
 
-/// Puts the host's variables in the place of their names. `lookup` gives a variable's value.
-pub(crate) fn expand(image: &mut Image, lookup: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+/// Puts the host's variables in the place of their names, which it gives. `lookup` gives a variable's value.
+pub(crate) fn expand(image: &mut Image, lookup: impl Fn(&str) -> Option<String>) -> Result<Vec<String>, String> {
+    let mut read = Vec::new();
     for server in &mut image.servers {
         for (variable, value) in &mut server.env {
             for name in variables_in(&value.clone())? {
@@ -195,10 +196,11 @@ pub(crate) fn expand(image: &mut Image, lookup: impl Fn(&str) -> Option<String>)
                     format!("MCP server {:?}: {variable} needs the variable {name}, which is not set", server.name)
                 })?;
                 *value = value.replace(&format!("${{{name}}}"), &found);
+                read.push(name.to_owned());
             }
         }
     }
-    Ok(())
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -302,7 +304,8 @@ mod tests {
         let lookup = |name: &str| (name == "X").then(|| "1".to_owned());
         let error = expand(&mut image.clone(), lookup).expect_err("Y is not set");
         assert!(error.contains("needs the variable Y"), "{error}");
-        expand(&mut image, |name| Some(name.to_lowercase())).expect("both are set");
+        let read = expand(&mut image, |name| Some(name.to_lowercase())).expect("both are set");
+        assert_eq!(read, ["X", "Y", "X"]);
         assert_eq!(image.servers[0].env[0].1, "x-y-x");
     }
 }

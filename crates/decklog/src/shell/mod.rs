@@ -79,7 +79,8 @@ impl<'a> Repl<'a> {
         let relaying = Relaying { then: relay.others.iter().map(|other| other.party.label()).collect(), wait };
         let shell = Shell::new(store.clone(), setup, &party, &relay, configured);
         let lines = if is_typed {
-            let agents = config.agents.iter().map(|agent| agent.value.name.clone()).collect();
+            let known = config.agents.iter().map(|agent| &agent.value).filter(|agent| agent.is_configured());
+            let agents = known.map(|agent| agent.name.clone()).collect();
             Lines::typed(
                 context.state()?.join("history"),
                 shell.redactor(),

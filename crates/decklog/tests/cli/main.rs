@@ -4,6 +4,7 @@
 
 mod agents;
 mod blaming;
+mod builtin;
 mod chatting;
 mod env;
 mod exporting;

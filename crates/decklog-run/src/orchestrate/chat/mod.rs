@@ -110,7 +110,7 @@ pub fn chat(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<ChatResult, RunError> {
-    let redactor = redactor(&plan.setup.env, configured(plan));
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, configured(plan));
     let start = |mut start: SessionStart| {
         start.agents = plan.speakers.iter().map(|party| party.agent.name.clone()).collect();
         let mut seen = std::collections::HashSet::new();
@@ -135,7 +135,7 @@ pub fn resume_chat(
     observer: &mut dyn Observer,
 ) -> Result<ChatResult, RunError> {
     let past = loaded(&store.entry(id))?;
-    let redactor = redactor(&plan.setup.env, configured(plan));
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, configured(plan));
     let recording = Recording::resume(store, id, &plan.setup, &redactor, signals, observer)?;
     let mut driver = Driver::new(plan, recording);
     driver.recall(&past);

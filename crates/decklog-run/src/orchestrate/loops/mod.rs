@@ -50,7 +50,7 @@ pub fn run_loop(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<LoopResult, RunError> {
-    let redactor = redactor(&plan.setup.env, configured(plan));
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, configured(plan));
     let course = Rc::new(RefCell::new(None));
     let mut noting = Noting { course: Rc::clone(&course), inner: observer };
     let rules = rules(plan);
@@ -102,7 +102,7 @@ pub fn resume_loop(
     }
     // What `resumed` does to it happens here: the event is written before anybody can look on.
     past.resumed();
-    let redactor = redactor(&plan.setup.env, configured(plan));
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, configured(plan));
     let course = Rc::new(RefCell::new(Some(past)));
     let mut noting = Noting { course: Rc::clone(&course), inner: observer };
     let recording = Recording::resume(store, id, &plan.setup, &redactor, signals, &mut noting)?;

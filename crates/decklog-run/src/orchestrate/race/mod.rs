@@ -52,7 +52,7 @@ pub fn race(
 ) -> Result<RaceResult, RaceError> {
     let common_dir = common_dir(&plan.setup.working_dir).ok_or(RaceError::NoRepository)?;
     let configured = plan.racers.iter().chain(&plan.judge).flat_map(|party| &party.agent.env);
-    let redactor = redactor(&plan.setup.env, configured);
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, configured);
     let names = labels(&plan.racers);
     let start = |mut start: SessionStart| {
         start.agents = plan.racers.iter().map(|party| party.agent.name.clone()).collect();

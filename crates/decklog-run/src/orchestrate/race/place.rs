@@ -158,6 +158,8 @@ pub struct Swept {
 pub struct Sweeping<'a> {
     /// The environment, and what agents' definitions set: what must not be recorded.
     pub env: &'a [(OsString, OsString)],
+    /// Variables in it that hold a secret, whatever they are called.
+    pub secrets: &'a [String],
     /// The same of agents' definitions.
     pub configured: &'a [(String, String)],
     /// Where timestamps come from.
@@ -247,7 +249,7 @@ fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Res
     if past.head.status != Status::Active {
         return Ok(saved);
     }
-    let redactor = redactor(sweeping.env, sweeping.configured);
+    let redactor = redactor(sweeping.env, sweeping.secrets, sweeping.configured);
     let options = WriterOptions { clock: clock.clone(), durability: Durability::Turn, redactor: redactor.clone() };
     let pid = (!clock.is_fixed()).then(std::process::id);
     let writer = store.resume(id, options, pid, env!("CARGO_PKG_VERSION")).map_err(|error| error.to_string())?;

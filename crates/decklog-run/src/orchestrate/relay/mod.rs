@@ -162,7 +162,7 @@ pub fn hand_off(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<HandedOff, RunError> {
-    let redactor = redactor(&setup.env, outgoing.into_iter().flat_map(|party| &party.agent.env));
+    let redactor = redactor(&setup.env, &setup.secrets, outgoing.into_iter().flat_map(|party| &party.agent.env));
     let mut recording = Recording::resume(store, id, setup, &redactor, signals, observer)?;
     let first = recording.next_turn();
     if let Some(party) = outgoing {
@@ -188,7 +188,7 @@ pub fn resume(
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
     let past = loaded(&store.entry(id))?;
-    let redactor = redactor(&plan.setup.env, plan.relay.configured(&plan.party));
+    let redactor = redactor(&plan.setup.env, &plan.setup.secrets, plan.relay.configured(&plan.party));
     let mut recording = Recording::resume(store, id, &plan.setup, &redactor, signals, observer)?;
     let order = Order::new(&plan.party, &plan.relay);
     let own = conversation(&past, &plan.party.agent.name);
