@@ -193,12 +193,7 @@ impl Drop for Network {
 }
 
 /// Serves the container until it is stopped. Says first whether it will.
-fn run(
-    shared: &Arc<Shared>,
-    sockets: Sockets,
-    stopped: watch::Receiver<bool>,
-    ready: &mpsc::Sender<io::Result<()>>,
-) {
+fn run(shared: &Arc<Shared>, sockets: Sockets, stopped: watch::Receiver<bool>, ready: &mpsc::Sender<io::Result<()>>) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("decklog-net").enable_all().build();
     let served = runtime.and_then(|runtime| {

@@ -63,7 +63,8 @@ pub(super) struct Asked {
 /// Answers a question, and records it. `None`: what was sent deserves no answer.
 pub(super) async fn answer(shared: &Shared, asked: &Asked, question: &[u8]) -> Option<Vec<u8>> {
     let (ts, began, calls) = (SystemTime::now(), Instant::now(), shared.calls());
-    let decoded = Message::from_vec(question).ok().filter(|message| message.metadata.message_type == MessageType::Query);
+    let decoded =
+        Message::from_vec(question).ok().filter(|message| message.metadata.message_type == MessageType::Query);
     let query = decoded.as_ref().and_then(|message| match &message.queries[..] {
         [query] => Some(query),
         _ => None,

@@ -83,6 +83,7 @@ fn make(pid: u32) -> Result<Sockets, HelperError> {
         Err(_) => None,
     };
     load(&nft, &rules(&v4, v6.as_ref()))?;
+    settle_tracking();
     let route = |address: IpAddr| links.add_to_loopback(address).and_then(|()| links.route_all_to_loopback(address));
     route(ADDRESS.into()).map_err(|source| failed("route packets to decklog", source.into()))?;
     if v6.is_some() {
@@ -94,6 +95,18 @@ fn make(pid: u32) -> Result<Sockets, HelperError> {
 
 fn failed(what: &'static str, source: io::Error) -> HelperError {
     HelperError::Make { what, source }
+}
+
+/// Has the kernel follow connections as their ends do: one that is half closed is not forgotten after a minute, and what
+/// belongs to none is no new one, so that the rules see it. Where this cannot be set, nothing more leaves than otherwise.
+fn settle_tracking() {
+    let set = |name: &str, value: &str| {
+        let _ = std::fs::write(format!("/proc/sys/net/netfilter/nf_conntrack_tcp_{name}"), value);
+    };
+    set("loose", "0");
+    for state in ["close_wait", "fin_wait"] {
+        set(&format!("timeout_{state}"), "432000");
+    }
 }
 
 /// Enters the user namespace, unless it is this one already, and the network namespace.

@@ -127,11 +127,14 @@ pub(crate) struct Socket(OwnedFd);
 impl Socket {
     /// Opens one. `None` is the routing family.
     pub(crate) fn open(protocol: Option<Protocol>) -> io::Result<Self> {
-        let fd =
-            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
+        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         rustix::net::bind(&fd, &SocketAddrNetlink::new(0, 0))?;
         // The kernel answers at once; nothing may wait for it for ever.
-        rustix::net::sockopt::set_socket_timeout(&fd, rustix::net::sockopt::Timeout::Recv, Some(std::time::Duration::from_secs(5)))?;
+        rustix::net::sockopt::set_socket_timeout(
+            &fd,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(std::time::Duration::from_secs(5)),
+        )?;
         Ok(Self(fd))
     }
 
@@ -181,7 +184,9 @@ impl Socket {
         });
         match asked {
             Ok(()) => Ok(way),
-            Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL | Errno::AFNOSUPPORT) => Ok(Way::None),
+            Err(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL | Errno::AFNOSUPPORT) => {
+                Ok(Way::None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -190,7 +195,8 @@ impl Socket {
     pub(crate) fn has_other_links(&self) -> Result<bool, Errno> {
         let mut other = false;
         self.ask(Message::new(RTM_GETLINK, NLM_F_DUMP, &[0; 16]), |answer| {
-            let word = |at: usize| answer.body.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+            let word =
+                |at: usize| answer.body.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
             let up = word(8).is_none_or(|flags| flags & IFF_UP != 0);
             other |= answer.kind == RTM_NEWLINK && word(4) != Some(LOOPBACK) && up;
         })?;

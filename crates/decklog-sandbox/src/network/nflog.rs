@@ -123,7 +123,9 @@ fn read(packet: &[u8]) -> Option<(Flow, u64)> {
         _ => return None,
     };
     let ports = || (word(header).unwrap_or(0), word(header + 2).unwrap_or(0));
-    let kinds = || (packet.get(header).map_or(0, |kind| (*kind).into()), packet.get(header + 1).map_or(0, |code| (*code).into()));
+    let kinds = || {
+        (packet.get(header).map_or(0, |kind| (*kind).into()), packet.get(header + 1).map_or(0, |code| (*code).into()))
+    };
     let (proto, (from_port, to_port)) = match proto {
         1 | 58 => ("icmp", kinds()),
         6 => ("tcp", ports()),
@@ -167,7 +169,8 @@ mod tests {
         let calls = || vec!["call-1".to_owned()];
         let now = SystemTime::now();
         assert_eq!(flows.take_in(&[one.clone(), other, one].concat(), now, calls), 0);
-        let mut told: Vec<_> = flows.drain().map(|(flow, packets)| (flow.to.to_string(), packets.count, packets.bytes)).collect();
+        let mut told: Vec<_> =
+            flows.drain().map(|(flow, packets)| (flow.to.to_string(), packets.count, packets.bytes)).collect();
         told.sort();
         assert_eq!(told, [("8.8.8.8:123".into(), 2, 24), ("8.8.8.8:443".into(), 1, 12)]);
         assert!(flows.is_empty());

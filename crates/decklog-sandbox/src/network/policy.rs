@@ -236,7 +236,10 @@ mod tests {
 
     #[test]
     fn denied_then_allowed_then_default() {
-        let policy = filter(&["example.com", "*.example.org:443", "10.0.0.0/8:80", "both.test"], &["both.test:22", "10.9.0.0/16"]);
+        let policy = filter(
+            &["example.com", "*.example.org:443", "10.0.0.0/8:80", "both.test"],
+            &["both.test:22", "10.9.0.0/16"],
+        );
         for (to, names, expected) in [
             ("1.1.1.1:80", &["example.com"][..], "allow example.com example.com"),
             ("1.1.1.1:80", &["other.com", "example.com"], "allow example.com example.com"),
@@ -264,7 +267,9 @@ mod tests {
     #[test]
     fn special_addresses_need_a_rule_that_means_them() {
         let all = ["*", "0.0.0.0/0", "::/0", "rebind.test"];
-        for to in ["127.0.0.1:80", "169.254.169.254:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "192.0.2.2:80", "0.0.0.0:80"] {
+        for to in
+            ["127.0.0.1:80", "169.254.169.254:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "192.0.2.2:80", "0.0.0.0:80"]
+        {
             for policy in [filter(&all, &[]), audit(&all, &[])] {
                 assert_eq!(told(&policy, to, &["rebind.test"]), "deny address rebind.test", "{to}");
             }
@@ -280,7 +285,9 @@ mod tests {
     #[test]
     fn the_host_is_reached_by_its_name_alone() {
         let to = "169.254.77.1:5432";
-        for allow in [&["*"][..], &["*.containers.internal"], &["169.254.77.1"], &["169.254.0.0/16"], &["0.0.0.0/0"], &[]] {
+        for allow in
+            [&["*"][..], &["*.containers.internal"], &["169.254.77.1"], &["169.254.0.0/16"], &["0.0.0.0/0"], &[]]
+        {
             for policy in [filter(allow, &[]), audit(allow, &[])] {
                 assert_eq!(told(&policy, to, &["x.test"]), "deny address host.containers.internal", "{allow:?}");
             }
@@ -324,8 +331,16 @@ mod tests {
         let decision = decide(&policy);
         assert_eq!(policy.gate(&decision), Gate::Allowed);
         for (claim, stands) in [
-            ("a.test", true), ("b.test", true), ("c.test", false), ("bad.a.test", false), ("evil.test", false),
-            ("1.1.1.1", true), ("1.1.1.2", false), ("198.51.100.1", true), ("", false), ("a.test.evil", false),
+            ("a.test", true),
+            ("b.test", true),
+            ("c.test", false),
+            ("bad.a.test", false),
+            ("evil.test", false),
+            ("1.1.1.1", true),
+            ("1.1.1.2", false),
+            ("198.51.100.1", true),
+            ("", false),
+            ("a.test.evil", false),
         ] {
             assert_eq!(policy.claim_stands(&decision, claim, to), stands, "{claim}");
         }
@@ -333,7 +348,9 @@ mod tests {
         assert_eq!(policy.gate(&decide(&policy)), Gate::Open, "an address is allowed whatever is said there");
         let policy = audit(&[], &["evil.test"]);
         assert_eq!(policy.gate(&decide(&policy)), Gate::Denied);
-        assert!(!policy.claim_stands(&decide(&policy), "evil.test", to) && policy.claim_stands(&decide(&policy), "x", to));
+        assert!(
+            !policy.claim_stands(&decide(&policy), "evil.test", to) && policy.claim_stands(&decide(&policy), "x", to)
+        );
         assert_eq!(audit(&[], &["10.0.0.0/8"]).gate(&decide(&audit(&[], &[]))), Gate::Open);
     }
 }

@@ -16,13 +16,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::NAMESERVER;
 use super::dns::{self, Asked};
 use super::nflog::Flows;
 use super::policy::{Action, HOST_ADDRESS};
 use super::record::{Record, seconds};
 use super::relay::{self, End, Seen};
 use super::shared::{Kind, Shared};
-use super::NAMESERVER;
 
 /// Connections that are open at the same time; more are refused.
 const CONNECTIONS: usize = 4096;
@@ -233,8 +233,7 @@ impl Connection {
 
     /// Answers the questions that come over this connection, one after the other.
     async fn serve_questions(mut self, to: SocketAddr) {
-        let asked =
-            Asked { from: self.client_address(), to, proto: "tcp", uid: Some(self.record.uid.clone()) };
+        let asked = Asked { from: self.client_address(), to, proto: "tcp", uid: Some(self.record.uid.clone()) };
         (self.record.service, self.record.action) = ("dns", "allow");
         self.record.rule = "dns".to_owned();
         let running = self.running.clone();

@@ -30,7 +30,9 @@ enum Target {
 
 /// Why a text is no rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no network rule: {why}; write HOST, *.HOST, ADDRESS or NETWORK/LENGTH, each with :PORT or without")]
+#[error(
+    "{text:?} is no network rule: {why}; write HOST, *.HOST, ADDRESS or NETWORK/LENGTH, each with :PORT or without"
+)]
 pub struct RuleError {
     text: String,
     why: &'static str,
@@ -187,9 +189,22 @@ mod tests {
     #[test]
     fn printed_as_written() {
         let same = [
-            "example.com", "example.com:443", "*.example.com", "*.example.com:80", "*", "*:443", "192.0.2.1",
-            "192.0.2.1:22", "192.0.2.0/24", "192.0.2.0/24:80", "2001:db8::1", "2001:db8::/32", "[2001:db8::1]:443",
-            "[2001:db8::/32]:443", "localhost", "a_b.example",
+            "example.com",
+            "example.com:443",
+            "*.example.com",
+            "*.example.com:80",
+            "*",
+            "*:443",
+            "192.0.2.1",
+            "192.0.2.1:22",
+            "192.0.2.0/24",
+            "192.0.2.0/24:80",
+            "2001:db8::1",
+            "2001:db8::/32",
+            "[2001:db8::1]:443",
+            "[2001:db8::/32]:443",
+            "localhost",
+            "a_b.example",
         ];
         for text in same {
             assert_eq!(rule(text).to_string(), text);

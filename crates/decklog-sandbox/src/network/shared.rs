@@ -128,7 +128,9 @@ impl Shared {
     /// Which way the host sends packets to `address`. If the kernel does not say, the address counts as the host's own.
     fn way(&self, address: IpAddr) -> Way {
         lock(&self.ways).way_to(address).unwrap_or_else(|error| {
-            self.trouble(&format!("the kernel does not tell which addresses are the host's ({error}); none is reached"));
+            self.trouble(&format!(
+                "the kernel does not tell which addresses are the host's ({error}); none is reached"
+            ));
             Way::Own
         })
     }

@@ -39,9 +39,7 @@ pub(super) async fn ask(servers: &[SocketAddr], name: &Name, kind: RecordType) -
     for server in servers.iter().chain(again) {
         match ask_one(*server, name, kind).await {
             // It has trouble, or does not want to: another one may know.
-            Ok(message)
-                if matches!(message.metadata.response_code, ResponseCode::ServFail | ResponseCode::Refused) =>
-            {
+            Ok(message) if matches!(message.metadata.response_code, ResponseCode::ServFail | ResponseCode::Refused) => {
                 last = Ok(message);
                 if servers.len() == 1 {
                     break;

@@ -165,7 +165,11 @@ mod tests {
         assert_eq!(sniff(&[record(first), record(second)].concat()), ssl(&["example.com"]), "in two records");
         let bytes: Vec<u8> = both.iter().flat_map(|byte| record(&[*byte])).collect();
         assert_eq!(sniff(&bytes), ssl(&["example.com"]), "in as many records as bytes");
-        assert_eq!(sniff(&[record(&both), vec![0x17, 3, 3, 0, 1, 0]].concat()), ssl(&["example.com"]), "more behind it");
+        assert_eq!(
+            sniff(&[record(&both), vec![0x17, 3, 3, 0, 1, 0]].concat()),
+            ssl(&["example.com"]),
+            "more behind it"
+        );
         assert_eq!(sniff(&record(&message(&[sni(&[0xff, b'a'])]))), ssl(&["\u{fffd}a"]));
     }
 
