@@ -31,7 +31,7 @@ const BACKLOG: i32 = 4096;
 /// Why there is no network in the container.
 #[derive(Debug, thiserror::Error)]
 enum HelperError {
-    #[error("cannot read {path}: {source}; is the container still there?")]
+    #[error("cannot read {path}: {source}; is the container still there, and this user's?")]
     Namespace { path: String, source: io::Error },
     #[error("the container has no network namespace of its own; create it with --network none")]
     Shared,
@@ -128,12 +128,21 @@ fn enter(pid: u32) -> Result<(), HelperError> {
     };
     if theirs != ours {
         join(&user, LinkNameSpaceType::User, "user")?;
-        // Only root of the namespace keeps what it may do when it starts nft.
-        let (root_group, root) = (rustix::process::Gid::ROOT, rustix::process::Uid::ROOT);
-        let _ = rustix::thread::set_thread_res_gid(root_group, root_group, root_group);
-        let _ = rustix::thread::set_thread_res_uid(root, root, root);
+        keep_for_nft();
     }
     join(&network, LinkNameSpaceType::Network, "network")
+}
+
+/// Has nft be allowed what this process is, also where the user is not root in the namespace. If it cannot be, nft says
+/// what it may not do.
+fn keep_for_nft() {
+    use rustix::thread::{CapabilitySet, capabilities, configure_capability_in_ambient_set, set_capabilities};
+    let may = CapabilitySet::NET_ADMIN;
+    let _ = capabilities(None)
+        .and_then(|sets| {
+            set_capabilities(None, rustix::thread::CapabilitySets { inheritable: sets.inheritable | may, ..sets })
+        })
+        .and_then(|()| configure_capability_in_ambient_set(may, true));
 }
 
 /// The sockets of one family.

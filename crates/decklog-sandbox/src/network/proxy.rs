@@ -273,6 +273,8 @@ async fn connect(goal: SocketAddr) -> Result<TcpStream, &'static str> {
             Ok(server)
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err("REJ"),
+        // It accepted, and broke off before that was noticed here.
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Err("RSTR"),
         _ => Err("S0"),
     }
 }

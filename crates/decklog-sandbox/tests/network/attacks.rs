@@ -268,3 +268,18 @@ fn a_client_that_says_little() {
     assert_eq!((totals.connections, totals.denied), (201, 1));
     assert_eq!(world.records().iter().filter(|record| record["conn_state"] == "S1").count(), 200);
 }
+
+#[test]
+fn more_connections_than_there_may_be() {
+    let world = World::audit();
+    world.internet.serve("198.51.100.7:80", http);
+    // Where questions are awaited, a connection needs no server.
+    let open: Vec<_> = world.inside.enter(|| {
+        let connect = |_| std::net::TcpStream::connect("8.8.8.8:53").expect("connected");
+        (0..4096).map(connect).collect()
+    });
+    assert!(say(&world, "198.51.100.7:80", b"GET / HTTP/1.1\r\n\r\n").is_err());
+    assert_eq!(brief(&world.connection("198.51.100.7:80")), "- REJ deny limit - -");
+    drop(open);
+    until("there is room again", || say(&world, "198.51.100.7:80", b"GET / HTTP/1.1\r\n\r\n").is_ok());
+}

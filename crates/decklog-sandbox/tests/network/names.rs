@@ -85,6 +85,13 @@ fn names_are_resolved() {
     ];
     assert_eq!(asked, expected, "nothing else went out");
     assert_eq!(world.troubles().len(), 1, "{:?}", world.troubles());
+    let six = world.inside.enter(|| UdpSocket::bind("[::]:0")).expect("a socket");
+    six.set_read_timeout(Some(DEADLINE)).expect("set");
+    six.send_to(b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x03web\x04test\0\0\x01\0\x01", "[2001:db8::53]:53").expect("sent");
+    let mut buffer = [0; 512];
+    let (count, from) = six.recv_from(&mut buffer).expect("an answer over IPv6");
+    assert_eq!((from.to_string().as_str(), buffer[1]), ("[2001:db8::53]:53", 7));
+    assert_eq!(data(&Message::from_vec(&buffer[..count]).expect("a message")), ["60 198.51.100.7"]);
     let host = world.inside.told("busybox nslookup web.test");
     assert!(host.contains("198.51.100.7"), "{host}");
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use decklog_sandbox::network::{NetworkError, Policy};
@@ -32,7 +33,7 @@ fn what_is_missing_is_said_and_nothing_is_made() {
     assert_eq!(said, "the container gets no network: the helper ended without handing it over (broken)");
     assert!(error(inside.pid(), &host, &["/nowhere/helper".into()]).contains("cannot start"));
     assert!(error(inside.pid(), &host, &[]).contains("not named"));
-    assert!(error(u32::MAX / 2, &host, &[helper()]).contains("is the container still there?"));
+    assert!(error(u32::MAX / 2, &host, &[helper()]).contains("is the container still there"));
     let after = inside.told("ip address; ip route show table all; ip -6 route show table all");
     assert_eq!(before, after, "nothing is made");
     assert!(inside.connect("1.1.1.1:80").is_err());
@@ -80,9 +81,25 @@ fn inside_the_container_things_talk_to_each_other() {
 }
 
 #[test]
+fn the_helper_does_nothing_for_others() {
+    let inside = Space::new();
+    let before = inside.told("ip address");
+    let run = std::process::Command::new(helper()).arg(inside.pid().to_string()).stdin(Stdio::null()).status();
+    assert_eq!(run.expect("it runs").code(), Some(2));
+    assert_eq!(inside.told("ip address"), before);
+}
+
+#[test]
 fn an_ordinary_users_container() {
+    for root in ["--map-root-user", "--map-current-user"] {
+        ordinary(root);
+    }
+}
+
+/// The box of a user who is root in it, or who is not.
+fn ordinary(root: &str) {
     let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-    let inside = Space::made_by(&[&user[..], &["unshare", "--user", "--map-root-user", "--net", "--mount"]].concat());
+    let inside = Space::made_by(&[&user[..], &["unshare", "--user", root, "--net", "--mount"]].concat());
     let world = World::audit();
     world.internet.serve("198.51.100.7:80", http);
     // The helper is started as that user, as it would be by decklog.
