@@ -130,7 +130,6 @@ fn read(packet: &[u8]) -> Option<(Flow, u64)> {
         1 | 58 => ("icmp", kinds()),
         6 => ("tcp", ports()),
         17 => ("udp", ports()),
-        132 => ("sctp", ports()),
         _ => ("unknown_transport", (0, 0)),
     };
     Some((Flow { proto, from: SocketAddr::new(from, from_port), to: SocketAddr::new(to, to_port) }, bytes))

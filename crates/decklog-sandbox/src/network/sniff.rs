@@ -63,33 +63,39 @@ pub(crate) fn sniff(bytes: &[u8]) -> Sniffed {
     }
 }
 
+/// Servers differ in what they forgive. Where one could read another host than is read here, it is malformed.
 fn http(bytes: &[u8]) -> Sniffed {
-    // Servers pass over empty lines before a request.
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
-    let bytes = &bytes[start..];
-    let method = bytes.iter().position(|byte| !(byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'_')));
     let unknown = Sniffed::Done(Service::Unknown, Vec::new());
-    let method = match method {
-        None if bytes.len() <= 24 => return Sniffed::NeedMore(Service::Unknown),
-        Some(end) if (1..=24).contains(&end) && bytes[end] == b' ' => &bytes[..end],
-        _ => return unknown,
-    };
-    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let request = lines.next().unwrap_or_default();
-    if request.last() != Some(&b'\n') {
-        return Sniffed::NeedMore(Service::Unknown);
-    }
-    let mut words = request.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).skip(1);
-    let (target, version) = (words.next().unwrap_or_default(), words.last().unwrap_or_default());
-    if !version.to_ascii_uppercase().starts_with(b"HTTP/") {
+    let malformed = Sniffed::Malformed(Service::Http);
+    // Some pass over empty lines before a request.
+    let start = bytes.iter().position(|byte| !is_space(*byte)).unwrap_or(bytes.len());
+    let (before, bytes) = bytes.split_at(start);
+    if bytes.first().is_some_and(|first| !is_token(*first)) {
         return unknown;
+    }
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let request = match lines.next().unwrap_or_default() {
+        request if request.ends_with(b"\n") => without_end(request),
+        request if request.iter().any(|byte| byte.is_ascii_control() && !is_space(*byte)) => return unknown,
+        _ => return Sniffed::NeedMore(Service::Unknown),
+    };
+    let words: Vec<&[u8]> = request.split(|byte| is_space(*byte)).filter(|word| !word.is_empty()).take(8).collect();
+    let is_version = |word: &&[u8]| word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"));
+    if !words.iter().skip(1).any(is_version) {
+        return unknown;
+    }
+    let odd = |byte: &u8| is_space(*byte) && *byte != b' ';
+    let [method, target, version] = words[..] else { return malformed };
+    if !is_version(&version) || request.iter().any(odd) || before.iter().any(|byte| !matches!(byte, b'\r' | b'\n')) {
+        return malformed;
     }
     let mut claims = Vec::new();
     let mut claim = |text: &[u8]| {
         let host = host_of(text);
-        if claims.len() < CLAIMS && !claims.contains(&host) {
+        if !claims.contains(&host) {
             claims.push(host);
         }
+        claims.len() <= CLAIMS
     };
     if let Some(scheme) = target.windows(3).position(|window| window == b"://") {
         let rest = &target[scheme + 3..];
@@ -99,23 +105,38 @@ fn http(bytes: &[u8]) -> Sniffed {
         claim(target);
     }
     for line in lines {
-        if line.last() != Some(&b'\n') {
+        if !line.ends_with(b"\n") {
             break;
         }
-        let line = line.trim_ascii_end();
+        let line = without_end(line);
         if line.is_empty() {
             return Sniffed::Done(Service::Http, claims);
         }
-        // A line that goes on the one before is read by some and not by others.
-        if line[0].is_ascii_whitespace() || line.contains(&b'\r') {
-            return Sniffed::Malformed(Service::Http);
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return malformed };
+        let name = line[..colon].trim_ascii_end();
+        // Among these are lines that go on the one before.
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) || line.contains(&b'\r') {
+            return malformed;
         }
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        if line[..colon].trim_ascii().eq_ignore_ascii_case(b"host") {
-            claim(line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"host") && !claim(line[colon + 1..].trim_ascii()) {
+            return malformed;
         }
     }
     Sniffed::NeedMore(Service::Http)
+}
+
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+/// What methods and the names of headers are made of.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The host of `user@host:port`, in lower case.
@@ -154,6 +175,20 @@ mod tests {
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", done(Http, &[])),
             (b"GET / HTTP/1.1\r\nA: b\r\n Host: a.test\r\n\r\n", Sniffed::Malformed(Http)),
             (b"GET / HTTP/1.1\r\nA: b\rHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / HTTP/1.1\r\nA: b\r\n \r\nHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / HTTP/1.1\r\n\x0bHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / HTTP/1.1\r\nHost\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / HTTP/1.1\r\nHost:a\r\nHost:b\r\nHost:c\r\nHost:d\r\nHost:e\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET\t/ HTTP/1.1\r\nHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / HTTP/1.1 x\r\nHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / x HTTP/1.1\r\nHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"GET / HTTP/1.1\rHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b" GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", Sniffed::Malformed(Http)),
+            (b"A-VERY-LONG-METHOD-THAT-NOBODY-KNOWS!1 / HTTP/1.1\r\nHost: a.test\r\n\r\n", done(Http, &["a.test"])),
+            (b"GET /\xc3\xa9 HTTP/1.1\r\nHost: a.test\r\n\r\n", done(Http, &["a.test"])),
+            (b"HTTP/1.1 200 OK\r\n\r\n", done(Unknown, &[])),
+            (b"OPTIONS sip:a SIP/2.0\r\n", done(Unknown, &[])),
+            (b"AMQP\0\0\x09\x01", done(Unknown, &[])),
             (b"SSH-2.0-OpenSSH_9\r\n", done(Ssh, &[])),
             (b"EHLO example.com\r\n", done(Unknown, &[])),
             (b"PING\r\n", done(Unknown, &[])),

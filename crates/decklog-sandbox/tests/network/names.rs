@@ -37,11 +37,12 @@ fn data(message: &Message) -> Vec<String> {
 
 #[test]
 fn names_are_resolved() {
-    let world = World::filter(&["web.test", "*.many.test", "cut.test", "forged.test", "cut.web.test", "silent.test"]);
+    let world = World::filter(&["web.test", "*.many.test", "cut.test", "forged.test", "far.test", "silent.test"]);
     world.names.set("web.test", 60, &["198.51.100.7", "2001:db8::7", "text:hello"]);
     world.names.set("a.many.test", 1_000_000, &["cname:b.other.test"]);
     world.names.set("b.other.test", 30, &["198.51.100.8"]);
     world.names.set("cut.test", 60, &["198.51.100.8"]);
+    world.names.set("far.test", 60, &["2001:db9::9"]);
     world.names.set("forged.test", 60, &["198.51.100.7"]);
     use RecordType::{A, AAAA, HTTPS, MX, NULL, TXT};
     for (name, kind, code, expected) in [
@@ -56,6 +57,8 @@ fn names_are_resolved() {
         ("none.many.test", A, ResponseCode::NXDomain, &[]),
         ("cut.test", A, ResponseCode::NoError, &["60 198.51.100.8"]),
         ("forged.test", A, ResponseCode::NoError, &["60 198.51.100.7"]),
+        // The host knows no way there: a client would only lose time.
+        ("far.test", AAAA, ResponseCode::NoError, &[]),
         ("other.test", A, ResponseCode::Refused, &[]),
         ("8.8.8.8.in-addr.arpa", RecordType::PTR, ResponseCode::NoError, &[]),
         ("host.containers.internal", A, ResponseCode::NoError, &["60 169.254.77.1"]),
@@ -80,6 +83,7 @@ fn names_are_resolved() {
         "cut.test A",
         "cut.test A",
         "forged.test A",
+        "far.test AAAA",
         "silent.test A",
         "silent.test A",
     ];
