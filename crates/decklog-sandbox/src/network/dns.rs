@@ -60,8 +60,14 @@ pub(super) struct Asked {
     pub(super) uid: Option<String>,
 }
 
-/// Answers a question, and records it. `None`: what was sent deserves no answer.
-pub(super) async fn answer(shared: &Shared, asked: &Asked, question: &[u8]) -> Option<Vec<u8>> {
+/// Answers a question, and records it; without waiting for a server any longer when it is over. `None`: what was sent
+/// deserves no answer.
+pub(super) async fn answer(
+    shared: &Shared,
+    asked: &Asked,
+    question: &[u8],
+    over: impl Future<Output = ()>,
+) -> Option<Vec<u8>> {
     let (ts, began, calls) = (SystemTime::now(), Instant::now(), shared.calls());
     let decoded =
         Message::from_vec(question).ok().filter(|message| message.metadata.message_type == MessageType::Query);
@@ -76,7 +82,10 @@ pub(super) async fn answer(shared: &Shared, asked: &Asked, question: &[u8]) -> O
         _ if opcode != OpCode::Query => Outcome::denied("type", ResponseCode::NotImp),
         (Some(query), _) if query.query_class != DNSClass::IN => Outcome::denied("type", ResponseCode::Refused),
         (Some(_), None) => Outcome::denied("malformed", ResponseCode::Refused),
-        (Some(query), Some(name)) => outcome(shared, query, name).await,
+        (Some(query), Some(name)) => tokio::select! {
+            outcome = outcome(shared, query, name) => outcome,
+            () = over => Outcome::denied("over", ResponseCode::ServFail),
+        },
     };
     let reply = reply(question, decoded.as_ref(), query, &outcome, asked.proto == "udp");
     let mut record = Record::new(ts, asked.proto, asked.from, asked.to);
@@ -133,10 +142,19 @@ async fn outcome(shared: &Shared, query: &Query, name: &str) -> Outcome {
         }
         Verdict::Host => allowed(ResponseCode::NoError, Vec::new()),
         Verdict::Ask => match upstream::ask(&shared.resolvers, &query.name.to_lowercase(), query.query_type).await {
-            Ok(message) => match sort_out(shared, name, query.query_type, message.answers) {
-                Ok(answers) => allowed(message.metadata.response_code, answers),
-                Err(rule) => Outcome::denied(rule, ResponseCode::Refused),
-            },
+            Ok(message) => {
+                let denies = |target: &str| shared.policy.denies_name(target).map(ToString::to_string);
+                let keeps = |address| shared.is_of_use(address);
+                match sort_out(name, query.query_type, message.answers, denies, keeps) {
+                    Ok(Sorted { answers, grants }) => {
+                        for (address, ttl) in grants {
+                            shared.grant(address, name, ttl);
+                        }
+                        allowed(message.metadata.response_code, answers)
+                    }
+                    Err(rule) => Outcome::denied(rule, ResponseCode::Refused),
+                }
+            }
             Err(error) => {
                 shared.trouble(&error.to_string());
                 allowed(ResponseCode::ServFail, Vec::new())
@@ -145,49 +163,61 @@ async fn outcome(shared: &Shared, query: &Query, name: &str) -> Outcome {
     }
 }
 
-/// What of the answers is passed on: those to the question, without addresses that nobody is connected to. The name is
-/// granted for the addresses that are left. `Err`: the rule that denies a name which this one stands for.
-fn sort_out(shared: &Shared, name: &str, kind: RecordType, answers: Vec<Answer>) -> Result<Vec<Answer>, String> {
-    let mut kept = Vec::new();
-    let mut ttl = LONGEST;
-    let mut current = name.to_owned();
-    let is_current = |answer: &Answer, current: &str| text(&answer.name).as_deref() == Some(current);
+/// What of a server's answers is passed on.
+struct Sorted {
+    answers: Vec<Answer>,
+    /// The addresses that the name is granted for, and for how many seconds.
+    grants: Vec<(IpAddr, u32)>,
+}
+
+/// Passes on the answers to the question and no others, without addresses that are of no use. `Err`: the rule by which
+/// another name is denied that this one stands for.
+fn sort_out(
+    name: &str,
+    kind: RecordType,
+    answers: Vec<Answer>,
+    denies: impl Fn(&str) -> Option<String>,
+    keeps: impl Fn(IpAddr) -> bool,
+) -> Result<Sorted, String> {
+    let (mut kept, mut grants) = (Vec::new(), Vec::new());
+    let (mut current, mut ttl) = (name.to_owned(), LONGEST);
+    let is_of = |answer: &Answer, name: &str| text(&answer.name).as_deref() == Some(name);
     for _ in 0..CHAIN {
         let next = answers.iter().find_map(|answer| match &answer.data {
-            RData::CNAME(target) if is_current(answer, &current) => Some((answer, text(&target.0)?)),
+            RData::CNAME(target) if is_of(answer, &current) => Some((answer, text(&target.0)?)),
             _ => None,
         });
         let Some((answer, target)) = next else { break };
-        if let Some(rule) = shared.policy.denies_name(&target) {
-            return Err(rule.to_string());
+        if let Some(rule) = denies(&target) {
+            return Err(rule);
         }
         ttl = ttl.min(answer.ttl);
         kept.push(answer.clone());
         current = target;
     }
     for answer in answers {
-        match &answer.data {
-            RData::CNAME(_) => {}
-            RData::A(_) | RData::AAAA(_) => {
-                let address: IpAddr = match &answer.data {
-                    RData::A(a) => a.0.into(),
-                    RData::AAAA(aaaa) => aaaa.0.into(),
-                    _ => continue,
-                };
-                if answer.data.record_type() == kind && is_current(&answer, &current) && shared.is_of_use(address) {
-                    shared.grant(address, name, ttl.min(answer.ttl));
+        let address = match &answer.data {
+            RData::A(a) => Some(IpAddr::from(a.0)),
+            RData::AAAA(aaaa) => Some(IpAddr::from(aaaa.0)),
+            _ => None,
+        };
+        match address {
+            Some(address) => {
+                if answer.data.record_type() == kind && is_of(&answer, &current) && keeps(address) {
+                    grants.push((address, ttl.min(answer.ttl)));
                     kept.push(answer);
                 }
             }
-            // Of questions about addresses, nothing else is an answer.
-            _ if matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME) => {}
-            _ => kept.push(answer),
+            // Of a question about addresses, nothing else is an answer; and aliases are there already.
+            None if matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME) => {}
+            None if answer.data.record_type() == RecordType::CNAME => {}
+            None => kept.push(answer),
         }
     }
     for answer in &mut kept {
         answer.ttl = answer.ttl.min(LONGEST);
     }
-    Ok(kept)
+    Ok(Sorted { answers: kept, grants })
 }
 
 /// The bytes of the answer.
@@ -309,6 +339,59 @@ mod tests {
         ] {
             assert_eq!(judge(policy, name, kind).0, expected, "{name} {kind}");
         }
+    }
+
+    /// What is kept and granted of answers written as `NAME TTL DATA`.
+    fn sorted(name: &str, kind: RecordType, answers: &[&str]) -> Result<(Vec<String>, Vec<String>), String> {
+        let answers = answers.iter().map(|answer| {
+            let [name, ttl, data] = answer.split(' ').collect::<Vec<_>>()[..] else { panic!("{answer}") };
+            let to_name = |text: &str| Name::from_ascii(format!("{text}.")).expect("a name");
+            let data = match data.parse() {
+                Ok(IpAddr::V4(address)) => RData::A(address.into()),
+                Ok(IpAddr::V6(address)) => RData::AAAA(address.into()),
+                Err(_) => RData::CNAME(hickory_proto::rr::rdata::CNAME(to_name(data))),
+            };
+            Answer::from_rdata(to_name(name), ttl.parse().expect("seconds"), data)
+        });
+        let denies = |name: &str| name.starts_with("bad").then(|| "bad*".to_owned());
+        let keeps = |address: IpAddr| !address.is_loopback();
+        let Sorted { answers, grants } = sort_out(name, kind, answers.collect(), denies, keeps)?;
+        let answers = answers.iter().map(|answer| {
+            format!("{} {} {}", text(&answer.name).unwrap_or_default(), answer.ttl, data_text(&answer.data))
+        });
+        Ok((answers.collect(), grants.iter().map(|(address, ttl)| format!("{address} {ttl}")).collect()))
+    }
+
+    #[test]
+    fn only_what_answers_the_question_is_passed_on_and_granted() {
+        use RecordType::{A, AAAA, CNAME, TXT};
+        let own = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (kind, answers, kept, grants) in [
+            (A, &["a.test 60 192.0.2.1"][..], &["a.test 60 192.0.2.1"][..], &["192.0.2.1 60"][..]),
+            (A, &["a.test 9999 192.0.2.1"], &["a.test 3600 192.0.2.1"], &["192.0.2.1 3600"]),
+            (A, &["other.test 60 192.0.2.1"], &[], &[]),
+            (A, &["a.test 60 2001:db8::1", "a.test 60 127.0.0.1"], &[], &[]),
+            (AAAA, &["a.test 60 2001:db8::1", "a.test 60 192.0.2.1"], &["a.test 60 2001:db8::1"], &["2001:db8::1 60"]),
+            (
+                A,
+                &[
+                    "c.test 60 192.0.2.1",
+                    "b.test 50 c.test",
+                    "a.test 40 b.test",
+                    "a.test 60 192.0.2.9",
+                    "x.test 1 y.test",
+                ],
+                &["a.test 40 b.test", "b.test 50 c.test", "c.test 60 192.0.2.1"],
+                &["192.0.2.1 40"],
+            ),
+            (CNAME, &["a.test 40 b.test", "b.test 60 192.0.2.1"], &["a.test 40 b.test"], &[]),
+            (TXT, &["a.test 60 192.0.2.1"], &[], &[]),
+        ] {
+            assert_eq!(sorted("a.test", kind, answers), Ok((own(kept), own(grants))), "{answers:?}");
+        }
+        assert_eq!(sorted("a.test", A, &["a.test 60 bad.test"]), Err("bad*".to_owned()));
+        let (kept, grants) = sorted("a.test", A, &["a.test 60 b.test", "b.test 60 a.test"]).expect("an answer");
+        assert_eq!((kept.len(), grants.len()), (CHAIN, 0), "a circle comes to an end");
     }
 
     #[test]

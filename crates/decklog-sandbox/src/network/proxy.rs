@@ -288,7 +288,7 @@ async fn question(client: &mut TcpStream, shared: &Shared, asked: &Asked) -> io:
     };
     let mut question = vec![0; u16::from_be_bytes(length).into()];
     client.read_exact(&mut question).await?;
-    let Some(reply) = dns::answer(shared, asked, &question).await else { return Ok(None) };
+    let Some(reply) = dns::answer(shared, asked, &question, std::future::pending()).await else { return Ok(None) };
     let mut bytes = u16::try_from(reply.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
     bytes.extend_from_slice(&reply);
     client.write_all(&bytes).await?;
@@ -313,11 +313,7 @@ async fn questions(running: Running, socket: UdpSocket) {
         tokio::spawn(async move {
             // Which server was meant is not known after the redirection; all are this one.
             let asked = Asked { from, to: SocketAddr::new(NAMESERVER.into(), 53), proto: "udp", uid: None };
-            let reply = tokio::select! {
-                () = running.stopped() => None,
-                reply = dns::answer(&running.shared, &asked, &question) => reply,
-            };
-            if let Some(reply) = reply {
+            if let Some(reply) = dns::answer(&running.shared, &asked, &question, running.stopped()).await {
                 let _ = socket.send_to(&reply, from).await;
             }
             drop(permit);

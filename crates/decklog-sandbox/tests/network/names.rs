@@ -205,3 +205,13 @@ fn without_a_name_server_nothing_is_resolved() {
     assert_eq!(ask(&world, "web.test", RecordType::A).metadata.response_code, ResponseCode::ServFail);
     assert!(world.troubles()[0].contains("does not answer"), "{:?}", world.troubles());
 }
+
+#[test]
+fn a_question_that_waits_is_recorded_when_it_is_over() {
+    let mut world = World::audit();
+    let socket = world.inside.enter(|| UdpSocket::bind("0.0.0.0:0")).expect("a socket");
+    socket.send_to(b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x06silent\x04test\0\0\x01\0\x01", "8.8.8.8:53").expect("sent");
+    until("it is asked", || !world.names.asked().is_empty());
+    assert_eq!(world.stop().questions, 1);
+    assert_eq!(brief(&world.records()[0]), "dns SF deny over silent.test -");
+}
