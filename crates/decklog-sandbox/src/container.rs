@@ -157,7 +157,7 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
     }
     if !plan.host_network {
         option("--network", "none".into());
-        option("--add-host", format!("host.containers.internal:{}", crate::HOST_ADDRESS).into());
+        option("--add-host", format!("{}:{}", crate::network::HOST_NAME, crate::network::HOST_ADDRESS).into());
     }
     option("--entrypoint", "[\"sleep\"]".into());
     words.extend([plan.tag.into(), "infinity".into()]);

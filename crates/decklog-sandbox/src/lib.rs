@@ -8,5 +8,3 @@ pub mod image;
 pub mod network;
 pub mod podman;
 
-/// The address by which a container without a network of its own reaches the host, where a rule lets it.
-pub const HOST_ADDRESS: &str = "169.254.77.1";

@@ -65,6 +65,7 @@ fn legal(state: &State, (choice, text, number, count): &Seed) -> EventBody {
                 ..turn_end(e.turn)
             }
         }
+        EventBody::Container(e) => (e.image_tag, e.container_name) = (text.clone(), text.clone()),
         EventBody::Validation(e) => (e.command, e.duration_secs) = (text.clone(), *number),
         EventBody::Iteration(e) => {
             *e = Iteration { actor_output: text.clone(), actor_duration_secs: *number, ..iteration(*count) }
