@@ -11,6 +11,7 @@ pub mod follow;
 pub mod index;
 pub mod logs;
 pub mod made;
+pub mod network;
 pub mod query;
 pub mod restore;
 pub mod scan;

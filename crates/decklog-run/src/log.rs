@@ -11,8 +11,12 @@ use decklog_journal::event::{ArtifactRef, EventBody};
 use decklog_journal::redact::Redactor;
 use decklog_journal::state::State;
 use decklog_journal::time::Clock;
+use decklog_journal::words::ToolStatus;
 use decklog_journal::{Event, SessionId, SessionWriter, WriteError};
 use jiff::Timestamp;
+
+/// Calls in progress that are kept in mind. No agent has so many.
+const MOST_CALLS: usize = 256;
 
 /// A session's writer, shared.
 #[derive(Clone)]
@@ -22,6 +26,8 @@ pub(crate) struct Log {
     dir: PathBuf,
     clock: Clock,
     redactor: Redactor,
+    /// Tool calls that have begun and not ended: turn and the agent's id.
+    calls: Arc<Mutex<Vec<(u32, String)>>>,
 }
 
 impl From<SessionWriter> for Log {
@@ -32,6 +38,7 @@ impl From<SessionWriter> for Log {
             clock: writer.clock().clone(),
             redactor: writer.redactor().clone(),
             writer: Arc::new(Mutex::new(writer)),
+            calls: Arc::default(),
         }
     }
 }
@@ -74,7 +81,31 @@ impl Log {
     }
 
     pub(crate) fn append(&self, body: impl Into<EventBody>) -> Result<Event, WriteError> {
+        let body = body.into();
+        self.follow(&body);
         self.writer().append(body)
+    }
+
+    fn follow(&self, body: &EventBody) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        match body {
+            EventBody::ToolCall(call) if !matches!(call.status, ToolStatus::Completed | ToolStatus::Failed) => {
+                let key = (call.turn, call.call_id.clone());
+                if !calls.contains(&key) && calls.len() < MOST_CALLS {
+                    calls.push(key);
+                }
+            }
+            EventBody::ToolCall(call) => calls.retain(|known| *known != (call.turn, call.call_id.clone())),
+            EventBody::ToolResult(end) => calls.retain(|known| *known != (end.turn, end.call_id.clone())),
+            EventBody::TurnEnd(end) => calls.retain(|(turn, _)| *turn != end.turn),
+            _ => {}
+        }
+    }
+
+    /// Tool calls in progress, each as its turn's number and the agent's id for it: `2/toolu_01`.
+    pub(crate) fn calls_in_progress(&self) -> Vec<String> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.iter().map(|(turn, id)| format!("{turn}/{}", self.redactor.redact_str(id))).collect()
     }
 
     pub(crate) fn artifact(&self, path: &str) -> Result<ArtifactWriter, WriteError> {

@@ -4,7 +4,7 @@
 //! know: what runs in it.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -33,8 +33,8 @@ pub struct Plan<'a> {
     pub working_dir: &'a Path,
     /// Whether it may be written to from inside.
     pub writable: bool,
-    /// Whether it gets podman's own network; else it gets none, and what decklog makes in it.
-    pub host_network: bool,
+    /// Set: it gets no network but what decklog makes in it, and this file as its `resolv.conf`. Else it gets podman's own.
+    pub name_server: Option<PathBuf>,
     /// Whether podman runs as root, with whom the container's root then is one.
     pub as_root: bool,
 }
@@ -155,8 +155,9 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
         // What it writes in the workspace is then the user's.
         option("--userns", "keep-id".into());
     }
-    if !plan.host_network {
+    if let Some(file) = &plan.name_server {
         option("--network", "none".into());
+        option("--mount", mount(file, "/etc/resolv.conf", false));
         option("--add-host", format!("{}:{}", crate::network::HOST_NAME, crate::network::HOST_ADDRESS).into());
     }
     option("--entrypoint", "[\"sleep\"]".into());

@@ -7,4 +7,3 @@ pub mod gateway;
 pub mod image;
 pub mod network;
 pub mod podman;
-

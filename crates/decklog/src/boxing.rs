@@ -6,6 +6,7 @@ use decklog_run::orchestrate::Setup;
 use decklog_run::sandbox::SandboxPlan;
 use decklog_sandbox::podman::Podman;
 
+use crate::config::network::NetworkMode;
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::error::CliError;
@@ -24,6 +25,9 @@ pub(crate) struct Boxing {
     /// Whether agents keep their own tools besides the container's
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) tools: WhichTools,
+    /// What stands between the container and the network (default: as configured, else podman's own network)
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(crate) network: Option<NetworkMode>,
 }
 
 /// What agents work with when there is a container.
@@ -59,10 +63,9 @@ impl Boxing {
     pub(crate) fn resolve(&self, config: &Config, context: &Context) -> Result<Option<SandboxPlan>, CliError> {
         let none = self.image.as_deref() == Some("none");
         if none || (self.image.is_none() && config.default_image.is_none()) {
-            if self.tools != WhichTools::default() {
-                return Err(
-                    CliError::new("--tools is for sessions with a container").hint("name its image: --image NAME")
-                );
+            if self.tools != WhichTools::default() || self.network.is_some() {
+                return Err(CliError::new("--tools and --network are for sessions with a container")
+                    .hint("name its image: --image NAME"));
             }
             return Ok(None);
         }
@@ -80,12 +83,12 @@ impl Boxing {
         match (&self.image, had) {
             (None, None) => Ok(None),
             (Some(_), _) => self.resolve(config, context),
-            (None, had) => Self { image: had, tools: self.tools }.planned(config, context).map(Some),
+            (None, had) => Self { image: had, ..self.clone() }.planned(config, context).map(Some),
         }
     }
 
     fn planned(&self, config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
-        let mut plan = plan(self.image.as_deref(), config, context)?;
+        let mut plan = plan(self.image.as_deref(), self.network, config, context)?;
         if plan.image.servers.is_empty() {
             let name = &plan.image.name;
             return Err(CliError::new(format!("image {name} has no MCP servers, so it has no tools to give"))
@@ -97,7 +100,12 @@ impl Boxing {
 }
 
 /// What a session's container is made from.
-pub(crate) fn plan(name: Option<&str>, config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
+pub(crate) fn plan(
+    name: Option<&str>,
+    network: Option<NetworkMode>,
+    config: &Config,
+    context: &Context,
+) -> Result<SandboxPlan, CliError> {
     let mut image = config.image(name)?.clone();
     let env = context.environment();
     let lookup = |name: &str| {
@@ -105,6 +113,14 @@ pub(crate) fn plan(name: Option<&str>, config: &Config, context: &Context) -> Re
         found.1.to_str().map(str::to_owned)
     };
     let secrets = config::expand(&mut image, lookup).map_err(CliError::new)?;
+    let policy = config.network.policy(network);
+    if let (Some(_), Some(name)) = (&policy, image.capabilities.undoing()) {
+        return Err(CliError::new(format!(
+            "image {} adds the capability {name}, which could undo its network",
+            image.name
+        ))
+        .hint("take it from cap-add, or go without: --network default"));
+    }
     let bridge = vec![std::env::current_exe()?.into(), "__mcp".into()];
-    Ok(SandboxPlan { image, podman: podman(context), bridge, own_tools: true, secrets })
+    Ok(SandboxPlan { image, network: policy, podman: podman(context), bridge, own_tools: true, secrets })
 }

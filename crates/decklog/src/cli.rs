@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     agents, blame, build, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs,
-    looping, ls, mcp, race, restore, resume, run, search, shell, show, stats, trust, verify, watch,
+    looping, ls, mcp, network, race, restore, resume, run, search, shell, show, stats, trust, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -107,6 +107,8 @@ pub(crate) enum Verb {
     Show(show::Args),
     /// List a session's logs and artifacts, or print one
     Logs(logs::Args),
+    /// Show where a session's container connected
+    Network(network::Args),
     /// Show what a session changed
     Diff(diff::Args),
     /// Follow a session as it happens
@@ -168,6 +170,7 @@ impl Verb {
             Self::Stats(args) => args.json.json,
             Self::Show(args) => args.json.json,
             Self::Logs(args) => args.json.json,
+            Self::Network(args) => args.json.json,
             Self::Diff(args) => args.json.json,
             Self::Blame(args) => args.json.json,
             Self::Restore(args) => args.json.json,
@@ -207,6 +210,7 @@ impl Verb {
             Self::Stats(args) => stats::run(args, context),
             Self::Show(args) => show::run(args, context),
             Self::Logs(args) => logs::run(args, context),
+            Self::Network(args) => network::run(&args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Watch(args) => watch::run(args, context),
             Self::Blame(args) => blame::run(&args, context),

@@ -5,6 +5,7 @@
 
 mod images;
 pub(crate) mod models;
+pub(crate) mod network;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -40,6 +41,7 @@ struct File {
     default_image: Option<Spanned<String>>,
     #[serde(default)]
     images: BTreeMap<String, Spanned<images::ImageTable>>,
+    network: Option<network::NetworkTable>,
     default_model: Option<Spanned<String>>,
     #[serde(default)]
     agents: BTreeMap<String, Spanned<Agent>>,
@@ -94,6 +96,8 @@ pub(crate) struct Config {
     /// The image that tools or agents are put into when none is named.
     pub(crate) default_image: Option<Set<String>>,
     pub(crate) images: Vec<Set<Image>>,
+    /// What stands between containers and the network.
+    pub(crate) network: network::Network,
     pub(crate) agents: Vec<Set<AgentDefinition>>,
     /// Whom the built-in agent can ask.
     pub(crate) models: models::Models,
@@ -132,6 +136,7 @@ impl Config {
             race_setup: None,
             default_image: None,
             images: Vec::new(),
+            network: network::Network::default(),
             agents: known_agents().into_iter().map(Set::built_in).collect(),
             models: models::Models::default(),
             refused: Vec::new(),
@@ -317,6 +322,9 @@ impl<'a> Layer<'a> {
             {
                 config.race_setup = Some(self.set(&span, setup));
             }
+        }
+        if let Some(table) = file.network {
+            network::apply(&self, table, config)?;
         }
         if let Some(image) = file.default_image {
             let span = image.span();

@@ -26,9 +26,13 @@ use crate::cli::ColorChoice;
 
 fn main() {
     let mut arguments = std::env::args_os();
-    let is_reaper = arguments.nth(1).is_some_and(|first| first == decklog_run::supervise::REAPER_ARGUMENT);
-    if is_reaper {
+    let first = arguments.nth(1).unwrap_or_default();
+    if first == decklog_run::supervise::REAPER_ARGUMENT {
         std::process::exit(decklog_run::supervise::reaper_main(arguments));
+    }
+    if first == decklog_run::sandbox::NETWORK_ARGUMENT {
+        // Before there is a second thread: whoever has one may not enter another user namespace.
+        std::process::exit(decklog_run::sandbox::network_main(arguments));
     }
     std::process::exit(run());
 }

@@ -18,6 +18,7 @@ use decklog_journal::words::Permissions;
 use decklog_sandbox::container::{Container, Plan};
 use decklog_sandbox::gateway::{Gateway, ServerCommand};
 use decklog_sandbox::image::{self, Image, ImageError, ServerSpec};
+use decklog_sandbox::network::{About, Mode, NAMESERVER, Network, NetworkError, Policy};
 use decklog_sandbox::podman::{Podman, PodmanError};
 
 pub(crate) use told::Told;
@@ -38,6 +39,8 @@ pub struct SandboxPlan {
     pub image: Image,
     /// Podman.
     pub podman: Podman,
+    /// What stands between it and the network; absent: podman's own network, unrecorded.
+    pub network: Option<Policy>,
     /// What agents start to reach the servers, before the socket's path: this program.
     pub bridge: Vec<OsString>,
     /// Whether agents keep the tools that they bring themselves.
@@ -79,6 +82,9 @@ pub enum SandboxError {
     /// Podman did not do it.
     #[error(transparent)]
     Podman(#[from] PodmanError),
+    /// Its network cannot be made as it is to be.
+    #[error("the container has no network: {0}")]
+    Network(#[from] NetworkError),
     /// Something else was refused.
     #[error("the container cannot be used: {0}")]
     Io(#[from] std::io::Error),
@@ -90,8 +96,10 @@ pub(crate) struct Sandbox {
     gateway: Gateway,
     told: Arc<Told>,
     transcript: Transcript,
-    /// For agents: a directory that is theirs alone, with the socket in it.
-    scratch: Option<TempDir>,
+    network: Option<Network>,
+    /// A directory that is the session's alone: with the sockets for agents, and what is mounted.
+    scratch: TempDir,
+    serves_agents: bool,
     bridge: Vec<OsString>,
     own_tools: bool,
 }
@@ -114,30 +122,32 @@ impl Sandbox {
         observer: &mut dyn Observer,
     ) -> Result<Self, SandboxError> {
         let mut transcript = Transcript::open(log);
-        let opened = open(plan, log, place, &told, &mut transcript, observer);
+        let scratch = tempfile::Builder::new().prefix("decklog-").tempdir()?;
+        let opened = open((plan, scratch.path()), log, place, &told, &mut transcript, observer);
         if let Err(error) = &opened {
             transcript.line(&error.to_string());
         }
-        let (container, gateway) = opened?;
+        let (container, gateway, network) = opened?;
         let (bridge, own_tools) = (plan.bridge.clone(), plan.own_tools);
-        Ok(Self { container, gateway, told, transcript, scratch: None, bridge, own_tools })
+        Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, bridge, own_tools })
     }
 
     /// Lets agents reach the servers.
     pub(crate) fn serve_agents(&mut self) -> Result<(), SandboxError> {
-        let scratch = tempfile::Builder::new().prefix("decklog-").tempdir()?;
-        self.gateway.serve_socket(&scratch.path().join(SOCKET), false)?;
-        self.gateway.serve_socket(&scratch.path().join(READING_SOCKET), true)?;
-        self.scratch = Some(scratch);
+        self.gateway.serve_socket(&self.scratch.path().join(SOCKET), false)?;
+        self.gateway.serve_socket(&self.scratch.path().join(READING_SOCKET), true)?;
+        self.serves_agents = true;
         Ok(())
     }
 
     /// What the agent of a turn with these permissions is given.
     pub(crate) fn tools(&self, permissions: Permissions) -> Tools {
-        let Some(scratch) = &self.scratch else { return Tools::default() };
+        if !self.serves_agents {
+            return Tools::default();
+        }
         let mut command = self.bridge.clone();
         let socket = if permissions == Permissions::ReadOnly { READING_SOCKET } else { SOCKET };
-        command.push(scratch.path().join(socket).into());
+        command.push(self.scratch.path().join(socket).into());
         let server = McpServer { name: SERVER.into(), command, env: Vec::new() };
         Tools { mcp: vec![server], own_tools: self.own_tools }
     }
@@ -150,12 +160,19 @@ impl Sandbox {
     pub(crate) fn close(mut self, observer: &mut dyn Observer) {
         self.gateway.stop();
         let name = self.container.name().to_owned();
+        let network = self.network.take();
         match self.container.remove() {
             Ok(()) => self.transcript.line(&format!("{name} is removed")),
             Err(error) => {
                 self.transcript.line(&error.to_string());
                 observer.trouble(&format!("{error}; `decklog clean` removes the container {name}"));
             }
+        }
+        // When nothing is left that could reach for anything.
+        if let Some(network) = network {
+            let totals = network.stop();
+            let (connections, denied) = (totals.connections, totals.denied + totals.questions_denied);
+            self.transcript.line(&format!("network: {connections} connections, {denied} refusals"));
         }
         for trouble in self.told.finish().into_iter().chain(self.transcript.finish()) {
             observer.trouble(&trouble);
@@ -164,14 +181,14 @@ impl Sandbox {
 }
 
 fn open(
-    plan: &SandboxPlan,
+    (plan, scratch): (&SandboxPlan, &Path),
     log: &Log,
     place: &Place<'_>,
     told: &Arc<Told>,
     transcript: &mut Transcript,
     observer: &mut dyn Observer,
-) -> Result<(Container, Gateway), SandboxError> {
-    let SandboxPlan { image, podman, .. } = plan;
+) -> Result<(Container, Gateway, Option<Network>), SandboxError> {
+    let SandboxPlan { image, podman, network, .. } = plan;
     let observer = std::cell::RefCell::new(observer);
     let transcript = std::cell::RefCell::new(transcript);
     let built = image::ensure(podman, image, false, &mut |tag| observer.borrow_mut().building(tag), &mut |line| {
@@ -186,10 +203,25 @@ fn open(
         tag: &built.tag,
         working_dir: place.working_dir,
         writable: place.writable,
-        host_network: true,
+        name_server: network.as_ref().map(|_| name_server(scratch)).transpose()?,
         as_root: place.as_root,
     };
     let container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
+    let mode = match network {
+        None => "default",
+        Some(Policy { mode: Mode::Audit, .. }) => "audit",
+        Some(Policy { mode: Mode::Filter, .. }) => "filter",
+    };
+    let network = match network {
+        None => None,
+        Some(policy) => {
+            let about = About { session: session.clone(), container: container.name().to_owned() };
+            let helper = ["/proc/self/exe".into(), NETWORK_ARGUMENT.into()];
+            let watch = Arc::clone(told) as Arc<_>;
+            // Nothing runs in it yet: whatever will is watched from its first packet on.
+            Some(Network::attach(container.pid()?, policy.clone(), about, watch, &helper)?)
+        }
+    };
     container.start()?;
     transcript.borrow_mut().line(&format!("{} is started", container.name()));
     let event = ContainerEvent {
@@ -197,7 +229,7 @@ fn open(
         image_tag: built.tag,
         container_name: container.name().to_owned(),
         workspace: image.workspace.clone(),
-        network: "default".into(),
+        network: mode.into(),
     };
     match log.append(event) {
         Ok(event) => observer.borrow_mut().event(&event),
@@ -205,7 +237,26 @@ fn open(
     }
     let servers = image.servers.iter().map(|spec| server(spec, &container, image, podman)).collect();
     let gateway = Gateway::start(servers, &image.workspace, Arc::clone(told) as Arc<_>)?;
-    Ok((container, gateway))
+    Ok((container, gateway, network))
+}
+
+/// The file that names the server that answers the container's questions: decklog.
+fn name_server(scratch: &Path) -> std::io::Result<PathBuf> {
+    let path = scratch.join("resolv.conf");
+    std::fs::write(&path, format!("nameserver {NAMESERVER}\n"))?;
+    Ok(path)
+}
+
+/// What [`network_main`] is called as.
+pub const NETWORK_ARGUMENT: &str = "__netns";
+
+/// The helper that enters a container's namespaces, in a process of its own. `arguments`: what follows
+/// [`NETWORK_ARGUMENT`]. Gives its exit code.
+pub fn network_main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
+    match arguments.next().and_then(|pid| pid.to_str()?.parse().ok()) {
+        Some(pid) => decklog_sandbox::network::helper(pid),
+        None => 2,
+    }
 }
 
 fn server(spec: &ServerSpec, container: &Container, image: &Image, podman: &Podman) -> ServerCommand {

@@ -9,6 +9,7 @@ use decklog_journal::artifacts::{ArtifactWriter, LOGS_DIR};
 use decklog_journal::event::{EventBody, Notice, ToolCall, ToolResult};
 use decklog_journal::words::{ToolKind, ToolStatus};
 use decklog_sandbox::gateway::{Answered, Call, CallKind, Tell};
+use decklog_sandbox::network::Watch;
 
 use crate::agents::common::{tool_kind, tool_title};
 use crate::log::Log;
@@ -19,12 +20,16 @@ const STDERR: u64 = 64 * 1024 * 1024;
 /// Bytes of names and titles that are kept.
 const SHORT: usize = 1024;
 
-/// Takes down what the gateway tells.
+/// Every connection out of the container.
+const CONNECTIONS: &str = "logs/network.jsonl";
+
+/// Takes down what the gateway and the network tell.
 pub(crate) struct Told {
     log: Log,
     /// The turn that calls belong to; absent: an agent tells of its calls itself.
     turn: Option<u32>,
     stderr: Mutex<HashMap<String, Stderr>>,
+    connections: Mutex<Option<ArtifactWriter>>,
     seen: Mutex<Seen>,
 }
 
@@ -50,7 +55,7 @@ struct Stderr {
 
 impl Told {
     pub(crate) fn new(log: Log, turn: Option<u32>) -> Self {
-        Self { log, turn, stderr: Mutex::default(), seen: Mutex::default() }
+        Self { log, turn, stderr: Mutex::default(), connections: Mutex::default(), seen: Mutex::default() }
     }
 
     fn lock_seen(&self) -> MutexGuard<'_, Seen> {
@@ -89,6 +94,10 @@ impl Told {
             if let Some(Err(error)) = log.file.map(ArtifactWriter::finish) {
                 self.trouble(format!("the stderr of {server}: {error}"));
             }
+        }
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = connections.map(ArtifactWriter::finish) {
+            self.trouble(format!("{CONNECTIONS}: {error}"));
         }
         std::mem::take(&mut self.lock_seen().troubles)
     }
@@ -173,5 +182,30 @@ impl Tell for Told {
     fn notice(&self, code: &'static str, text: &str) {
         let text = clip_safely(text.to_owned(), 4 * SHORT, self.log.redactor());
         self.append(Notice { turn: self.turn, code: code.into(), text, text_artifact: None });
+    }
+}
+
+impl Watch for Told {
+    fn calls_in_progress(&self) -> Vec<String> {
+        self.log.calls_in_progress()
+    }
+
+    fn record(&self, line: &[u8]) {
+        let mut file = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut write = || {
+            if file.is_none() {
+                *file = Some(self.log.log_file(CONNECTIONS).map_err(|error| error.to_string())?);
+            }
+            let Some(file) = file.as_mut() else { return Ok(()) };
+            file.write(&[line, b"\n"].concat()).map_err(|error| format!("{CONNECTIONS}: {error}"))
+        };
+        if let Err(error) = write() {
+            Told::trouble(self, error);
+        }
+    }
+
+    fn trouble(&self, what: &str) {
+        Told::trouble(self, what.to_owned());
+        self.notice("network", what);
     }
 }

@@ -1,6 +1,7 @@
 //! `config`: the configuration in force, and where each value came from.
 
 use decklog_sandbox::image::Source;
+use decklog_sandbox::network::Action;
 use serde_json::{Map, Value, json};
 
 use crate::cli::Json;
@@ -40,6 +41,22 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     }
     if let Some(Set { value, from }) = &config.default_image {
         add("default-image", json!(value), from);
+    }
+    let network = &config.network;
+    if let Some(Set { value, from }) = &network.mode {
+        add("network.mode", json!(value.name()), from);
+    }
+    if let Some(Set { value, from }) = &network.default {
+        add("network.default", json!(if *value == Action::Allow { "allow" } else { "deny" }), from);
+    }
+    for (name, rules) in [("network.allow", &network.allow), ("network.deny", &network.deny)] {
+        if let Some(last) = rules.last() {
+            let texts: Vec<_> = rules.iter().map(|rule| rule.value.to_string()).collect();
+            add(name, json!(texts), &last.from);
+        }
+    }
+    if let Some(Set { value, from }) = &network.dns {
+        add("network.dns", json!(value), from);
     }
     for Set { value, from } in &config.images {
         let servers: Vec<_> = value.servers.iter().map(|server| server.name.as_str()).collect();

@@ -13,6 +13,7 @@ use decklog_run::supervise::Signals;
 use decklog_sandbox::gateway::HttpPlace;
 use serde_json::json;
 
+use crate::config::network::NetworkMode;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::{counted, duration, visible};
@@ -43,6 +44,9 @@ pub(crate) struct Args {
     /// Serve streamable HTTP at this address instead of stdio; a port alone means loopback, port 0 a free one
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
+    /// What stands between the container and the network (default: as configured, else podman's own network)
+    #[arg(long, value_name = "MODE", value_enum)]
+    network: Option<NetworkMode>,
     /// Keep the record in this directory, with a link to it under the session root
     #[arg(long, value_name = "DIR")]
     session_dir: Option<PathBuf>,
@@ -74,7 +78,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         return config(client, image.as_deref(), context);
     }
     let config = context.config()?;
-    let sandbox = boxing::plan(args.image.as_deref(), &config, context)?;
+    let sandbox = boxing::plan(args.image.as_deref(), args.network, &config, context)?;
     if sandbox.image.servers.is_empty() {
         let name = &sandbox.image.name;
         return Err(CliError::new(format!("image {name} has no MCP servers")).hint(format!(

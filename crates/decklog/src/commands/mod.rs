@@ -18,6 +18,7 @@ pub(crate) mod logs;
 pub(crate) mod looping;
 pub(crate) mod ls;
 pub(crate) mod mcp;
+pub(crate) mod network;
 mod otlp_client;
 pub(crate) mod race;
 pub(crate) mod restore;

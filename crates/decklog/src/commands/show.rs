@@ -9,6 +9,7 @@ use decklog_journal::event::EventBody;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
 use decklog_journal::words::SessionKind;
+use decklog_query::network;
 use serde_json::json;
 
 use super::ls::shown_head;
@@ -16,7 +17,7 @@ use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{session, size, visible};
+use crate::render::{self, session, size, visible};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -77,7 +78,8 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
     let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
-    let mut transcript = Transcript::new(Detail::Full, paint, context.width());
+    let (network, of_calls) = network::read(&dir)?;
+    let mut transcript = Transcript::new(Detail::Full, paint, context.width()).with_network(of_calls);
     let mut racing = Vec::new();
     for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
         if let Item::Event(event) = item?
@@ -99,6 +101,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     text.push('\n');
     text.push_str(&session::ending(&session.head, listed.status, paint));
     text.push_str(&session::totals(&session.head, paint));
+    text.push_str(&render::network::totals(&network, paint));
     context.page(&text)?;
     for fault in &session.faults {
         context.warn(&format!("{JOURNAL_FILE} {fault}"));

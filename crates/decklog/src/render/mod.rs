@@ -7,6 +7,7 @@ pub(crate) mod code;
 pub(crate) mod highlight;
 pub(crate) mod html;
 pub(crate) mod markdown;
+pub(crate) mod network;
 pub(crate) mod patch;
 pub(crate) mod said;
 pub(crate) mod search;

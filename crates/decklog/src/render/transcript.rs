@@ -1,10 +1,12 @@
 //! Events as lines: the one rendering path of `show`, `watch` and the live story of `run`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
 use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
+
+use decklog_query::network::Network;
 
 use super::said::{MARGIN, Said};
 use super::{Paint, counted, duration, size, visible, visible_lines};
@@ -40,6 +42,8 @@ pub(crate) struct Transcript {
     whose: HashMap<u32, String>,
     /// The turn that was told of last.
     at: u32,
+    /// What was reached for during each call.
+    network: BTreeMap<(u32, String), Network>,
 }
 
 /// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
@@ -62,7 +66,14 @@ impl Transcript {
             calls: HashMap::new(),
             whose: HashMap::new(),
             at: 0,
+            network: BTreeMap::new(),
         }
+    }
+
+    /// With what each call reached for, by turn and id.
+    pub(crate) fn with_network(mut self, network: BTreeMap<(u32, String), Network>) -> Self {
+        self.network = network;
+        self
     }
 
     /// What an event adds to the screen; may be nothing.
@@ -256,14 +267,17 @@ impl Transcript {
                 let took = result.duration_secs.map(|secs| format!(" {secs:.1}s")).unwrap_or_default();
                 let code =
                     result.exit_code.filter(|code| *code != 0).map(|code| format!(" exit {code}")).unwrap_or_default();
-                match result.status {
-                    ToolStatus::Failed => {
-                        format!("    {}\n", paint.bad(&format!("failed{code}{took}")))
-                            + &self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes))
+                let of_call = self.network.get(&(result.turn, result.call_id.clone()));
+                let reached = of_call.map(|network| super::network::under_call(network, paint)).unwrap_or_default();
+                reached
+                    + &match result.status {
+                        ToolStatus::Failed => {
+                            format!("    {}\n", paint.bad(&format!("failed{code}{took}")))
+                                + &self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes))
+                        }
+                        _ if full => self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes)),
+                        _ => String::new(),
                     }
-                    _ if full => self.output(&result.output, result.output_artifact.as_ref().map(|a| a.bytes)),
-                    _ => String::new(),
-                }
             }
             EventBody::RateLimited(limit) => {
                 let until = limit.resets_at.map(|at| format!(" until {at:.0}")).unwrap_or_default();
