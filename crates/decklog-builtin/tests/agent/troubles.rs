@@ -181,9 +181,15 @@ fn tools_do_not_get_the_key() {
 
 #[test]
 fn a_stopped_turn_ends_its_servers() {
-    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+    let mute = "sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; wait";
+    // In the middle of a call, and when a server has not said a word yet.
+    for (signal, code, is_mute) in [("TERM", 143, false), ("INT", 130, false), ("TERM", 143, true)] {
         let world = World::new("openai", vec![calls(&[("hang", json!({ "path": "pids" }))])]);
-        let child = world.start(&world.with_tools("Hang").to_string());
+        let mut request = world.with_tools("Hang");
+        if is_mute {
+            request["mcp"][0]["command"] = json!(["sh", "-c", mute]);
+        }
+        let child = world.start(&request.to_string());
         let pids = eventually("the server's process id", || std::fs::read_to_string(world.dir().join("pids")).ok());
         let ended = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
         assert!(ended.expect("kill").success());
