@@ -51,8 +51,29 @@ pub(crate) struct Servers {
 
 struct Server {
     name: String,
-    child: Child,
+    process: Process,
     service: RunningService<RoleClient, ()>,
+}
+
+/// A server's process, with what it started: all of it ends when this is dropped.
+struct Process {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // All of it may have ended by itself.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
 }
 
 /// Where a tool is.
@@ -78,9 +99,9 @@ impl Servers {
         let mut bytes = 0;
         for asked in &request.mcp {
             let failed = |why: String| TurnError::Server { name: asked.name.clone(), why };
-            let mut child = spawn(asked, &request.working_dir, request.model.api_key_env.as_deref())
+            let mut process = spawn(asked, &request.working_dir, request.model.api_key_env.as_deref())
                 .map_err(|error| failed(error.to_string()))?;
-            let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            let (Some(stdin), Some(stdout)) = (process.child.stdin.take(), process.child.stdout.take()) else {
                 return Err(failed("it has no stdin and stdout".into()));
             };
             let started = timeout(START, async {
@@ -89,15 +110,9 @@ impl Servers {
                 Ok::<_, String>((service, tools))
             });
             let started = started.await.unwrap_or_else(|_| Err(format!("nothing came for {} s", START.as_secs())));
-            let (service, tools) = match started {
-                Ok(started) => started,
-                Err(why) => {
-                    end_group(&child, Signal::KILL);
-                    return Err(failed(why));
-                }
-            };
+            let (service, tools) = started.map_err(failed)?;
             let server = self.servers.len();
-            self.servers.push(Server { name: asked.name.clone(), child, service });
+            self.servers.push(Server { name: asked.name.clone(), process, service });
             for tool in tools {
                 let read_only = tool.annotations.as_ref().and_then(|hints| hints.read_only_hint) == Some(true);
                 if request.permissions == Permissions::ReadOnly && !read_only {
@@ -150,28 +165,19 @@ impl Servers {
     /// Ends the servers: their stdin is closed, then they are asked, then made to.
     pub(crate) async fn end(&mut self) {
         let ends = self.servers.drain(..).map(|server| async move {
-            let Server { mut child, service, .. } = server;
+            let Server { mut process, service, .. } = server;
             // With the transport, their stdin is closed.
             let _ = timeout(END, service.cancel()).await;
-            if timeout(END, child.wait()).await.is_err() {
-                end_group(&child, Signal::TERM);
-                let _ = timeout(END, child.wait()).await;
+            if timeout(END, process.child.wait()).await.is_err() {
+                process.signal(Signal::TERM);
+                let _ = timeout(END, process.child.wait()).await;
             }
-            end_group(&child, Signal::KILL);
         });
         futures_util::future::join_all(ends).await;
     }
 }
 
-impl Drop for Servers {
-    fn drop(&mut self) {
-        for server in &self.servers {
-            end_group(&server.child, Signal::KILL);
-        }
-    }
-}
-
-fn spawn(server: &McpServer, dir: &Path, key: Option<&str>) -> std::io::Result<Child> {
+fn spawn(server: &McpServer, dir: &Path, key: Option<&str>) -> std::io::Result<Process> {
     let Some((program, arguments)) = server.command.split_first() else {
         return Err(std::io::Error::other("its command is empty"));
     };
@@ -181,16 +187,9 @@ fn spawn(server: &McpServer, dir: &Path, key: Option<&str>) -> std::io::Result<C
         command.env_remove(key);
     }
     command.envs(&server.env).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    command.process_group(0).kill_on_drop(true).spawn()
-}
-
-/// Sends a signal to a server and what it started, unless it has been waited for.
-fn end_group(child: &Child, signal: Signal) {
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // It may have ended by itself.
-        let _ = kill_process_group(pid, signal);
-    }
+    let child = command.process_group(0).spawn()?;
+    let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    Ok(Process { child, group })
 }
 
 async fn list(service: &RunningService<RoleClient, ()>) -> Result<Vec<Tool>, String> {

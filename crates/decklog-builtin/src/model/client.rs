@@ -172,7 +172,7 @@ impl<'a> Client<'a> {
 
     fn unreachable(&self, error: reqwest::Error) -> Failure {
         let silent = error.is_timeout() && !error.is_connect();
-        let words = causes(&error.without_url());
+        let words = cause(&error.without_url());
         let error = TurnError::Unavailable(format!("{} cannot be reached: {words}", self.who));
         // One that is silent for so long would be so again.
         if silent { Failure::last(error) } else { Failure::again(error) }
@@ -254,7 +254,7 @@ impl<'a> Client<'a> {
             let progress = match event {
                 Ok(event) => reader.event(&event.data).map_err(|error| self.stream_error(error)),
                 Err(EventStreamError::Transport(ReadError::Transport(error))) => {
-                    trouble = Some(causes(&error.without_url()));
+                    trouble = Some(cause(&error.without_url()));
                     break;
                 }
                 Err(EventStreamError::Transport(ReadError::TooLong)) => {
@@ -364,18 +364,13 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// An error with what caused it: the outermost alone says little.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        cause = inner.source();
+/// What lies at the bottom of an error: what stands above it names only the layers.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(inner) = innermost.source() {
+        innermost = inner;
     }
-    words.chars().take(500).collect()
+    innermost.to_string().chars().take(500).collect()
 }
 
 fn jitter() -> f64 {

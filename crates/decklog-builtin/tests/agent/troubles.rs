@@ -142,7 +142,7 @@ fn nobody_listens() {
     request["model"]["base_url"] = json!(format!("http://{address}"));
     let ran = world.run(request).expect(2);
     assert_eq!(ran.all("retry").len(), 3);
-    assert!(message(ran.one("error")).contains("cannot be reached"), "{ran:?}");
+    assert!(message(ran.one("error")).contains("cannot be reached: Connection refused"), "{ran:?}");
 }
 
 #[test]
@@ -151,7 +151,9 @@ fn an_answer_that_breaks_off_fails_clearly() {
         let world = World::new(style, vec![Step::Cut, Step::Text("Again.".into())]);
         let ran = world.run(world.request("Hello")).expect(2);
         assert!(!ran.text().is_empty(), "{style}: a part was told");
-        assert_eq!(ran.one("error")["code"], "broken", "{style}");
+        let error = ran.one("error");
+        assert_eq!(error["code"], "broken", "{style}");
+        assert!(message(error).contains("broke off: unexpected EOF during chunk size line;"), "{error}");
         assert!(ran.all("retry").is_empty());
         // It can be gone on with.
         let mut request = world.request("Go on");
@@ -179,9 +181,15 @@ fn tools_do_not_get_the_key() {
 
 #[test]
 fn a_stopped_turn_ends_its_servers() {
-    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+    let mute = "sleep 1000 & echo $$ $! > pids.new; mv pids.new pids; wait";
+    // In the middle of a call, and when a server has not said a word yet.
+    for (signal, code, is_mute) in [("TERM", 143, false), ("INT", 130, false), ("TERM", 143, true)] {
         let world = World::new("openai", vec![calls(&[("hang", json!({ "path": "pids" }))])]);
-        let child = world.start(&world.with_tools("Hang").to_string());
+        let mut request = world.with_tools("Hang");
+        if is_mute {
+            request["mcp"][0]["command"] = json!(["sh", "-c", mute]);
+        }
+        let child = world.start(&request.to_string());
         let pids = eventually("the server's process id", || std::fs::read_to_string(world.dir().join("pids")).ok());
         let ended = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
         assert!(ended.expect("kill").success());

@@ -46,6 +46,10 @@ impl Provider {
         if !matches!(self.style.as_str(), "openai" | "anthropic") {
             return Err(format!("[providers.{name}] style {:?} is none of: openai, anthropic", self.style));
         }
+        let address = self.base_url.split_once("://").map_or(self.base_url.as_str(), |(_, rest)| rest);
+        if address.split(['/', '?', '#']).next().is_some_and(|host| host.contains('@')) {
+            return Err(format!("[providers.{name}] base-url holds credentials: name their variable as api-key"));
+        }
         if self.api_key.is_some() && self.variable().is_none() {
             return Err(format!(
                 "[providers.{name}] api-key must name a variable of the environment, as in api-key = \"${{MY_KEY}}\": a key itself \

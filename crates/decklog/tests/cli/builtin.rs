@@ -141,6 +141,7 @@ fn keys_and_strangers_are_refused() {
     let provider = "[providers.p]\nstyle = \"openai\"\nbase-url = \"https://host/v1\"\n";
     for (text, words) in [
         (format!("{provider}api-key = \"{KEY}\"\n"), "must name a variable"),
+        (provider.replace("//host", &format!("//me:{KEY}@host")), "holds credentials"),
         (provider.replace("openai", "telnet"), "none of: openai, anthropic"),
         ("[models.m]\nprovider = \"p\"\nmodel = \"x\"\n".to_owned(), "the configuration has none"),
         ("default-model = \"m\"\n".to_owned(), "the configuration has none"),
