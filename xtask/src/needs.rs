@@ -24,6 +24,18 @@ const NEEDS: &[Need] = &[
     need("script", "bsdutils", 1),
     need("zstd", "zstd", 2),
     need("ps", "procps", 2),
+    // The box.
+    need("podman", "podman", 60),
+    need("runc", "runc", 12),
+    need("conmon", "conmon", 1),
+    need("catatonit", "catatonit", 1),
+    need("/usr/lib/podman/netavark", "netavark", 10),
+    need("nft", "nftables", 1),
+    need("ip", "iproute2", 4),
+    need("unshare", "util-linux", 5),
+    need("busybox", "busybox-static", 2),
+    need("curl", "curl", 1),
+    need("ssh", "openssh-client", 6),
 ];
 
 /// Says what is missing and how big it is, installs it, and gives the directory of the agents' programs.

@@ -11,6 +11,7 @@
 
 pub mod agents;
 pub mod atif;
+pub mod boxes;
 mod server;
 pub mod usage;
 

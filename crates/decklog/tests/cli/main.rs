@@ -4,6 +4,7 @@
 
 mod agents;
 mod blaming;
+mod boxing;
 mod builtin;
 mod chatting;
 mod env;

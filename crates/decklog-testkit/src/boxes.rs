@@ -1,0 +1,124 @@
+//! What an image for tests is built from, without a registry: programs of this machine, and real MCP servers from npm.
+//!
+//! Made once, in the user's cache, and so is podman's storage: what tests build and run there is nobody else's.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+use crate::agents::{cache, run};
+
+/// Programs of this machine that are put into the image, with the libraries they need.
+const PROGRAMS: [&str; 3] = ["node", "curl", "ssh"];
+
+const DOCKERFILE: &str = "\
+FROM scratch
+COPY libs/ /
+COPY busybox /bin/busybox
+RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
+COPY programs/ /usr/local/bin/
+COPY node_modules /srv/node_modules
+COPY shell-mcp.js /srv/shell-mcp.js
+RUN mkdir -p /tmp /root /usr/bin && ln -s /bin/busybox /usr/bin/env && chmod 1777 /tmp && printf 'root:x:0:0::/root:/bin/sh\\n' >/etc/passwd
+ENV PATH=/usr/local/bin:/bin:/srv/node_modules/.bin HOME=/root
+";
+
+/// The context of a build, and the variables with which podman keeps to itself.
+#[derive(Debug, Clone)]
+pub struct Boxes {
+    /// The directory with the Dockerfile in it.
+    pub context: PathBuf,
+    /// To be set for whoever calls podman.
+    pub vars: Vec<(String, String)>,
+}
+
+/// Makes the context unless it is there. Whoever comes at the same time waits.
+///
+/// # Errors
+/// When a program is missing, npm fails, or the cache cannot be written.
+pub fn prepare() -> io::Result<Boxes> {
+    let cache = cache()?;
+    fs::create_dir_all(&cache)?;
+    let lock = fs::File::create(cache.join("boxes.lock"))?;
+    lock.lock()?;
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../decklog/tests/servers");
+    let mut hash = Sha256::new();
+    hash.update(DOCKERFILE);
+    for name in ["package-lock.json", "shell-mcp.js"] {
+        hash.update(fs::read(manifests.join(name))?);
+    }
+    for program in PROGRAMS.iter().chain(&["busybox"]) {
+        hash.update(find(program)?.metadata()?.len().to_le_bytes());
+    }
+    let hash: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let context = cache.join(format!("box-{hash}"));
+    if !context.exists() {
+        eprintln!("preparing what images for tests are built from, in {}", context.display());
+        let fresh = tempfile::Builder::new().prefix(".box-").tempdir_in(&cache)?;
+        fill(fresh.path(), &manifests)?;
+        fs::rename(fresh.keep(), &context)?;
+    }
+    Ok(Boxes { context, vars: settings(&cache.join("containers"))? })
+}
+
+fn fill(dir: &Path, manifests: &Path) -> io::Result<()> {
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(manifests.join(name), dir.join(name))?;
+    }
+    run(dir, "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])?;
+    fs::copy(manifests.join("shell-mcp.js"), dir.join("shell-mcp.js"))?;
+    fs::copy(find("busybox")?, dir.join("busybox"))?;
+    fs::create_dir(dir.join("programs"))?;
+    let mut libraries = BTreeSet::new();
+    for program in PROGRAMS {
+        let found = find(program)?.canonicalize()?;
+        fs::copy(&found, dir.join("programs").join(program))?;
+        libraries.extend(libraries_of(&found)?);
+    }
+    for library in libraries {
+        let target = dir.join("libs").join(library.strip_prefix("/").unwrap_or(&library));
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::copy(library.canonicalize()?, &target)?;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
+    }
+    fs::create_dir_all(dir.join("libs/etc"))?;
+    fs::write(dir.join("Dockerfile"), DOCKERFILE)
+}
+
+fn find(program: &str) -> io::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file());
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{program} is not installed")))
+}
+
+/// The libraries that the loader would open for a program, and the loader.
+fn libraries_of(program: &Path) -> io::Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+}
+
+/// Podman's settings: a storage of its own, and what containers need on a machine without limits to raise.
+fn settings(dir: &Path) -> io::Result<Vec<(String, String)>> {
+    fs::create_dir_all(dir)?;
+    let (containers, storage) = (dir.join("containers.conf"), dir.join("storage.conf"));
+    let settings =
+        "[engine]\nruntime = \"runc\"\n[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
+    fs::write(&containers, settings)?;
+    let (graph, run) = (dir.join("storage"), dir.join("run"));
+    let settings = format!("[storage]\ndriver = \"overlay\"\ngraphroot = {graph:?}\nrunroot = {run:?}\n");
+    fs::write(&storage, settings)?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(vec![
+        ("CONTAINERS_CONF".into(), text(&containers)),
+        ("CONTAINERS_STORAGE_CONF".into(), text(&storage)),
+        ("BUILDAH_ISOLATION".into(), "chroot".into()),
+    ])
+}

@@ -1,0 +1,4 @@
+//! Containers: images, their servers as one, what agents do with them, and where they connect.
+
+mod serving;
+pub(crate) mod world;

@@ -1,0 +1,174 @@
+//! A world with an image in it, and a client for `decklog mcp` that is no library's.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use decklog_testkit::boxes::{self, Boxes};
+use serde_json::{Value, json};
+
+use crate::env::TestEnv;
+
+/// How long anything may take on a machine that is busy.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+fn prepared() -> &'static Boxes {
+    static BOXES: OnceLock<Boxes> = OnceLock::new();
+    BOXES.get_or_init(|| boxes::prepare().expect("the image's context"))
+}
+
+/// A world whose configuration has the image `coding`, with these servers, and more.
+pub(crate) fn world(servers: &str, more: &str) -> TestEnv {
+    let mut env = TestEnv::new();
+    configure(&mut env, servers, more);
+    env
+}
+
+/// Gives a world the image.
+pub(crate) fn configure(env: &mut TestEnv, servers: &str, more: &str) {
+    let boxes = prepared();
+    for (name, value) in &boxes.vars {
+        env.set(name, value);
+    }
+    let dir = env.home().join(".config/decklog");
+    std::fs::create_dir_all(&dir).unwrap();
+    let dockerfile = boxes.context.join("Dockerfile");
+    let text = format!("{more}\n[images.coding]\ndockerfile = {dockerfile:?}\n[images.coding.mcp]\n{servers}\n");
+    std::fs::write(dir.join("config.toml"), text).unwrap();
+    built(env);
+}
+
+/// Builds the image once for all tests: a second build at the same time would do the same again.
+fn built(env: &TestEnv) {
+    let lock = std::fs::File::create(prepared().context.with_extension("building")).unwrap();
+    lock.lock().unwrap();
+    env.decklog(&["build"]).expect(0);
+}
+
+/// Runs podman as decklog does in this world.
+pub(crate) fn podman(env: &TestEnv, arguments: &[&str]) -> String {
+    let output = env.command("podman").args(arguments).output().unwrap();
+    assert!(output.status.success(), "podman {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Names of the containers made for sessions of this world.
+pub(crate) fn containers(env: &TestEnv) -> Vec<String> {
+    let root = env.root().canonicalize().unwrap();
+    let filter = format!("label=decklog.root={}", root.display());
+    podman(env, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
+}
+
+/// A client on the stdio of `decklog mcp`.
+pub(crate) struct Client {
+    pub(crate) child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Value>,
+    /// What came besides answers.
+    pub(crate) notes: Vec<Value>,
+    next: u64,
+}
+
+impl Client {
+    /// Starts it, with these arguments after `mcp`, and shakes hands.
+    pub(crate) fn new(env: &TestEnv, arguments: &[&str]) -> Self {
+        let mut client = Self::silent(env, arguments);
+        let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "tester", "version": "1" } });
+        client.ask("initialize", hello);
+        client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        client
+    }
+
+    /// Starts it and says nothing.
+    pub(crate) fn silent(env: &TestEnv, arguments: &[&str]) -> Self {
+        let mut command: Command = env.decklog_command(&[&["mcp"], arguments].concat());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (to, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let Ok(message) = serde_json::from_str(&line) else { panic!("no message: {line}") };
+                if to.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        let stdin = child.stdin.take();
+        Self { child, stdin, lines, notes: Vec::new(), next: 1 }
+    }
+
+    pub(crate) fn send(&mut self, message: &Value) {
+        writeln!(self.stdin.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    /// Sends a request, and gives its id.
+    pub(crate) fn request(&mut self, method: &str, params: Value) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+        id
+    }
+
+    /// Waits for the answer to a request: the whole message.
+    pub(crate) fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let message = self.lines.recv_timeout(LONG).expect("an answer");
+            if message["id"] == id && message.get("method").is_none() {
+                return message;
+            }
+            self.notes.push(message);
+        }
+    }
+
+    /// Waits for a message that `is` it.
+    pub(crate) fn wait_for(&mut self, is: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.notes.iter().position(&is) {
+            return self.notes.remove(at);
+        }
+        loop {
+            let message = self.lines.recv_timeout(LONG).expect("a message");
+            if is(&message) {
+                return message;
+            }
+            self.notes.push(message);
+        }
+    }
+
+    /// Asks, and gives the result; an error fails the test.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.request(method, params);
+        let mut answer = self.answer(id);
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].take()
+    }
+
+    /// Calls a tool: whether it failed, and what it said.
+    #[track_caller]
+    pub(crate) fn call(&mut self, name: &str, arguments: Value) -> (bool, String) {
+        let result = self.ask("tools/call", json!({ "name": name, "arguments": arguments }));
+        let text: Vec<_> = result["content"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|block| block["text"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        (result["isError"] == true, text.join("\n"))
+    }
+
+    /// Names of the tools that are offered.
+    pub(crate) fn tools(&mut self) -> Vec<String> {
+        let list = self.ask("tools/list", json!({}));
+        list["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Leaves, and gives the exit code and what was said on stderr.
+    pub(crate) fn leave(mut self) -> (i32, String) {
+        drop(self.stdin.take());
+        let output = self.child.wait_with_output().unwrap();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
