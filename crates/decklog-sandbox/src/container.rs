@@ -88,15 +88,6 @@ impl Container {
         &self.name
     }
 
-    /// The words after `podman` that run `command` in it, in `dir`, with its stdin kept open and further `options`.
-    pub fn exec_words<S: AsRef<OsStr>>(&self, options: &[OsString], dir: &str, command: &[S]) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["exec", "--interactive", "--workdir", dir].map(Into::into).to_vec();
-        words.extend(options.iter().cloned());
-        words.push((&self.name).into());
-        words.extend(command.iter().map(|word| word.as_ref().to_owned()));
-        words
-    }
-
     /// Removes it, with whatever still runs in it.
     ///
     /// # Errors
@@ -114,6 +105,16 @@ impl Drop for Container {
             let _ = remove(&self.podman, &self.name);
         }
     }
+}
+
+/// The words after `podman` that run `command` in the container `name`, in `dir`, with its stdin kept open and further
+/// `options`.
+pub fn exec_words<S: AsRef<OsStr>>(name: &str, options: &[OsString], dir: &str, command: &[S]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["exec", "--interactive", "--workdir", dir].map(Into::into).to_vec();
+    words.extend(options.iter().cloned());
+    words.push(name.into());
+    words.extend(command.iter().map(|word| word.as_ref().to_owned()));
+    words
 }
 
 /// The name of a session's container.

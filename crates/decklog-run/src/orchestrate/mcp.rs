@@ -12,12 +12,12 @@ use decklog_journal::redact::Redactor;
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
-use decklog_sandbox::gateway::{HttpError, HttpPlace};
+use decklog_sandbox::gateway::{Gateway, HttpPlace};
 use serde::Serialize;
 
 use super::recording::{Recording, RunError, Setup, exit, place, redactor};
 use crate::observe::Observer;
-use crate::sandbox::{Sandbox, SandboxError, SandboxPlan, Told};
+use crate::sandbox::{Sandbox, SandboxPlan, Told};
 use crate::supervise::{Received, Signals};
 use crate::turn::not_kept;
 
@@ -114,27 +114,28 @@ pub fn mcp(
 
 fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, told: &Arc<Told>) -> Stopped {
     let place = place(store, &plan.setup);
-    let opened = Sandbox::open(&plan.sandbox, &recording.writer, &place, Arc::clone(told), &mut *recording.observer);
+    let mut address = Ok(None);
+    let early = |gateway: &Gateway| match &plan.listen {
+        Some(place) => address = gateway.serve_http(place.clone()).map(Some),
+        None => gateway.serve_stdio(),
+    };
+    let observer = &mut *recording.observer;
+    let opened = Sandbox::open(&plan.sandbox, &recording.writer, &place, Arc::clone(told), observer, early);
     let sandbox = match opened {
         Ok(sandbox) => sandbox,
-        Err(error) => return failed(&error),
+        Err(error) => {
+            return recording.signals.received().map_or_else(|| Stopped::Failed(error.to_string()), Stopped::Signal);
+        }
     };
-    let gateway = sandbox.gateway();
-    let address = plan.listen.clone().map(|place| gateway.serve_http(place)).transpose();
     let address = match address {
         Ok(address) => address,
         Err(error) => {
-            let error: HttpError = error;
             sandbox.close(recording.observer);
             return Stopped::Failed(error.to_string());
         }
     };
-    if address.is_none() {
-        gateway.serve_stdio();
-    }
-    // A client on stdio may ask at once: it is answered when the servers are.
-    let states = gateway.ready();
-    recording.observer.serving(&states, address);
+    let gateway = sandbox.gateway();
+    let mut told_of = false;
     let stopped = loop {
         if let Some(signal) = recording.signals.received() {
             // Most clients end their servers with a signal: what is over when it comes was not cut off by it.
@@ -143,15 +144,15 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
         if gateway.is_over() {
             break Stopped::Left;
         }
+        if !told_of && let Some(states) = gateway.states() {
+            told_of = true;
+            recording.observer.serving(&states, address);
+        }
         recording.signals.wait(LOOKING);
         recording.observer.idle();
     };
     sandbox.close(recording.observer);
     stopped
-}
-
-fn failed(error: &SandboxError) -> Stopped {
-    Stopped::Failed(error.to_string())
 }
 
 fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (calls, failed): (u64, u64)) -> McpResult {

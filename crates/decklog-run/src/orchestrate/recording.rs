@@ -204,7 +204,7 @@ impl<'a> Recording<'a> {
     fn boxed(mut self, store: &SessionStore) -> Result<Self, RunError> {
         let Some(plan) = &self.setup.sandbox else { return Ok(self) };
         let told = Arc::new(Told::new(self.writer.clone(), None));
-        let opened = Sandbox::open(plan, &self.writer, &place(store, self.setup), told, self.observer)
+        let opened = Sandbox::open(plan, &self.writer, &place(store, self.setup), told, self.observer, |_| {})
             .and_then(|mut sandbox| sandbox.serve_agents().map(|()| sandbox));
         let error = match opened {
             Ok(sandbox) => {

@@ -15,7 +15,7 @@ use command_fds::{CommandFdExt as _, FdMapping};
 use decklog_journal::artifacts::{ArtifactWriter, LOGS_DIR};
 use decklog_journal::event::Container as ContainerEvent;
 use decklog_journal::words::Permissions;
-use decklog_sandbox::container::{Container, Plan};
+use decklog_sandbox::container::{self, Container, Plan};
 use decklog_sandbox::gateway::{Gateway, ServerCommand};
 use decklog_sandbox::image::{self, Image, ImageError, ServerSpec};
 use decklog_sandbox::network::{About, Mode, NAMESERVER, Network, NetworkError, Policy};
@@ -113,21 +113,34 @@ const READING_SOCKET: &str = "reading.sock";
 
 impl Sandbox {
     /// Makes the image if need be, the container, and starts its servers. What happens goes to `logs/container.log` and
-    /// into the journal. `told` is who the gateway tells.
+    /// into the journal. `told` is who the gateway tells; `early` gets the gateway before there is a container, so that
+    /// clients need not wait for a word.
     pub(crate) fn open(
         plan: &SandboxPlan,
         log: &Log,
         place: &Place<'_>,
         told: Arc<Told>,
         observer: &mut dyn Observer,
+        early: impl FnOnce(&Gateway),
     ) -> Result<Self, SandboxError> {
         let mut transcript = Transcript::open(log);
         let scratch = tempfile::Builder::new().prefix("decklog-").tempdir()?;
+        let name = container::name_of(log.id().as_str());
+        let servers = plan.image.servers.iter().map(|spec| server(spec, &name, plan)).collect();
+        let gateway = Gateway::new(servers, &plan.image.workspace, Arc::clone(&told) as Arc<_>)?;
+        early(&gateway);
         let opened = open((plan, scratch.path()), log, place, &told, &mut transcript, observer);
         if let Err(error) = &opened {
             transcript.line(&error.to_string());
         }
-        let (container, gateway, network) = opened?;
+        let (container, network) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                gateway.stop();
+                return Err(error);
+            }
+        };
+        gateway.open();
         let (bridge, own_tools) = (plan.bridge.clone(), plan.own_tools);
         Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, bridge, own_tools })
     }
@@ -187,7 +200,7 @@ fn open(
     told: &Arc<Told>,
     transcript: &mut Transcript,
     observer: &mut dyn Observer,
-) -> Result<(Container, Gateway, Option<Network>), SandboxError> {
+) -> Result<(Container, Option<Network>), SandboxError> {
     let SandboxPlan { image, podman, network, .. } = plan;
     let observer = std::cell::RefCell::new(observer);
     let transcript = std::cell::RefCell::new(transcript);
@@ -235,9 +248,7 @@ fn open(
         Ok(event) => observer.borrow_mut().event(&event),
         Err(error) => observer.borrow_mut().trouble(&error.to_string()),
     }
-    let servers = image.servers.iter().map(|spec| server(spec, &container, image, podman)).collect();
-    let gateway = Gateway::start(servers, &image.workspace, Arc::clone(told) as Arc<_>)?;
-    Ok((container, gateway, network))
+    Ok((container, network))
 }
 
 /// The file that names the server that answers the container's questions: decklog.
@@ -259,13 +270,13 @@ pub fn network_main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
     }
 }
 
-fn server(spec: &ServerSpec, container: &Container, image: &Image, podman: &Podman) -> ServerCommand {
+fn server(spec: &ServerSpec, container: &str, plan: &SandboxPlan) -> ServerCommand {
     let mut options: Vec<OsString> = Vec::new();
     if !spec.env.is_empty() {
         options.extend(["--env-file".into(), format!("/dev/fd/{VARIABLES_FD}").into()]);
     }
-    let words = container.exec_words(&options, &image.workspace, &spec.command);
-    let (podman, env) = (podman.clone(), spec.env.clone());
+    let words = container::exec_words(container, &options, &plan.image.workspace, &spec.command);
+    let (podman, env) = (plan.podman.clone(), spec.env.clone());
     let command = move || {
         let mut command = podman.command(&words);
         if !env.is_empty() {

@@ -4,15 +4,16 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CallToolResponse, CallToolResult, ClientRequest, CompleteRequest,
-    CompleteRequestParams, CompleteResult, ContentBlock, ErrorCode, GetPromptRequest, GetPromptRequestParams,
-    GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequest,
-    ReadResourceRequestParams, ReadResourceResponse, Reference, ServerCapabilities, ServerConfig, ServerResult,
-    SetLevelRequestParams, SubscribeRequest, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequest,
-    UnsubscribeRequestParams,
+    CompleteRequestParams, CompleteResult, ContentBlock, DiscoverResult, ErrorCode, GetPromptRequest,
+    GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequest, ReadResourceRequestParams, ReadResourceResponse, Reference, ServerCapabilities, ServerConfig,
+    ServerResult, SetLevelRequestParams, SubscribeRequest, SubscribeRequestParams, SubscriptionFilter, Tool,
+    UnsubscribeRequest, UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -29,12 +30,14 @@ pub(super) struct Front {
     id: u64,
     /// Whether only tools that change nothing are offered.
     reads_only: bool,
+    /// Whether the client has said who it is.
+    introduced: AtomicBool,
 }
 
 impl Front {
     pub(super) fn new(hub: Arc<Hub>, reads_only: bool) -> Self {
         let id = hub.new_id();
-        Self { hub, id, reads_only }
+        Self { hub, id, reads_only, introduced: AtomicBool::new(false) }
     }
 
     /// Waits until every server has come up or failed: a list without the slow ones would look like all there is.
@@ -143,6 +146,17 @@ impl ServerHandler for Front {
         self.hub.tell().client(&client.name, &client.version, result.protocol_version.as_str());
         self.hub.joined(self.id, context.peer, request.capabilities);
         Ok(result)
+    }
+
+    async fn discover(&self, context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
+        // A client without a handshake says who it is with every request; this is its first, and may come again.
+        let version = context.protocol_version();
+        if let (Some(client), Some(version)) = (context.client_info(), version)
+            && !self.introduced.swap(true, Ordering::Relaxed)
+        {
+            self.hub.tell().client(&client.name, &client.version, version.as_str());
+        }
+        Ok(DiscoverResult::from_server_info(self.supported_protocol_versions().into_owned(), self.get_info()))
     }
 
     async fn list_tools(

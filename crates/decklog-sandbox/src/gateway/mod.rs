@@ -103,21 +103,31 @@ pub struct Gateway {
     runtime: Runtime,
     hub: Arc<Hub>,
     over: Arc<AtomicBool>,
+    /// Whether there is a place for the servers to run in.
+    gate: tokio::sync::watch::Sender<bool>,
 }
 
 impl Gateway {
-    /// Starts `servers`. `workspace` is what they are told to be the root of their work: a path where they run.
+    /// Makes ready for `servers`, which are started by [`Self::open`]: until then clients can shake hands, and wait for all
+    /// else. `workspace` is what servers are told to be the root of their work: a path where they run.
     ///
     /// # Errors
     /// When no threads can be made.
-    pub fn start(servers: Vec<ServerCommand>, workspace: &str, tell: Arc<dyn Tell>) -> std::io::Result<Self> {
+    pub fn new(servers: Vec<ServerCommand>, workspace: &str, tell: Arc<dyn Tell>) -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let servers = servers.into_iter().map(|command| Arc::new(Server::new(command))).collect();
+        let gate = tokio::sync::watch::Sender::new(false);
+        let server = |command| Arc::new(Server::new(command, gate.subscribe()));
+        let servers = servers.into_iter().map(server).collect();
         let hub = Arc::new(Hub::new(servers, workspace, tell));
-        for server in hub.servers() {
-            runtime.spawn(Arc::clone(server).keep(Arc::clone(&hub)));
+        Ok(Self { runtime, hub, over: Arc::default(), gate })
+    }
+
+    /// Starts the servers: there is a place for them now.
+    pub fn open(&self) {
+        for server in self.hub.servers() {
+            self.runtime.spawn(Arc::clone(server).keep(Arc::clone(&self.hub)));
         }
-        Ok(Self { runtime, hub, over: Arc::default() })
+        self.gate.send_replace(true);
     }
 
     /// Serves the client on this process's stdin and stdout. [`Self::is_over`] says when it has left.
@@ -162,16 +172,11 @@ impl Gateway {
         self.runtime.block_on(http::listen(Arc::clone(&self.hub), place))
     }
 
-    /// Waits until every server has answered or failed once, and gives each one's name and what is wrong with it.
+    /// Each server's name and what is wrong with it, once every one has come up or failed.
     #[must_use]
-    pub fn ready(&self) -> Vec<(String, Option<String>)> {
-        self.runtime.block_on(async {
-            let mut states = Vec::new();
-            for server in self.hub.servers() {
-                states.push((server.name().to_owned(), server.settled().await));
-            }
-            states
-        })
+    pub fn states(&self) -> Option<Vec<(String, Option<String>)>> {
+        let state = |server: &Arc<Server>| Some((server.name().to_owned(), server.state()?));
+        self.hub.servers().iter().map(state).collect()
     }
 
     /// Whether the client on stdio has left.

@@ -80,6 +80,7 @@ type Waiting = (Peer<RoleServer>, ProgressToken);
 
 pub(super) struct Server {
     spec: ServerCommand,
+    gate: watch::Receiver<bool>,
     standing: watch::Sender<Standing>,
     offer: std::sync::RwLock<Arc<Offer>>,
     waiting: Mutex<HashMap<ProgressToken, Waiting>>,
@@ -89,9 +90,11 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(spec: ServerCommand) -> Self {
+    /// One that is started once `gate` is true.
+    pub(super) fn new(spec: ServerCommand, gate: watch::Receiver<bool>) -> Self {
         Self {
             spec,
+            gate,
             standing: watch::Sender::new(Standing::Starting),
             offer: std::sync::RwLock::default(),
             waiting: Mutex::default(),
@@ -110,8 +113,21 @@ impl Server {
         self.offer.read().map(|offer| Arc::clone(&offer)).unwrap_or_default()
     }
 
+    /// What is wrong with it, once it has come up or failed.
+    pub(super) fn state(&self) -> Option<Option<String>> {
+        match &*self.standing.borrow() {
+            Standing::Starting => None,
+            Standing::Up(_) => Some(None),
+            Standing::Down(why) => Some(Some(why.clone())),
+        }
+    }
+
     /// Waits until it has come up or failed, and says what is wrong with it.
     pub(super) async fn settled(&self) -> Option<String> {
+        // An image may be built first, which takes as long as it takes.
+        if self.gate.clone().wait_for(|open| *open).await.is_err() {
+            return Some("there is no container".into());
+        }
         let mut standing = self.standing.subscribe();
         let settled = standing.wait_for(|standing| !matches!(standing, Standing::Starting));
         match tokio::time::timeout(STARTING, settled).await {

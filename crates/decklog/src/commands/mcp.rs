@@ -1,9 +1,11 @@
 //! `mcp`: the servers of an image as one MCP server, for any client, with every call recorded.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use clap::{Subcommand, ValueEnum};
 use decklog_journal::{Event, SessionId, SessionStore};
@@ -50,6 +52,9 @@ pub(crate) struct Args {
     /// Keep the record in this directory, with a link to it under the session root
     #[arg(long, value_name = "DIR")]
     session_dir: Option<PathBuf>,
+    /// Record and serve: what is started behind the process that the client sees
+    #[arg(long, hide = true)]
+    behind: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +81,9 @@ enum Client {
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if let Some(What::Config { client, image }) = args.what {
         return config(client, image.as_deref(), context);
+    }
+    if args.listen.is_none() && !args.behind {
+        return before(context);
     }
     let config = context.config()?;
     let sandbox = boxing::plan(args.image.as_deref(), args.network, &config, context)?;
@@ -167,28 +175,52 @@ impl Observer for Told<'_> {
     }
 }
 
+/// Starts the recorder and stands before it. Clients end their servers as they like, many with SIGKILL: it is this process that
+/// they end, and the recorder sees its stdin closed, and closes the session and the container.
+fn before(context: &Context) -> CliResult {
+    let mut arguments = std::env::args_os();
+    let _ = arguments.next();
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.args(arguments).arg("--behind").current_dir(&context.cwd).process_group(0);
+    let mut recorder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let (Some(mut stdin), Some(mut stdout)) = (recorder.stdin.take(), recorder.stdout.take()) else {
+        return Err(CliError::new("the recorder has no stdio"));
+    };
+    std::thread::spawn(move || {
+        // The pipe is closed with this thread, and the recorder ends.
+        let _ = pass(&mut std::io::stdin().lock(), &mut stdin);
+    });
+    let _ = pass(&mut stdout, &mut std::io::stdout().lock());
+    Ok(recorder.wait()?.code().unwrap_or(2))
+}
+
+/// Copies until the end, and holds nothing back.
+fn pass(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                to.write_all(&buffer[..read])?;
+                to.flush()?;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Connects stdin and stdout with a socket, until either end is closed.
 pub(crate) fn bridge(socket: &Path) -> CliResult {
     let stream = UnixStream::connect(socket)
         .map_err(|error| CliError::new(format!("the session's servers are gone: {}: {error}", socket.display())))?;
-    let mut up = stream.try_clone()?;
+    let (mut up, mut down) = (stream.try_clone()?, stream);
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut up);
+        let _ = pass(&mut std::io::stdin().lock(), &mut up);
         let _ = up.shutdown(Shutdown::Write);
     });
-    let mut down = stream;
-    let mut out = std::io::stdout().lock();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match down.read(&mut buffer) {
-            Ok(0) | Err(_) => return Ok(0),
-            Ok(read) => {
-                if out.write_all(&buffer[..read]).and_then(|()| out.flush()).is_err() {
-                    return Ok(0);
-                }
-            }
-        }
-    }
+    let _ = pass(&mut down, &mut std::io::stdout().lock());
+    Ok(0)
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -226,7 +258,11 @@ fn config(client: Client, image: Option<&str>, context: &Context) -> CliResult {
         }
         Client::Codex => {
             let words: Vec<String> = args.iter().map(|word| format!("{word:?}")).collect();
-            let text = format!("[mcp_servers.decklog]\ncommand = \"decklog\"\nargs = [{}]", words.join(", "));
+            // Required: else it begins to work before the container is there, without the tools.
+            let text = format!(
+                "[mcp_servers.decklog]\ncommand = \"decklog\"\nargs = [{}]\nrequired = true\nstartup_timeout_sec = 600",
+                words.join(", ")
+            );
             (text, "into config.toml of CODEX_HOME (~/.codex)".into())
         }
     };

@@ -1,4 +1,5 @@
 //! Containers: images, their servers as one, what agents do with them, and where they connect.
 
+mod networking;
 mod serving;
 pub(crate) mod world;

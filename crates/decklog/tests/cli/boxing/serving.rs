@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::env::{eventually, kill};
+
 use super::world::{Client, containers, podman, world};
 
 const REAL: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]\nevery = { command = [\"mcp-server-everything\"], env = { FLAVOUR = \"a ${TASTE}\" } }";
@@ -133,7 +135,9 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     // While somebody records, nothing of it is taken away.
     env.decklog(&["clean", "-y"]).expect(0);
     assert_eq!(containers(&env), [name.clone()]);
-    client.child.kill().unwrap();
+    let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
+    let recorder = u32::try_from(shown["session"]["pid"].as_u64().unwrap()).unwrap();
+    kill(recorder, "KILL");
     client.child.wait().unwrap();
     let elsewhere = env.home().join("other-root");
     env.decklog(&["--session-root", elsewhere.to_str().unwrap(), "clean", "-y"]).expect(0);
@@ -146,6 +150,21 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     assert_eq!(containers(&env), Vec::<String>::new());
     assert!(env.decklog(&["ls"]).expect(0).stdout.contains("crashed"));
     podman(&env, &["version"]);
+}
+
+#[test]
+fn a_client_that_kills_its_server_leaves_a_whole_session_and_no_container() {
+    let env = world("shell = [\"node\", \"/srv/shell-mcp.js\"]", "");
+    let mut client = Client::new(&env, &[]);
+    assert_eq!(client.call("shell__run", json!({ "command": "echo there" })), (false, "there\n".into()));
+    client.child.kill().unwrap();
+    client.child.wait().unwrap();
+    let shown = eventually("the session's end", || {
+        let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
+        (shown["session"]["status"] == "completed").then_some(shown)
+    });
+    assert_eq!(shown["session"]["outcome"], "success");
+    assert_eq!(containers(&env), Vec::<String>::new());
 }
 
 #[test]

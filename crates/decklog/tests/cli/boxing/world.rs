@@ -32,7 +32,8 @@ pub(crate) fn configure(env: &mut TestEnv, servers: &str, more: &str) {
     for (name, value) in &boxes.vars {
         env.set(name, value);
     }
-    let dir = env.home().join(".config/decklog");
+    let set = env.vars.iter().find(|(name, _)| name == "XDG_CONFIG_HOME");
+    let dir = set.map_or_else(|| env.home().join(".config"), |(_, dir)| dir.into()).join("decklog");
     std::fs::create_dir_all(&dir).unwrap();
     let dockerfile = boxes.context.join("Dockerfile");
     let text = format!("{more}\n[images.coding]\ndockerfile = {dockerfile:?}\n[images.coding.mcp]\n{servers}\n");
