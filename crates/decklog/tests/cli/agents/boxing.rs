@@ -1,11 +1,13 @@
 //! Real agents and containers: as clients of `decklog mcp`, and with a container's tools in their runs.
 
+use std::io::{BufRead as _, BufReader};
+
 use decklog_testkit::{ModelServer, Step};
 use serde_json::json;
 
 use super::{each_of, tools};
 use crate::boxing::world::{configure, containers};
-use crate::env::TestEnv;
+use crate::env::{Ran, TestEnv, kill};
 
 const FS: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]";
 
@@ -88,57 +90,76 @@ fn a_turn_that_may_only_read_is_offered_nothing_that_writes() {
     );
 }
 
+/// What is pasted into `client`'s configuration, with the program that is tested in it.
+fn pasted(env: &TestEnv, client: &str) -> String {
+    let pasted = env.decklog(&["mcp", "config", "--client", client]).expect(0).stdout;
+    pasted.replace("command = \"decklog\"", &format!("command = {:?}", env!("CARGO_BIN_EXE_decklog")))
+}
+
 #[test]
-fn claude_and_codex_are_clients_of_decklog_mcp() {
-    // Claude begins to work while its servers start, and takes their tools when they are there.
-    let patient = |agent: &str| {
-        let there = "until ls \"$XDG_DATA_HOME\"/decklog/sessions/*/logs/fs.stderr; do sleep 0.1; done";
-        let wait = (agent == "claude").then_some(Step::Shell { command: there.into() });
-        let again = std::iter::repeat_n(script()[0].clone(), if agent == "claude" { 3 } else { 0 });
-        wait.into_iter().chain(again).chain(script()).collect()
-    };
-    each_of(&[("claude", "claude"), ("codex", "codex")], patient, |agent, env, _| {
-        let env = boxed(env, "");
-        let client = if agent == "claude" { "claude-code" } else { "codex" };
-        let pasted = env.decklog(&["mcp", "config", "--client", client]).expect(0).stdout;
-        let program = env!("CARGO_BIN_EXE_decklog");
-        let pasted = pasted.replace("\"command\": \"decklog\"", &format!("\"command\": {program:?}"));
-        let pasted = pasted.replace("command = \"decklog\"", &format!("command = {program:?}"));
-        // What the user would run by hand.
-        let mut command = env.command(agent);
-        if agent == "claude" {
-            std::fs::write(env.work().join("mcp.json"), &pasted).unwrap();
-            command.args(["-p", "--mcp-config", "mcp.json", "--strict-mcp-config"]);
-            command.args(["--allowedTools=mcp__decklog,Bash", "write hello"]);
-        } else {
+fn codex_is_a_client_of_decklog_mcp() {
+    each_of(
+        &[("codex", "codex")],
+        |_| script(),
+        |agent, env, _| {
+            let env = boxed(env, "");
             let file = command_home(&env).join("config.toml");
-            // Codex hands its servers few variables: these tell podman where the test's storage is.
+            // It hands its servers few variables: these tell podman where the test's storage is.
             let names = "env_vars = [\"CONTAINERS_CONF\", \"CONTAINERS_STORAGE_CONF\", \"BUILDAH_ISOLATION\", \"XDG_CONFIG_HOME\", \"XDG_DATA_HOME\"]";
-            let text = std::fs::read_to_string(&file).unwrap()
-                + "\n"
-                + &pasted
-                + names
-                + "\ndefault_tools_approval_mode = \"approve\"\n";
+            let known = std::fs::read_to_string(&file).unwrap();
+            let text =
+                format!("{known}\n{}{names}\ndefault_tools_approval_mode = \"approve\"\n", pasted(&env, "codex"));
             std::fs::write(&file, text).unwrap();
+            let mut command = env.command(agent);
             command.args(["exec", "--skip-git-repo-check", "write hello"]);
-        }
-        let ran = crate::env::finish(command).expect(0);
-        let written = std::fs::read_to_string(env.work().join("hello.txt"));
-        let sessions = env.decklog(&["show", "@"]);
-        assert_eq!(written.ok().as_deref(), Some("hello from the box\n"), "{agent}: {ran:?} {sessions:?}");
-        let shown = crate::env::eventually("the session's end", || {
-            let shown = env.decklog(&["show", "@", "--json"]).expect(0).json();
-            (shown["session"]["status"] == "completed").then_some(shown)
-        });
-        assert_eq!(shown["session"]["kind"], "mcp", "{agent}");
-        assert_eq!(shown["session"]["outcome"], "success", "{agent}: {}", shown["session"]);
-        let calls = tools(&shown["turns"][0]);
-        assert!(!calls.is_empty(), "{agent}");
-        assert!(calls.iter().all(|call| call["name"] == "fs__write_file"), "{agent}: {calls:#?}");
-        let told = shown["turns"][0]["steps"].to_string();
-        assert!(told.contains("is connected, and speaks MCP"), "{agent}: {told}");
-        assert_eq!(containers(&env), Vec::<String>::new(), "{agent}");
+            let ran = crate::env::finish(command).expect(0);
+            served(&env, agent, &ran);
+        },
+    );
+}
+
+#[test]
+fn claude_is_a_client_of_decklog_mcp_over_http() {
+    each_of(
+        &[("claude", "claude")],
+        |_| script(),
+        |agent, env, _| {
+            let env = boxed(env, "");
+            let mut server = env.start(&["mcp", "--listen", "127.0.0.1:0"]);
+            let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+            let url = lines.next().unwrap().unwrap();
+            let header = lines.next().unwrap().unwrap();
+            let token = header.strip_prefix("Authorization: ").unwrap();
+            let entry = json!({ "type": "http", "url": url, "headers": { "Authorization": token } });
+            env.write("mcp.json", json!({ "mcpServers": { "decklog": entry } }).to_string());
+            let mut command = env.command(agent);
+            // Else it tells its model of such tools only when that searches for them.
+            command.env("ENABLE_TOOL_SEARCH", "false");
+            command.args(["-p", "--mcp-config", "mcp.json", "--strict-mcp-config"]);
+            command.args(["--allowedTools=mcp__decklog", "write hello"]);
+            let ran = crate::env::finish(command).expect(0);
+            kill(server.id(), "TERM");
+            assert_eq!(server.wait().unwrap().code(), Some(143));
+            served(&env, agent, &ran);
+        },
+    );
+}
+
+/// The client wrote the file through the one tool, and all of it is in the record.
+fn served(env: &TestEnv, agent: &str, ran: &Ran) {
+    let shown = crate::env::eventually("the session's end", || {
+        let shown = env.decklog(&["show", "@", "--json"]).expect(0).json();
+        (shown["session"]["status"] == "completed").then_some(shown)
     });
+    let written = std::fs::read_to_string(env.work().join("hello.txt"));
+    assert_eq!(written.ok().as_deref(), Some("hello from the box\n"), "{agent}: {ran:?} {shown:#}");
+    assert_eq!(shown["session"]["kind"], "mcp", "{agent}");
+    let calls = tools(&shown["turns"][0]);
+    assert_eq!(calls.len(), 1, "{agent}: {calls:#?}");
+    assert_eq!(calls[0]["name"], "fs__write_file", "{agent}");
+    let told = shown["turns"][0]["steps"].to_string();
+    assert!(told.contains("is connected, and speaks MCP"), "{agent}: {told}");
+    assert_eq!(containers(env), Vec::<String>::new(), "{agent}");
 }
 
 /// Codex's own directory in this world.
