@@ -1,4 +1,6 @@
 //! Containers: images, their servers as one, what agents do with them, and where they connect.
 
+mod http;
+mod misbehaving;
 mod serving;
 pub(crate) mod world;

@@ -61,6 +61,14 @@ pub(crate) fn containers(env: &TestEnv) -> Vec<String> {
     podman(env, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
 }
 
+/// The notices with this code in the record of this world's one session.
+pub(crate) fn notices(env: &TestEnv, code: &str) -> Vec<String> {
+    let journal = std::fs::read_to_string(env.session().join("journal.jsonl")).unwrap();
+    let events = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let notices = events.filter(|event| event["type"] == "notice" && event["code"] == code);
+    notices.map(|notice| notice["text"].as_str().unwrap().to_owned()).collect()
+}
+
 /// A client on the stdio of `decklog mcp`.
 pub(crate) struct Client {
     pub(crate) child: Child,
@@ -75,15 +83,24 @@ impl Client {
     /// Starts it, with these arguments after `mcp`, and shakes hands.
     pub(crate) fn new(env: &TestEnv, arguments: &[&str]) -> Self {
         let mut client = Self::silent(env, arguments);
-        let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "tester", "version": "1" } });
-        client.ask("initialize", hello);
-        client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        client.shake();
         client
+    }
+
+    /// Shakes hands.
+    pub(crate) fn shake(&mut self) {
+        let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "tester", "version": "1" } });
+        self.ask("initialize", hello);
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     }
 
     /// Starts it and says nothing.
     pub(crate) fn silent(env: &TestEnv, arguments: &[&str]) -> Self {
-        let mut command: Command = env.decklog_command(&[&["mcp"], arguments].concat());
+        Self::of(env.decklog_command(&[&["mcp"], arguments].concat()))
+    }
+
+    /// Starts this and says nothing.
+    pub(crate) fn of(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());

@@ -1,0 +1,1 @@
+//! `decklog mcp --listen`.
