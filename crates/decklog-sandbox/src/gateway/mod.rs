@@ -11,6 +11,7 @@
 mod front;
 mod http;
 mod hub;
+mod lines;
 mod server;
 mod text;
 
@@ -162,16 +163,11 @@ impl Gateway {
         self.runtime.block_on(http::listen(Arc::clone(&self.hub), place))
     }
 
-    /// Waits until every server has answered or failed once, and gives each one's name and what is wrong with it.
+    /// Each server's name and what is wrong with it, once every one has answered or failed.
     #[must_use]
-    pub fn ready(&self) -> Vec<(String, Option<String>)> {
-        self.runtime.block_on(async {
-            let mut states = Vec::new();
-            for server in self.hub.servers() {
-                states.push((server.name().to_owned(), server.settled().await));
-            }
-            states
-        })
+    pub fn states(&self) -> Option<Vec<(String, Option<String>)>> {
+        let servers = self.hub.servers().iter();
+        servers.map(|server| Some((server.name().to_owned(), server.state()?))).collect()
     }
 
     /// Whether the client on stdio has left.

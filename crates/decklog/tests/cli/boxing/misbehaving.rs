@@ -6,7 +6,7 @@ use std::process::Child;
 
 use serde_json::{Value, json};
 
-use super::world::{Client, containers, notices, podman, world};
+use super::world::{Client, containers, notices, odd_server, podman, world};
 use crate::env::{TestEnv, all_bytes, eventually};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
@@ -159,6 +159,60 @@ fn a_server_that_is_not_there_keeps_nobody_from_the_others() {
     let down = notices(&env, "mcp_server_down");
     assert!(down.iter().all(|text| text.starts_with("gone: ")) && !down.is_empty(), "{down:?}");
     assert!(env.decklog(&["logs", "@", "gone.stderr"]).expect(0).stdout.contains("no-such-program"));
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_told_to_be() {
+    let env = world("odd = [\"node\", \"/workspace/odd.js\"]", "");
+    odd_server(&env, r#"on["tools/call"] = (id, { arguments: { length } }) => said(id, "x".repeat(length));"#);
+    let mut client = Client::new(&env, &[]);
+    let (failed, said) = client.call("odd__look", json!({ "length": 17 << 20 }));
+    assert!(failed && said.contains("the answer of the MCP server odd is longer than"), "{said}");
+    let long = 15 << 20;
+    let (failed, said) = client.call("odd__look", json!({ "length": long }));
+    assert!(!failed && said.len() == long, "{failed}, {} bytes", said.len());
+    assert_eq!(client.leave().0, 0);
+    assert_eq!(notices(&env, "mcp_server_down"), Vec::<String>::new());
+    let [first, second] = steps(&env).try_into().unwrap();
+    assert_eq!((&first["status"], &second["status"]), (&json!("failed"), &json!("completed")));
+}
+
+#[test]
+fn a_list_without_end_is_not_waited_for() {
+    let env = world(&format!("{SHELL}\nodd = [\"node\", \"/workspace/odd.js\"]"), "");
+    odd_server(&env, r#"on["tools/list"] = (id) => send({ id, result: { tools, nextCursor: "more" } });"#);
+    let mut client = Client::new(&env, &[]);
+    let tools = client.tools();
+    assert!(tools.iter().all(|tool| tool.starts_with("shell__")) && !tools.is_empty(), "{tools:?}");
+    assert_eq!(client.leave().0, 0);
+    let down = notices(&env, "mcp_server_down");
+    assert!(down.iter().any(|text| text.starts_with("odd: what it offers has no end")), "{down:?}");
+}
+
+#[test]
+fn a_server_that_reads_nothing_keeps_no_call_beyond_its_time() {
+    let env = world("odd = { command = [\"node\", \"/workspace/odd.js\"], call-timeout = \"1s\" }", "");
+    odd_server(&env, "on[\"tools/call\"] = () => input.pause(); setInterval(() => {}, 1000);");
+    let mut client = Client::new(&env, &[]);
+    // More than all pipes on the way hold.
+    for text in [String::new(), "x".repeat(8 << 20), String::new()] {
+        let (failed, said) = client.call("odd__look", json!({ "text": text }));
+        assert!(failed && said.contains("the MCP server odd did not answer within 1 s"), "{said}");
+    }
+    assert_eq!(client.leave().0, 0);
+    assert_eq!(containers(&env), Vec::<String>::new());
+    assert_eq!(steps(&env).len(), 3);
+}
+
+#[test]
+fn a_client_may_leave_before_the_servers_have_come_up() {
+    let env = world("silent = [\"sleep\", \"86400\"]", "");
+    let client = Client::new(&env, &[]);
+    let (code, stderr) = client.leave();
+    assert_eq!(code, 0, "{stderr}");
+    // Nobody has waited until its time was over.
+    assert!(!stderr.contains("did not answer"), "{stderr}");
+    assert_eq!(containers(&env), Vec::<String>::new());
 }
 
 #[test]

@@ -40,6 +40,32 @@ pub(crate) fn configure(env: &mut TestEnv, servers: &str, more: &str) {
     built(env);
 }
 
+/// A server that is in the working directory: to be started with `node /workspace/odd.js`. It has one tool, `look`, and is
+/// as `more` makes it: what it does `on` a method.
+pub(crate) fn odd_server(env: &TestEnv, more: &str) {
+    env.write("odd.js", format!("{ODD}{more}\n"));
+}
+
+const ODD: &str = r#"
+const send = (message) => process.stdout.write(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n");
+const said = (id, text) => send({ id, result: { content: [{ type: "text", text }] } });
+const tools = [{ name: "look", inputSchema: { type: "object" } }];
+const on = {
+  initialize(id, { protocolVersion }) {
+    const serverInfo = { name: "odd", version: "1" };
+    send({ id, result: { protocolVersion, capabilities: { tools: { listChanged: true } }, serverInfo } });
+  },
+  "tools/list": (id) => send({ id, result: { tools } }),
+  "tools/call": (id) => said(id, "looked"),
+};
+const input = require("node:readline").createInterface({ input: process.stdin });
+input.on("line", (line) => {
+  const { id, method, params } = JSON.parse(line);
+  on[method]?.(id, params);
+});
+input.on("close", () => process.exit(0));
+"#;
+
 /// Builds the image once for all tests: a second build at the same time would do the same again.
 fn built(env: &TestEnv) {
     let lock = std::fs::File::create(prepared().context.with_extension("building")).unwrap();
