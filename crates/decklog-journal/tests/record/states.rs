@@ -16,6 +16,14 @@ pub(crate) fn events(turn: u32) -> Vec<EventBody> {
         message(turn, ""),
         Thought { turn, text: text(), text_artifact: None, continued: false }.into(),
         Plan { turn, entries: Vec::new() }.into(),
+        Container {
+            image_config_name: text(),
+            image_tag: text(),
+            container_name: text(),
+            workspace: text(),
+            network: text(),
+        }
+        .into(),
         ToolCall {
             turn,
             call_id: text(),

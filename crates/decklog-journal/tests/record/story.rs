@@ -182,6 +182,14 @@ fn second_turn(mut writer: SessionWriter) {
     let packet = format!("{RESUME_DIR}/001-codex.md");
     let packet = writer.write_artifact(&packet, b"# Where it stands\n").unwrap();
     let mut add = |body: EventBody| drop(writer.append(body).unwrap());
+    add(Container {
+        image_config_name: "coding".into(),
+        image_tag: "localhost/decklog/coding:0123456789abcdef".into(),
+        container_name: "decklog-20260501T134412-3f2a".into(),
+        workspace: "/workspace".into(),
+        network: "filter".into(),
+    }
+    .into());
     add(Handoff {
         from: "claude".into(),
         to: "codex".into(),

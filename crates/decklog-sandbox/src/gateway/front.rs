@@ -103,6 +103,7 @@ fn said(server: &Server, unanswered: &Unanswered) -> String {
     match unanswered {
         Unanswered::Down(why) => format!("the MCP server {name} is not there: {why}; it is being started again"),
         Unanswered::TimedOut(limit) => format!("the MCP server {name} did not answer within {} s", limit.as_secs_f64()),
+        Unanswered::TooLong(limit) => format!("the answer of the MCP server {name} is longer than {limit} bytes"),
         Unanswered::Cancelled => "cancelled".into(),
         Unanswered::Refused(error) => error.message.to_string(),
     }

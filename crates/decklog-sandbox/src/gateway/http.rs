@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -17,6 +18,10 @@ use tokio::net::TcpListener;
 
 use super::front::Front;
 use super::hub::Hub;
+
+/// How long a client may be silent before it has to shake hands again. A call under way does not count as a word, and a build
+/// or a user may take hours.
+const SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where HTTP is listened for, and what must be shown to come in.
 #[derive(Debug, Clone)]
@@ -47,7 +52,9 @@ pub(super) async fn listen(hub: Arc<Hub>, place: HttpPlace) -> Result<SocketAddr
     }
     let origins: Vec<String> = hosts.iter().map(|host| format!("http://{host}")).collect();
     let config = StreamableHttpServerConfig::default().with_allowed_hosts(hosts).with_allowed_origins(origins);
-    let sessions = Arc::new(LocalSessionManager::default());
+    let mut sessions = LocalSessionManager::default();
+    sessions.session_config.keep_alive = Some(SILENCE);
+    let sessions = Arc::new(sessions);
     let service = StreamableHttpService::new(move || Ok(Front::new(Arc::clone(&hub), false)), sessions, config);
     let token: Arc<str> = place.token.into();
     let router = Router::new().nest_service("/mcp", service).layer(middleware::from_fn_with_state(token, admitted));

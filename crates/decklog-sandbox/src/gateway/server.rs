@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use rmcp::model::{
     ClientCapabilities, ClientConfig, ClientRequest, CreateMessageRequestParams, CreateMessageResult,
     ElicitRequestParams, ElicitResult, ElicitationAction, Implementation, ListRootsResult, LoggingLevel,
-    LoggingMessageNotificationParam, ProgressNotificationParam, ProgressToken, Prompt, RequestMetaObject, Resource,
-    ResourceTemplate, ResourceUpdatedNotificationParam, Root, ServerCapabilities, ServerResult, Tool,
+    LoggingMessageNotificationParam, PaginatedRequestParams, ProgressNotificationParam, ProgressToken, Prompt,
+    RequestMetaObject, Resource, ResourceTemplate, ResourceUpdatedNotificationParam, Root, ServerCapabilities,
+    ServerResult, Tool,
 };
 use rmcp::service::{
     ClientLifecycleMode, ClientServiceExt as _, NotificationContext, Peer, PeerRequestOptions, RequestContext,
-    RunningService,
+    RequestHandle, RunningService,
 };
 use rmcp::{ClientHandler, ErrorData, RoleClient, RoleServer, ServiceError};
 use tokio::io::AsyncReadExt as _;
@@ -25,8 +26,9 @@ use tokio::sync::{Mutex, watch};
 
 use super::ServerCommand;
 use super::hub::Hub;
+use super::lines::{LONGEST, Lines, TOO_LONG};
 
-/// How long a server may take to say what it is.
+/// How long a server may take to say what it is and what it offers.
 const STARTING: Duration = Duration::from_secs(30);
 /// The pause before a server that died is started again; doubled each time it dies soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -36,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const STEADY: Duration = Duration::from_secs(60);
 /// How long a server that is to go gets after its stdin is closed.
 const LEAVING: Duration = Duration::from_secs(1);
+/// Pages of a list that are asked for. One that has more is without end.
+const PAGES: usize = 256;
 
 /// What a server offers, as it told last.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +73,8 @@ pub(super) enum Unanswered {
     Down(String),
     /// It took too long.
     TimedOut(Duration),
+    /// The answer has more bytes than this.
+    TooLong(usize),
     /// The client took the request back.
     Cancelled,
     /// The server says that the request is wrong.
@@ -135,7 +141,16 @@ impl Server {
                 Standing::Down(why) => Some(why.clone()),
                 Standing::Starting | Standing::Up(_) => None,
             },
-            _ => Some(format!("it did not answer within {} s", STARTING.as_secs())),
+            _ => Some(late()),
+        }
+    }
+
+    /// What is wrong with it; absent: it has neither come up nor failed.
+    pub(super) fn state(&self) -> Option<Option<String>> {
+        match &*self.standing.borrow() {
+            Standing::Starting => None,
+            Standing::Up(_) => Some(None),
+            Standing::Down(why) => Some(Some(why.clone())),
         }
     }
 
@@ -178,15 +193,19 @@ impl Server {
         };
         let upstream = Upstream { server: Arc::clone(self), hub: Arc::clone(hub) };
         let lifecycle = ClientLifecycleMode::Initialize;
-        let opening = upstream.serve_with_lifecycle((stdout, stdin), lifecycle);
+        let opening = async {
+            let opened = upstream.serve_with_lifecycle((Lines::new(stdout), stdin), lifecycle).await;
+            let running = opened.map_err(|error| format!("it does not speak MCP: {error}"))?;
+            let changed = self.renew(running.peer()).await?;
+            Ok((running, changed))
+        };
         let opened = tokio::select! {
-            opened = tokio::time::timeout(STARTING, opening) => opened,
+            opened = tokio::time::timeout(STARTING, opening) => opened.unwrap_or_else(|_| Err(late())),
             () = self.leave.notified() => return "it was ended".into(),
         };
         let why = match opened {
-            Err(_) => format!("it did not answer within {} s", STARTING.as_secs()),
-            Ok(Err(error)) => format!("it does not speak MCP: {error}"),
-            Ok(Ok(running)) => self.serve(running, hub).await,
+            Ok((running, changed)) => self.serve(running, changed, hub).await,
+            Err(why) => why,
         };
         let ended = match tokio::time::timeout(LEAVING, child.wait()).await {
             Ok(Ok(status)) => format!(" ({status})"),
@@ -216,13 +235,9 @@ impl Server {
         Ok(child)
     }
 
-    async fn serve(&self, running: RunningService<RoleClient, Upstream>, hub: &Arc<Hub>) -> String {
+    async fn serve(&self, running: RunningService<RoleClient, Upstream>, changed: Changed, hub: &Arc<Hub>) -> String {
         let peer = running.peer().clone();
         let stop = running.cancellation_token();
-        let changed = match self.renew(&peer).await {
-            Ok(changed) => changed,
-            Err(error) => return format!("it does not say what it offers: {error}"),
-        };
         let level = self.level.lock().map(|level| *level).unwrap_or_default();
         if let Some(level) = level {
             self.pass_level(&peer, level).await;
@@ -238,20 +253,40 @@ impl Server {
     }
 
     /// Asks again what it offers.
-    pub(super) async fn renew(&self, peer: &Peer<RoleClient>) -> Result<Changed, ServiceError> {
+    async fn renew(&self, peer: &Peer<RoleClient>) -> Result<Changed, String> {
         let can = peer.peer_info().map(|info| info.capabilities.clone()).unwrap_or_default();
         let ServerCapabilities { tools, prompts, resources, .. } = can;
         let mut offer = Offer::default();
         if tools.is_some() {
-            offer.tools = peer.list_all_tools().await?;
+            let mut pages = Pages::default();
+            while let Some(which) = pages.next()? {
+                let page = peer.list_tools(Some(which)).await.map_err(|error| unlisted(&error))?;
+                offer.tools.extend(page.tools);
+                pages.goes_on(page.next_cursor);
+            }
         }
         if prompts.is_some() {
-            offer.prompts = peer.list_all_prompts().await?;
+            let mut pages = Pages::default();
+            while let Some(which) = pages.next()? {
+                let page = peer.list_prompts(Some(which)).await.map_err(|error| unlisted(&error))?;
+                offer.prompts.extend(page.prompts);
+                pages.goes_on(page.next_cursor);
+            }
         }
         if resources.is_some() {
-            offer.resources = peer.list_all_resources().await?;
-            // Some have resources and know of no templates.
-            offer.templates = peer.list_all_resource_templates().await.unwrap_or_default();
+            let mut pages = Pages::default();
+            while let Some(which) = pages.next()? {
+                let page = peer.list_resources(Some(which)).await.map_err(|error| unlisted(&error))?;
+                offer.resources.extend(page.resources);
+                pages.goes_on(page.next_cursor);
+            }
+            let mut pages = Pages::default();
+            while let Some(which) = pages.next()? {
+                // Some have resources and know of no templates.
+                let Ok(page) = peer.list_resource_templates(Some(which)).await else { break };
+                offer.templates.extend(page.resource_templates);
+                pages.goes_on(page.next_cursor);
+            }
         }
         let known = self.offer();
         let changed = Changed {
@@ -333,16 +368,17 @@ impl Server {
         let answer = tokio::select! {
             answer = &mut handle.rx => match answer {
                 Ok(Ok(result)) => Ok(result),
+                Ok(Err(ServiceError::McpError(error))) if error.code.0 == TOO_LONG => Err(Unanswered::TooLong(LONGEST)),
                 Ok(Err(ServiceError::McpError(error))) => Err(Unanswered::Refused(error)),
                 Ok(Err(error)) => Err(self.gone(&error)),
                 Err(_) => Err(self.gone(&ServiceError::TransportClosed)),
             },
             () = context.ct.cancelled() => {
-                let _ = handle.cancel(Some("the client took the request back".into())).await;
+                take_back(handle, "the client took the request back");
                 Err(Unanswered::Cancelled)
             }
             limit = limit => {
-                let _ = handle.cancel(Some("the call took too long".into())).await;
+                take_back(handle, "the call took too long");
                 Err(Unanswered::TimedOut(limit))
             }
         };
@@ -355,6 +391,46 @@ impl Server {
             ServiceError::TransportClosed => "it ended in the middle of the call".into(),
             error => error.to_string(),
         })
+    }
+}
+
+fn late() -> String {
+    format!("it did not answer within {} s", STARTING.as_secs())
+}
+
+/// Tells the server that nobody waits any more. It may be one that reads nothing: nobody waits for that either.
+fn take_back(handle: RequestHandle<RoleClient>, why: &'static str) {
+    tokio::spawn(async move { handle.cancel(Some(why.into())).await });
+}
+
+fn unlisted(error: &ServiceError) -> String {
+    format!("it does not say what it offers: {error}")
+}
+
+/// Where one stands in a list that comes in pages.
+#[derive(Default)]
+struct Pages {
+    asked: usize,
+    over: bool,
+    cursor: Option<String>,
+}
+
+impl Pages {
+    /// The page to ask for next, if there is one.
+    fn next(&mut self) -> Result<Option<PaginatedRequestParams>, String> {
+        if self.over {
+            return Ok(None);
+        }
+        self.asked += 1;
+        if self.asked > PAGES {
+            return Err(format!("what it offers has no end: more than {PAGES} pages"));
+        }
+        Ok(Some(PaginatedRequestParams::default().with_cursor(self.cursor.take())))
+    }
+
+    fn goes_on(&mut self, cursor: Option<String>) {
+        self.over = cursor.is_none();
+        self.cursor = cursor;
     }
 }
 

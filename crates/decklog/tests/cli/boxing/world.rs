@@ -41,6 +41,32 @@ pub(crate) fn configure(env: &mut TestEnv, servers: &str, more: &str) {
     built(env);
 }
 
+/// A server that is in the working directory: to be started with `node /workspace/odd.js`. It has one tool, `look`, and is
+/// as `more` makes it: what it does `on` a method.
+pub(crate) fn odd_server(env: &TestEnv, more: &str) {
+    env.write("odd.js", format!("{ODD}{more}\n"));
+}
+
+const ODD: &str = r#"
+const send = (message) => process.stdout.write(JSON.stringify({ jsonrpc: "2.0", ...message }) + "\n");
+const said = (id, text) => send({ id, result: { content: [{ type: "text", text }] } });
+const tools = [{ name: "look", inputSchema: { type: "object" } }];
+const on = {
+  initialize(id, { protocolVersion }) {
+    const serverInfo = { name: "odd", version: "1" };
+    send({ id, result: { protocolVersion, capabilities: { tools: { listChanged: true } }, serverInfo } });
+  },
+  "tools/list": (id) => send({ id, result: { tools } }),
+  "tools/call": (id) => said(id, "looked"),
+};
+const input = require("node:readline").createInterface({ input: process.stdin });
+input.on("line", (line) => {
+  const { id, method, params } = JSON.parse(line);
+  on[method]?.(id, params);
+});
+input.on("close", () => process.exit(0));
+"#;
+
 /// Builds the image once for all tests: a second build at the same time would do the same again.
 fn built(env: &TestEnv) {
     let lock = std::fs::File::create(prepared().context.with_extension("building")).unwrap();
@@ -62,6 +88,14 @@ pub(crate) fn containers(env: &TestEnv) -> Vec<String> {
     podman(env, &["ps", "--all", "--filter", &filter, "--format", "{{.Names}}"]).lines().map(str::to_owned).collect()
 }
 
+/// The notices with this code in the record of this world's one session.
+pub(crate) fn notices(env: &TestEnv, code: &str) -> Vec<String> {
+    let journal = std::fs::read_to_string(env.session().join("journal.jsonl")).unwrap();
+    let events = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let notices = events.filter(|event| event["type"] == "notice" && event["code"] == code);
+    notices.map(|notice| notice["text"].as_str().unwrap().to_owned()).collect()
+}
+
 /// A client on the stdio of `decklog mcp`.
 pub(crate) struct Client {
     pub(crate) child: Child,
@@ -76,15 +110,24 @@ impl Client {
     /// Starts it, with these arguments after `mcp`, and shakes hands.
     pub(crate) fn new(env: &TestEnv, arguments: &[&str]) -> Self {
         let mut client = Self::silent(env, arguments);
-        let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "tester", "version": "1" } });
-        client.ask("initialize", hello);
-        client.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
+        client.shake();
         client
+    }
+
+    /// Shakes hands.
+    pub(crate) fn shake(&mut self) {
+        let hello = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "tester", "version": "1" } });
+        self.ask("initialize", hello);
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     }
 
     /// Starts it and says nothing.
     pub(crate) fn silent(env: &TestEnv, arguments: &[&str]) -> Self {
-        let mut command: Command = env.decklog_command(&[&["mcp"], arguments].concat());
+        Self::of(env.decklog_command(&[&["mcp"], arguments].concat()))
+    }
+
+    /// Starts this and says nothing.
+    pub(crate) fn of(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
