@@ -96,12 +96,15 @@ impl Network {
     }
 }
 
+/// What was reached for during each tool call, by turn and the agent's id for the call.
+pub type OfCalls = BTreeMap<(u32, String), Network>;
+
 /// Reads what the container of the session in `dir` did: all of it, and what was reached for during each tool call, by
 /// turn and the agent's id for the call. A session without such a record has done nothing.
 ///
 /// # Errors
 /// When the record is there and cannot be read.
-pub fn read(dir: &Path) -> io::Result<(Network, BTreeMap<(u32, String), Network>)> {
+pub fn read(dir: &Path) -> io::Result<(Network, OfCalls)> {
     let file = match File::open(dir.join(CONNECTIONS_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),

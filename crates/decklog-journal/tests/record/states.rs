@@ -143,7 +143,7 @@ fn every_state_with_every_event() {
     let over = |turn| turn_end(turn).into();
     let checkpoint = EventBody::from(Checkpoint { reason: String::new(), exit_code: None });
     let end = EventBody::from(session_end());
-    let anywhere = ["notice", "iteration", "handoff", "resumed", "unheard_of"];
+    let anywhere = ["notice", "iteration", "handoff", "container", "resumed", "unheard_of"];
     // The state; the turn the events are of; what is legal.
     let table: Vec<(&str, State, u32, Vec<&str>)> = vec![
         ("before the start", State::default(), 1, vec!["session_start"]),
@@ -151,20 +151,29 @@ fn every_state_with_every_event() {
             "no turn yet",
             state(std::slice::from_ref(&start)),
             1,
-            vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
+            vec![
+                "turn_start",
+                "iteration",
+                "handoff",
+                "container",
+                "resumed",
+                "unheard_of",
+                "checkpoint",
+                "session_end",
+            ],
         ),
         (
             "no turn yet, of the turn after next",
             state(std::slice::from_ref(&start)),
             2,
-            vec!["iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
+            vec!["iteration", "handoff", "container", "resumed", "unheard_of", "checkpoint", "session_end"],
         ),
         ("turn 1 open", state(&[start.clone(), open(1)]), 1, [&OF_A_TURN[..], &anywhere, &["validation"]].concat()),
         (
             "turn 1 open, of turn 2",
             state(&[start.clone(), open(1)]),
             2,
-            vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of"],
+            vec!["turn_start", "iteration", "handoff", "container", "resumed", "unheard_of"],
         ),
         (
             "turns 1 and 2 open",
@@ -182,7 +191,16 @@ fn every_state_with_every_event() {
             "turn 1 over, of turn 2",
             state(&[start.clone(), open(1), over(1)]),
             2,
-            vec!["turn_start", "iteration", "handoff", "resumed", "unheard_of", "checkpoint", "session_end"],
+            vec![
+                "turn_start",
+                "iteration",
+                "handoff",
+                "container",
+                "resumed",
+                "unheard_of",
+                "checkpoint",
+                "session_end",
+            ],
         ),
         (
             "turn 2 open, 1 over",

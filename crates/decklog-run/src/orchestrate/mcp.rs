@@ -134,21 +134,9 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
             return Stopped::Failed(error.to_string());
         }
     };
-<<<<<<< HEAD
     let gateway = sandbox.gateway();
     let mut told_of = false;
-=======
-    if address.is_none() {
-        gateway.serve_stdio();
-    }
-    // A client on stdio may ask at once: it is answered when the servers are. It may leave before, too.
-    let mut starting = true;
->>>>>>> attacks
     let stopped = loop {
-        if let Some(states) = gateway.states().filter(|_| starting) {
-            starting = false;
-            recording.observer.serving(&states, address);
-        }
         if let Some(signal) = recording.signals.received() {
             // Most clients end their servers with a signal: what is over when it comes was not cut off by it.
             break if gateway.calls_open() == 0 && address.is_none() { Stopped::Left } else { Stopped::Signal(signal) };

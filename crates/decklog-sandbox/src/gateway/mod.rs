@@ -173,19 +173,11 @@ impl Gateway {
         self.runtime.block_on(http::listen(Arc::clone(&self.hub), place))
     }
 
-<<<<<<< HEAD
     /// Each server's name and what is wrong with it, once every one has come up or failed.
     #[must_use]
     pub fn states(&self) -> Option<Vec<(String, Option<String>)>> {
         let state = |server: &Arc<Server>| Some((server.name().to_owned(), server.state()?));
         self.hub.servers().iter().map(state).collect()
-=======
-    /// Each server's name and what is wrong with it, once every one has answered or failed.
-    #[must_use]
-    pub fn states(&self) -> Option<Vec<(String, Option<String>)>> {
-        let servers = self.hub.servers().iter();
-        servers.map(|server| Some((server.name().to_owned(), server.state()?))).collect()
->>>>>>> attacks
     }
 
     /// Whether the client on stdio has left.

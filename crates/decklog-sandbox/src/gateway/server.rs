@@ -145,15 +145,6 @@ impl Server {
         }
     }
 
-    /// What is wrong with it; absent: it has neither come up nor failed.
-    pub(super) fn state(&self) -> Option<Option<String>> {
-        match &*self.standing.borrow() {
-            Standing::Starting => None,
-            Standing::Up(_) => Some(None),
-            Standing::Down(why) => Some(Some(why.clone())),
-        }
-    }
-
     /// Lets it go, for good.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);

@@ -1,12 +1,12 @@
 //! Events as lines: the one rendering path of `show`, `watch` and the live story of `run`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
 use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
 
-use decklog_query::network::Network;
+use decklog_query::network::OfCalls;
 
 use super::said::{MARGIN, Said};
 use super::{Paint, counted, duration, size, visible, visible_lines};
@@ -43,7 +43,7 @@ pub(crate) struct Transcript {
     /// The turn that was told of last.
     at: u32,
     /// What was reached for during each call.
-    network: BTreeMap<(u32, String), Network>,
+    network: OfCalls,
 }
 
 /// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
@@ -66,12 +66,12 @@ impl Transcript {
             calls: HashMap::new(),
             whose: HashMap::new(),
             at: 0,
-            network: BTreeMap::new(),
+            network: OfCalls::new(),
         }
     }
 
     /// With what each call reached for, by turn and id.
-    pub(crate) fn with_network(mut self, network: BTreeMap<(u32, String), Network>) -> Self {
+    pub(crate) fn with_network(mut self, network: OfCalls) -> Self {
         self.network = network;
         self
     }
