@@ -22,7 +22,7 @@ use rmcp::service::{
 use rmcp::{ClientHandler, ErrorData, RoleClient, RoleServer, ServiceError};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::ServerCommand;
 use super::hub::Hub;
@@ -93,6 +93,8 @@ pub(super) struct Server {
     level: std::sync::Mutex<Option<LoggingLevel>>,
     closed: AtomicBool,
     leave: tokio::sync::Notify,
+    /// Who asks again what it offers: one that does, and one that waits to, since the answer may be an old one by then.
+    renewing: (Semaphore, Mutex<()>),
 }
 
 impl Server {
@@ -107,6 +109,7 @@ impl Server {
             level: std::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             leave: tokio::sync::Notify::new(),
+            renewing: (Semaphore::new(2), Mutex::default()),
         }
     }
 
@@ -433,7 +436,10 @@ struct Upstream {
 
 impl Upstream {
     async fn renewed(&self, context: NotificationContext<RoleClient>) {
-        if let Ok(changed) = self.server.renew(&context.peer).await {
+        let (waiting, turn) = &self.server.renewing;
+        let Ok(_waiting) = waiting.try_acquire() else { return };
+        let _turn = turn.lock().await;
+        if let Ok(Ok(changed)) = tokio::time::timeout(STARTING, self.server.renew(&context.peer)).await {
             self.hub.lists_changed(changed);
         }
     }

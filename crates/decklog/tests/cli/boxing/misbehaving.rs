@@ -216,6 +216,30 @@ fn a_client_may_leave_before_the_servers_have_come_up() {
 }
 
 #[test]
+fn a_server_that_says_again_and_again_that_its_tools_are_other_ones_is_not_asked_each_time() {
+    let env = world("odd = [\"node\", \"/workspace/odd.js\"]", "");
+    let more = r#"
+let lists = 0;
+const list = on["tools/list"];
+on["tools/list"] = (id) => { lists += 1; list(id); };
+on["tools/call"] = (id, { arguments: { times } }) => {
+  for (let i = 0; i < times; i++) send({ method: "notifications/tools/list_changed" });
+  tools.push({ name: "last", inputSchema: { type: "object" } });
+  said(id, `${lists}`);
+};"#;
+    odd_server(&env, more);
+    let mut client = Client::new(&env, &[]);
+    let times = 10_000;
+    client.call("odd__look", json!({ "times": times }));
+    // What was said last was heard.
+    eventually("the last tool", || client.tools().contains(&"odd__last".to_owned()).then_some(()));
+    let (_, lists) = client.call("odd__look", json!({ "times": 0 }));
+    // What was on its way in pipes may have been heard one by one.
+    assert!(lists.parse::<u64>().unwrap() < times / 2, "asked {lists} times");
+    assert_eq!(client.leave().0, 0);
+}
+
+#[test]
 fn nothing_of_what_a_server_is_entrusted_with_is_recorded() {
     const VALUE: &str = "told-to-the-server-alone-4711";
     const OTHER: &str = "of-a-name-that-gives-nothing-away";

@@ -134,17 +134,17 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     assert!(refused.stderr.contains(&format!("its container is {name}")), "{}", refused.stderr);
     // While somebody records, nothing of it is taken away.
     env.decklog(&["clean", "-y"]).expect(0);
-    assert_eq!(containers(&env), [name.clone()]);
+    assert_eq!(containers(&env), [name.as_str()]);
     let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
     let recorder = u32::try_from(shown["session"]["pid"].as_u64().unwrap()).unwrap();
     kill(recorder, "KILL");
     client.child.wait().unwrap();
     let elsewhere = env.home().join("other-root");
     env.decklog(&["--session-root", elsewhere.to_str().unwrap(), "clean", "-y"]).expect(0);
-    assert_eq!(containers(&env), [name.clone()], "another root's clean has taken it");
+    assert_eq!(containers(&env), [name.as_str()], "another root's clean has taken it");
     let preview = env.decklog(&["clean", "--dry-run"]).expect(0);
     assert!(preview.stdout.contains(&format!("container {name}")), "{}", preview.stdout);
-    assert_eq!(containers(&env), [name.clone()]);
+    assert_eq!(containers(&env), [name.as_str()]);
     let cleaned = env.decklog(&["clean", "-y"]).expect(0);
     assert!(cleaned.stderr.contains(&format!("removed container {name}")), "{}", cleaned.stderr);
     assert_eq!(containers(&env), Vec::<String>::new());
