@@ -30,6 +30,7 @@ const NEEDS: &[Need] = &[
     need("conmon", "conmon", 1),
     need("catatonit", "catatonit", 1),
     need("/usr/lib/podman/netavark", "netavark", 10),
+    need("iptables", "iptables", 3),
     need("nft", "nftables", 1),
     need("ip", "iproute2", 4),
     need("unshare", "util-linux", 5),
