@@ -2,12 +2,11 @@
 //! is left.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::process::Child;
 
 use serde_json::{Value, json};
 
 use super::world::{Client, containers, notices, odd_server, podman, world};
-use crate::env::{TestEnv, all_bytes, eventually};
+use crate::env::{TestEnv, all_bytes, eventually, kill};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
 const BESIDE: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]\nfs = [\"mcp-server-filesystem\", \"/workspace\"]";
@@ -15,8 +14,8 @@ const BESIDE: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]\nfs = [\"mcp-ser
 const SMALL: u64 = 200 << 20;
 
 /// The most memory that the process has had.
-fn most_memory(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+fn most_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
@@ -65,7 +64,7 @@ fn a_gigabyte_without_an_end_of_line_is_dropped_and_the_answer_after_it_comes() 
     client.tools();
     assert_eq!(client.call("shell__flood", json!({})), (false, "flooded".into()));
     assert_eq!(client.call("shell__run", json!({ "command": "echo there" })), (false, "there\n".into()));
-    let memory = most_memory(&client.child);
+    let memory = most_memory(client.recorder());
     assert!(memory < SMALL, "{memory} bytes");
     assert_eq!(client.leave().0, 0);
     assert_eq!(notices(&env, "mcp_server_down"), Vec::<String>::new());
@@ -80,7 +79,7 @@ fn a_gigabyte_on_stderr_is_cut_and_counted() {
     let limit = 64 << 20;
     eventually("as much as is kept", || log.metadata().is_ok_and(|log| log.len() >= limit).then_some(()));
     assert_eq!(client.call("shell__look", json!({})), (false, "looked".into()));
-    let memory = most_memory(&client.child);
+    let memory = most_memory(client.recorder());
     assert!(memory < SMALL, "{memory} bytes");
     assert_eq!(client.leave().0, 0);
     let length = log.metadata().unwrap().len();
@@ -281,7 +280,7 @@ fn a_directory_of_any_name_is_mounted_and_a_linked_session_root_is_known() {
     let command = "cat here.txt && echo made >made.txt";
     assert_eq!(client.call("shell__run", json!({ "command": command })), (false, "found\n".into()));
     assert_eq!(std::fs::read_to_string(work.join("made.txt")).unwrap(), "made\n");
-    client.child.kill().unwrap();
+    kill(client.recorder(), "KILL");
     client.child.wait().unwrap();
     // It was made below one name of the root, and is found below the other.
     let cleaned = env.decklog(&["--session-root", real.to_str().unwrap(), "clean", "-y"]).expect(0);

@@ -121,7 +121,9 @@ fn a_client_without_a_handshake_is_served() {
     assert_eq!(result["content"][0]["text"], "without\n");
     assert_eq!(client.leave().0, 0);
     let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
-    assert_eq!(shown["turns"][0]["steps"][0]["name"], "shell__run");
+    let steps = &shown["turns"][0]["steps"];
+    assert!(steps[0]["text"].as_str().unwrap().contains("tester 1 is connected, and speaks MCP 2026-07-28"), "{steps}");
+    assert_eq!(steps[1]["name"], "shell__run");
 }
 
 #[test]
@@ -135,9 +137,7 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     // While somebody records, nothing of it is taken away.
     env.decklog(&["clean", "-y"]).expect(0);
     assert_eq!(containers(&env), [name.as_str()]);
-    let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
-    let recorder = u32::try_from(shown["session"]["pid"].as_u64().unwrap()).unwrap();
-    kill(recorder, "KILL");
+    kill(client.recorder(), "KILL");
     client.child.wait().unwrap();
     let elsewhere = env.home().join("other-root");
     env.decklog(&["--session-root", elsewhere.to_str().unwrap(), "clean", "-y"]).expect(0);

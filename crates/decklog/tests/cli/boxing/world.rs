@@ -144,6 +144,15 @@ impl Client {
         Self { child, stdin, lines, notes: Vec::new(), next: 1 }
     }
 
+    /// The process that records and serves: the one that the client sees stands before it.
+    pub(crate) fn recorder(&self) -> u32 {
+        let pid = self.child.id();
+        crate::env::eventually("the recorder", || {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        })
+    }
+
     pub(crate) fn send(&mut self, message: &Value) {
         writeln!(self.stdin.as_mut().unwrap(), "{message}").unwrap();
     }
