@@ -137,16 +137,17 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
     let gateway = sandbox.gateway();
     let mut told_of = false;
     let stopped = loop {
+        // First: who leaves at once is told, too.
+        if !told_of && let Some(states) = gateway.states() {
+            told_of = true;
+            recording.observer.serving(&states, address);
+        }
         if let Some(signal) = recording.signals.received() {
             // Most clients end their servers with a signal: what is over when it comes was not cut off by it.
             break if gateway.calls_open() == 0 && address.is_none() { Stopped::Left } else { Stopped::Signal(signal) };
         }
         if gateway.is_over() {
             break Stopped::Left;
-        }
-        if !told_of && let Some(states) = gateway.states() {
-            told_of = true;
-            recording.observer.serving(&states, address);
         }
         recording.signals.wait(LOOKING);
         recording.observer.idle();

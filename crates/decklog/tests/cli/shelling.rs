@@ -252,6 +252,8 @@ fn on_a_terminal_agents_are_used_in_turn() {
     screen.wait_for("bob → ada (manual)");
     screen.press("three\r");
     screen.wait_for("ada says 2.");
+    // The end of input is none while an agent works.
+    screen.wait_for(READY);
     screen.press("\u{4}");
     assert_eq!(screen.end().1, 0);
     assert_eq!(turns(&env), ["ada", "bob", "ada"]);
