@@ -152,8 +152,15 @@ pub(crate) fn run_turn(
         stderr: Vec::new(),
         redact,
     };
-    let ended = Supervised::spawn(&spec)
-        .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from));
+    let ended = if request.mcp.is_empty() || conversation.adapter.takes_tools() {
+        Supervised::spawn(&spec)
+            .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from))
+    } else {
+        // It would work on the host, where nobody wants it to.
+        let reason =
+            format!("{} takes no tools from a container: name another agent, or --image none", plan.agent.name);
+        Ok(Ended { exit: Exit::NotStarted(reason), cause: None })
+    };
     conversation.end(ended.as_ref().ok());
     let stderr = last_words(&conversation.stderr);
     let (cut, text_bytes) = (conversation.text > MAX_TEXT as u64, conversation.text);

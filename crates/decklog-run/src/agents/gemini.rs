@@ -77,6 +77,11 @@ impl Adapter for Gemini {
         Launch { command, stdin: request.prompt.clone().into_bytes(), ..Launch::default() }
     }
 
+    /// Its settings are files, and which of them it trusts depends on the directories above them.
+    fn takes_tools(&self) -> bool {
+        false
+    }
+
     fn line(&mut self, raw: &[u8], out: &mut Output) {
         let Ok(line) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         match text(&line, "type") {

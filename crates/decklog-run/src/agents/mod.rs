@@ -253,6 +253,11 @@ pub trait Adapter {
         false
     }
 
+    /// Whether it can be given MCP servers for one turn alone. One that cannot would work with its own tools instead.
+    fn takes_tools(&self) -> bool {
+        true
+    }
+
     /// What it prints besides events when it begins; ACP's opening request.
     fn begin(&mut self, request: &TurnRequest, out: &mut Output) {
         let _ = (request, out);

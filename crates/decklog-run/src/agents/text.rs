@@ -27,5 +27,9 @@ impl Adapter for Text {
         true
     }
 
+    fn takes_tools(&self) -> bool {
+        false
+    }
+
     fn line(&mut self, _: &[u8], _: &mut Output) {}
 }

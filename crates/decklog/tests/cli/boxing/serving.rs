@@ -168,6 +168,20 @@ fn a_client_that_kills_its_server_leaves_a_whole_session_and_no_container() {
 }
 
 #[test]
+fn an_agent_that_takes_no_tools_does_not_work_on_the_host_instead() {
+    let bob = "[agents.bob]\ncommand = [\"touch\", \"on-the-host\"]\nprotocol = \"text\"";
+    let env = world("shell = [\"node\", \"/srv/shell-mcp.js\"]", bob);
+    let task = ["loop", "--image", "coding", "--actor", "bob", "--critic", "none", "--check", "true", "-n", "1", "x"];
+    let ran = env.decklog(&task).expect(1);
+    assert!(!env.work().join("on-the-host").exists(), "{}", ran.stderr);
+    let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
+    assert_eq!(shown["turns"][0]["outcome"], "failed");
+    let error = shown["turns"][0]["error"].as_str().unwrap();
+    assert!(error.contains("bob takes no tools from a container"), "{error}");
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
 fn without_podman_everything_says_how_to_get_it() {
     let mut env = world("shell = [\"node\", \"/srv/shell-mcp.js\"]", "");
     let bin = env.home().join("bin");
