@@ -294,3 +294,79 @@ impl Ignore {
         self.back.is_empty() && matches(&self.out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(dir: &Path, arguments: &[(&str, &str)]) -> Image {
+        let arguments = arguments.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Image {
+            name: "coding".into(),
+            source: Source::Build { dockerfile: dir.join("Dockerfile"), context: dir.to_owned(), arguments },
+            workspace: "/workspace".into(),
+            mounts: Vec::new(),
+            capabilities: Capabilities::default(),
+            servers: Vec::new(),
+        }
+    }
+
+    fn hash(dir: &Path, arguments: &[(&str, &str)]) -> String {
+        let image = image(dir, arguments);
+        let Source::Build { dockerfile, context, arguments } = &image.source else { panic!("it is built") };
+        content_hash(&image, dockerfile, context, arguments).expect("a hash")
+    }
+
+    #[test]
+    fn an_image_is_another_one_when_what_a_build_reads_is() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let write = |dir: &Path, path: &str, text: &str| std::fs::write(dir.join(path), text).expect("a file");
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = dir.path();
+        for sub in ["src", "logs", ".git"] {
+            std::fs::create_dir(dir.join(sub)).expect("a directory");
+        }
+        write(dir, "Dockerfile", "FROM scratch\n");
+        write(dir, "src/a", "1");
+        write(dir, ".dockerignore", "# what nobody needs\nlogs\n/*.tmp\n");
+        let mut seen = vec![hash(dir, &[])];
+        let mut is_new = |what: &str, new: bool, arguments: &[(&str, &str)]| {
+            let now = hash(dir, arguments);
+            assert_eq!(!seen.contains(&now), new, "{what}");
+            seen.push(now);
+        };
+        is_new("nothing", false, &[]);
+        is_new("an argument", true, &[("A", "1")]);
+        is_new("its value", true, &[("A", "2")]);
+        write(dir, "src/a", "2");
+        is_new("a file", true, &[]);
+        std::fs::set_permissions(dir.join("src/a"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        is_new("a program", true, &[]);
+        std::fs::rename(dir.join("src/a"), dir.join("src/b")).expect("a name");
+        is_new("a name", true, &[]);
+        symlink("a", dir.join("link")).expect("a link");
+        is_new("a link", true, &[]);
+        write(dir, "Dockerfile", "FROM scratch\nLABEL a=b\n");
+        is_new("the Dockerfile", true, &[]);
+        write(dir, "logs/today", "much");
+        write(dir, "x.tmp", "much");
+        write(dir, ".git/index", "changed");
+        is_new("what is left out", false, &[]);
+        write(dir, "src/y.tmp", "much");
+        is_new("what is left out at the top alone", true, &[]);
+        write(dir, ".dockerignore", "logs\n!logs/today\n");
+        is_new("the ignore file, which is read too", true, &[]);
+        write(dir, "logs/today", "more");
+        is_new("an exception", true, &[]);
+    }
+
+    #[test]
+    fn what_undoes_a_network_is_known_by_any_spelling() {
+        for (name, undoes) in
+            [("NET_ADMIN", true), ("cap_net_admin", true), ("all", true), ("SYS_ADMIN", true), ("CHOWN", false)]
+        {
+            let capabilities = Capabilities { add: vec!["FOWNER".into(), name.into()], ..Capabilities::default() };
+            assert_eq!(capabilities.undoing().is_some(), undoes, "{name}");
+        }
+    }
+}
