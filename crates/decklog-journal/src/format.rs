@@ -9,6 +9,7 @@
 //!   the head: of loops.
 //! - **1.3**: `speakers` and `max_turns` in `rules`, of chats; `picked` in `session_end`, of races.
 //! - **1.4**: the `container` event; turns whose `agent` is empty, of `mcp` sessions.
+//! - **1.5**: `boxed` in `container` and head, of agents that run in the container themselves.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.
@@ -29,7 +30,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this crate writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 4 };
+    pub const CURRENT: Self = Self { major: 1, minor: 5 };
 
     /// Whether this crate can read a session of this version.
     #[must_use]

@@ -111,6 +111,9 @@ pub struct Head {
     /// Name of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
+    /// Whether the agents themselves run in it, and not their tools alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boxed: bool,
     /// The repository at the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<GitState>,
@@ -234,6 +237,7 @@ impl HeadFold {
                 head.image_config_name = Some(container.image_config_name.clone());
                 head.image_tag = Some(container.image_tag.clone());
                 head.container_name = Some(container.container_name.clone());
+                head.boxed = container.boxed;
             }
             EventBody::Usage(usage) => {
                 *head.tokens.get_or_insert_default() += usage.tokens;
@@ -339,6 +343,7 @@ impl Head {
             image_config_name: None,
             image_tag: None,
             container_name: None,
+            boxed: false,
             git: start.git.clone(),
             host: start.host.clone(),
             pid: start.pid,

@@ -88,6 +88,9 @@ pub struct Turn {
     /// The agent's own id for its conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<String>,
+    /// Whether the agent ran in the session's container.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub boxed: bool,
     /// What was said and done, in order.
     pub steps: Vec<Step>,
     /// What it used.
@@ -248,7 +251,10 @@ impl SessionFold {
                 self.prompt = start.prompt;
                 self.prompt_artifact = start.prompt_artifact;
             }
-            EventBody::TurnStart(start) => self.turns.push(Turn::begin(start, at)),
+            EventBody::TurnStart(start) => {
+                let boxed = self.fold.head().is_some_and(|head| head.boxed);
+                self.turns.push(Turn::begin(start, at, boxed));
+            }
             EventBody::Message(e) => {
                 self.say(
                     e.turn,
@@ -390,7 +396,7 @@ impl SessionFold {
 }
 
 impl Turn {
-    fn begin(start: TurnStart, at: Timestamp) -> Self {
+    fn begin(start: TurnStart, at: Timestamp, boxed: bool) -> Self {
         Self {
             turn: start.turn,
             agent: start.agent,
@@ -406,6 +412,7 @@ impl Turn {
             signal: None,
             error: None,
             agent_session_id: None,
+            boxed,
             steps: Vec::new(),
             tokens: Tokens::default(),
             cost_usd: None,
@@ -442,6 +449,13 @@ impl Turn {
                 self.withheld.push(withheld);
             }
         }
+    }
+
+    /// The agent's own conversation, if whoever goes on with the session can go on with that. What an agent kept in a
+    /// container is gone with the container.
+    #[must_use]
+    pub fn conversation(&self) -> Option<&str> {
+        self.agent_session_id.as_deref().filter(|_| !self.boxed)
     }
 
     /// The agent's last words, or what there is of them.

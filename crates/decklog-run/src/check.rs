@@ -7,6 +7,7 @@ use std::time::Instant;
 use decklog_journal::event::Validation;
 use decklog_journal::redact::{RedactStream, Redactor};
 
+use crate::sandbox::Inside;
 use crate::supervise::{
     CommandSpec, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
 };
@@ -24,10 +25,12 @@ pub(crate) struct Checked {
 }
 
 /// Where checks run: where the agent did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct CheckPlace<'a> {
     pub(crate) working_dir: &'a Path,
     pub(crate) env: &'a [(OsString, OsString)],
+    /// The container, if the agent ran in one.
+    pub(crate) inside: Option<&'a Inside<'a>>,
     /// The program that can be a reaper: this one.
     pub(crate) reaper: &'a Path,
 }
@@ -45,16 +48,26 @@ pub(crate) fn run_check(
     idle: &mut dyn FnMut(),
 ) -> Result<Checked, SpawnError> {
     let start = Instant::now();
+    let words = ["sh", "-c", command].map(OsString::from);
+    // To be kept until it has begun.
+    let entering = place.inside.map(|inside| inside.enter(None, &words, &[])).transpose()?;
+    let (words, env) = match &entering {
+        Some(entering) => (entering.words.as_slice(), entering.env.as_slice()),
+        None => (words.as_slice(), place.env),
+    };
     let spec = CommandSpec {
-        program: "sh".into(),
-        arguments: ["-c", command].map(OsString::from).to_vec(),
-        env: place.env.to_vec(),
+        program: words.first().cloned().unwrap_or_default(),
+        arguments: words.iter().skip(1).cloned().collect(),
+        env: env.to_vec(),
         working_dir: place.working_dir.to_owned(),
         reaper: place.reaper.to_owned(),
     };
     let mut output = Tail { kept: Vec::new(), left_out: 0, redact: [redactor.stream(), redactor.stream()], idle };
     let io = Io { close_stdin: true, ..Io::default() };
     let ended = drive(Supervised::spawn(&spec)?, &mut output, signals, Limits::default(), io)?;
+    if let Some(trouble) = place.inside.and_then(Inside::tidy) {
+        output.add(trouble.as_bytes(), 1);
+    }
     let exit_code = match &ended.exit {
         Exit::Code(code) => Some(*code),
         Exit::Signal(_) | Exit::NotStarted(_) => None,

@@ -12,17 +12,16 @@ use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Role, TurnOutcome};
 
 use crate::agents::{Adapter, AgentDefinition, AgentEvent, Output, TurnRequest};
+use crate::launch::prepare;
 use crate::log::Log;
 use crate::observe::{AgentStream, Observer};
 use crate::record::{TurnFacts, TurnRecorder, clip_safely};
-use crate::supervise::{
-    CommandSpec, Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive,
-};
+use crate::sandbox::Inside;
+use crate::supervise::{Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive};
 use crate::trees::Trees;
 
 /// How a turn is to be run.
-#[derive(Debug, Clone)]
-pub(crate) struct TurnPlan {
+pub(crate) struct TurnPlan<'a> {
     /// Who.
     pub(crate) agent: AgentDefinition,
     /// What it is there for.
@@ -35,6 +34,10 @@ pub(crate) struct TurnPlan {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// The program that can be a reaper: this one.
     pub(crate) reaper: PathBuf,
+    /// Where it is started on the host.
+    pub(crate) working_dir: PathBuf,
+    /// The container it runs in, if it does.
+    pub(crate) inside: Option<Inside<'a>>,
 }
 
 /// How a turn came out.
@@ -66,8 +69,6 @@ pub(crate) struct TurnResult {
 const MAX_LINE: usize = 16 * 1024 * 1024;
 /// Bytes of a text agent's output that become messages.
 const MAX_TEXT: usize = 64 * 1024;
-/// Bytes of a prompt that go to an agent directly. Codex takes a million characters, the others about as much.
-const MAX_PROMPT: usize = 900_000;
 /// Bytes of stderr that are looked at for the agent's last words.
 const STDERR_TAIL: usize = 8 * 1024;
 
@@ -79,14 +80,14 @@ pub(crate) fn run_turn(
     writer: &Log,
     trees: &mut Trees,
     turn: u32,
-    plan: &TurnPlan,
+    plan: &TurnPlan<'_>,
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<TurnResult, SpawnError> {
     let mut adapter = plan.agent.adapter();
-    let request = sendable(&plan.request, adapter.is_text(), &writer.dir().join(TurnFile::Prompt.path(turn)));
-    let launch = adapter.launch(&request);
     let started = writer.clock().now();
+    let prepared = prepare(plan, adapter.as_ref(), &writer.dir().join(TurnFile::Prompt.path(turn)));
+    let request = &prepared.request;
     let mut kept = true;
 
     let prompt_path = TurnFile::Prompt.path(turn);
@@ -105,7 +106,7 @@ pub(crate) fn run_turn(
         role: plan.role,
         model: plan.request.model.clone(),
         permissions: (!adapter.is_text()).then_some(plan.request.permissions),
-        command: launch
+        command: prepared
             .command
             .iter()
             .map(|word| clip_safely(word.to_string_lossy().into_owned(), 4096, writer.redactor()))
@@ -120,28 +121,15 @@ pub(crate) fn run_turn(
         observer.event(&event);
     }
 
-    let mut env = plan.env.clone();
-    for (name, value) in plan.agent.env.iter().chain(&launch.env) {
-        env.retain(|(known, _)| known.as_os_str() != std::ffi::OsStr::new(name));
-        env.push((name.into(), value.into()));
-    }
-    let mut words = launch.command.into_iter();
-    let spec = CommandSpec {
-        program: words.next().unwrap_or_default(),
-        arguments: words.collect(),
-        env,
-        working_dir: plan.request.working_dir.clone(),
-        reaper: plan.reaper.clone(),
-    };
     let mut recorder = TurnRecorder::new(writer, observer, turn, &plan.agent.name);
     if let Some(trouble) = before.trouble {
         recorder.notice("no_snapshot", trouble);
     }
     let mut opening = Output::default();
-    adapter.begin(&request, &mut opening);
-    let mut send = launch.stdin;
+    adapter.begin(request, &mut opening);
+    let mut send = prepared.stdin.clone();
     send.append(&mut opening.send);
-    let io = Io { send, close_stdin: !launch.keep_stdin, finished: false };
+    let io = Io { send, close_stdin: !prepared.keep_stdin, finished: false };
     let redact = recorder.redact_stream();
     let mut conversation = Conversation {
         adapter: adapter.as_mut(),
@@ -152,22 +140,22 @@ pub(crate) fn run_turn(
         stderr: Vec::new(),
         redact,
     };
-    let ended = if request.mcp.is_empty() || conversation.adapter.takes_tools() {
-        Supervised::spawn(&spec)
-            .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from))
-    } else {
-        // It would work on the host, where nobody wants it to.
-        let reason =
-            format!("{} takes no tools from a container: name another agent, or --image none", plan.agent.name);
-        Ok(Ended { exit: Exit::NotStarted(reason), cause: None })
+    let ended = match &prepared.spec {
+        Ok(spec) => Supervised::spawn(spec)
+            .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from)),
+        Err(why) => Ok(Ended { exit: Exit::NotStarted(why.clone()), cause: None }),
     };
     conversation.end(ended.as_ref().ok());
     let stderr = last_words(&conversation.stderr);
+    let ended = ended.map(|ended| told_apart(ended, plan, &stderr, &prepared.command));
     let (cut, text_bytes) = (conversation.text > MAX_TEXT as u64, conversation.text);
     let files = recorder.close_raw();
     if cut {
         let text = format!("\n… {} more bytes", text_bytes - MAX_TEXT as u64);
         recorder.cut_text(text, files.stream.clone());
+    }
+    if let Some(trouble) = plan.inside.as_ref().and_then(Inside::tidy) {
+        recorder.notice("left_running", trouble);
     }
     if let Ok(Ended { cause: Some(cause), .. }) = &ended {
         stop_notice(&mut recorder, *cause, plan.limits);
@@ -233,20 +221,6 @@ pub(crate) fn run_turn(
     })
 }
 
-/// The request as the agent can take it: a prompt longer than agents take stands in a file it is pointed to.
-fn sendable(request: &TurnRequest, is_text: bool, prompt_file: &std::path::Path) -> TurnRequest {
-    let mut request = request.clone();
-    if !is_text && request.prompt.len() > MAX_PROMPT {
-        request.prompt = format!(
-            "Your task is too long for one message. It stands in the file {} ({} bytes). Read all of it, in parts if need be, then do what it says.",
-            prompt_file.display(),
-            request.prompt.len()
-        );
-        request.prompt_dir = prompt_file.parent().map(PathBuf::from);
-    }
-    request
-}
-
 /// Says that something beside the journal could not be kept: to the user at once, and in the record.
 pub(crate) fn not_kept(writer: &Log, turn: Option<u32>, what: &str, observer: &mut dyn Observer) {
     observer.trouble(what);
@@ -303,6 +277,16 @@ fn verdict(ended: &Result<Ended, SpawnError>, facts: &TurnFacts, stderr: &str) -
     };
     let outcome = if facts.limited.is_some() { TurnOutcome::RateLimited } else { TurnOutcome::Failed };
     (outcome, error)
+}
+
+/// An agent that was never there, though podman was.
+fn told_apart(ended: Ended, plan: &TurnPlan<'_>, stderr: &str, command: &[OsString]) -> Ended {
+    let (Exit::Code(code), Some(inside)) = (&ended.exit, &plan.inside) else { return ended };
+    let program = command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    match inside.explain(*code, stderr, &program) {
+        Some(reason) => Ended { exit: Exit::NotStarted(reason), ..ended },
+        None => ended,
+    }
 }
 
 fn last_words(stderr: &[u8]) -> String {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::image::{CapabilitySet, Image};
 use crate::podman::{Podman, PodmanError};
+use crate::processes;
 
 /// The label that names the session.
 const SESSION: &str = "decklog.session";
@@ -35,6 +36,8 @@ pub struct Plan<'a> {
     pub writable: bool,
     /// Set: it gets no network but what decklog makes in it, and this file as its `resolv.conf`. Else it gets podman's own.
     pub name_server: Option<PathBuf>,
+    /// A directory that is there in memory alone: for what agents that run in it keep.
+    pub home: Option<&'a str>,
     /// Whether podman runs as root, with whom the container's root then is one.
     pub as_root: bool,
 }
@@ -80,6 +83,27 @@ impl Container {
             Ok(pid) if pid > 0 => Ok(pid),
             _ => Err(PodmanError::Answer { verb: "container inspect".into(), what: said.trim().to_owned() }),
         }
+    }
+
+    /// Puts files into the directory `dir`: paths in it, and contents. Only the container's user may read them.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn put(&self, dir: &str, files: &[(String, Vec<u8>)]) -> Result<(), PodmanError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let archive = archive(files).map_err(PodmanError::Spawn)?;
+        // By podman's standard input, as it stands on no disk then.
+        self.podman.feed(&["cp", "-", &format!("{}:{dir}", self.name)], &archive)
+    }
+
+    /// Ends whatever runs in it besides what keeps it alive. False: something may still run.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn end_others(&self) -> Result<bool, PodmanError> {
+        Ok(processes::end_others(self.pid()?))
     }
 
     /// Its name.
@@ -161,9 +185,41 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
         option("--mount", mount(file, "/etc/resolv.conf", false));
         option("--add-host", format!("{}:{}", crate::network::HOST_NAME, crate::network::HOST_ADDRESS).into());
     }
+    if let Some(home) = plan.home {
+        // Agents unpack programs of theirs there. Whoever runs in the container may be any user of it.
+        option("--tmpfs", format!("{home}:rw,exec,nosuid,nodev,mode=1777").into());
+    }
     option("--entrypoint", "[\"sleep\"]".into());
     words.extend([plan.tag.into(), "infinity".into()]);
     words
+}
+
+/// Files as a tar archive, with their directories. They belong to whoever runs in the container: as root its root, else the
+/// user with the same number.
+fn archive(files: &[(String, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
+    let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, kind: tar::EntryType, mode: u32, content: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(user.into());
+        header.set_gid(group.into());
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, path, content)
+    };
+    let mut known = std::collections::BTreeSet::new();
+    for (path, content) in files {
+        let mut dirs: Vec<&Path> = Path::new(path).ancestors().skip(1).filter(|dir| *dir != Path::new("")).collect();
+        dirs.reverse();
+        for dir in dirs.into_iter().filter_map(Path::to_str) {
+            if known.insert(dir.to_owned()) {
+                add(dir, tar::EntryType::Directory, 0o700, &[])?;
+            }
+        }
+        add(path, tar::EntryType::Regular, 0o600, content)?;
+    }
+    archive.into_inner()
 }
 
 fn label(name: &str, path: &Path) -> OsString {

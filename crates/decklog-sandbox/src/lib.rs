@@ -7,3 +7,4 @@ pub mod gateway;
 pub mod image;
 pub mod network;
 pub mod podman;
+mod processes;

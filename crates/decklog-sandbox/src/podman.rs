@@ -3,7 +3,7 @@
 //! Must not know: what images and containers are for.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 /// Bytes of what podman says that are kept to tell why it failed.
@@ -52,6 +52,12 @@ impl Podman {
         Self { program: "podman".into(), env }
     }
 
+    /// What it is called with.
+    #[must_use]
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.env
+    }
+
     /// A command, ready to be started: for what is spoken with at length.
     #[must_use]
     pub fn command(&self, arguments: &[OsString]) -> Command {
@@ -78,6 +84,28 @@ impl Podman {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         Err(failed(&words(arguments), &output.stderr))
+    }
+
+    /// Runs podman to its end with `input` on its stdin.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn feed<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Result<(), PodmanError> {
+        let arguments = words(arguments);
+        let mut command = self.command(&arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| spawn_error(&error))?;
+        // Podman that does not read to the end says why.
+        let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input));
+        let output = child.wait_with_output().map_err(PodmanError::Spawn)?;
+        match written {
+            _ if !output.status.success() => Err(failed(&arguments, &output.stderr)),
+            written => written.map_err(PodmanError::Spawn),
+        }
     }
 
     /// Whether podman says yes with its exit code.

@@ -14,7 +14,9 @@ use sha2::{Digest, Sha256};
 use crate::agents::{cache, run};
 
 /// Programs of this machine that are put into the image, with the libraries they need.
-const PROGRAMS: [&str; 3] = ["node", "curl", "ssh"];
+const PROGRAMS: [&str; 4] = ["node", "curl", "ssh", "bash"];
+/// Libraries that programs need which are mounted there: the C library's own, beside it.
+const LIBRARIES: [&str; 1] = ["librt.so.1"];
 
 const DOCKERFILE: &str = "\
 FROM scratch
@@ -24,7 +26,7 @@ RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]
 COPY programs/ /usr/local/bin/
 COPY node_modules /srv/node_modules
 COPY shell-mcp.js /srv/shell-mcp.js
-RUN mkdir -p /tmp /root /usr/bin && ln -s /bin/busybox /usr/bin/env && chmod 1777 /tmp && printf 'root:x:0:0::/root:/bin/sh\\n' >/etc/passwd
+RUN mkdir -p /tmp /root /usr/bin && ln -s /bin/busybox /usr/bin/env && ln -sf /usr/local/bin/bash /bin/bash && chmod 1777 /tmp && printf 'root:x:0:0::/root:/bin/sh\\n' >/etc/passwd
 ENV PATH=/usr/local/bin:/bin:/srv/node_modules/.bin HOME=/root
 ";
 
@@ -49,6 +51,7 @@ pub fn prepare() -> io::Result<Boxes> {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../decklog/tests/servers");
     let mut hash = Sha256::new();
     hash.update(DOCKERFILE);
+    hash.update(LIBRARIES.concat());
     for name in ["package-lock.json", "shell-mcp.js"] {
         hash.update(fs::read(manifests.join(name))?);
     }
@@ -80,6 +83,9 @@ fn fill(dir: &Path, manifests: &Path) -> io::Result<()> {
         fs::copy(&found, dir.join("programs").join(program))?;
         libraries.extend(libraries_of(&found)?);
     }
+    let beside = |library: &&PathBuf| library.file_name().is_some_and(|name| name == "libc.so.6");
+    let beside = libraries.iter().find(beside).cloned();
+    libraries.extend(LIBRARIES.iter().filter_map(|name| Some(beside.as_ref()?.with_file_name(name))));
     for library in libraries {
         let target = dir.join("libs").join(library.strip_prefix("/").unwrap_or(&library));
         if let Some(parent) = target.parent() {

@@ -84,7 +84,7 @@ impl Relaying {
     pub(crate) fn resolve(
         &self,
         config: &Config,
-        env: &[(OsString, OsString)],
+        programs: Programs<'_>,
         context: &Context,
     ) -> Result<Relay, CliError> {
         let names = match self.then.as_slice() {
@@ -103,7 +103,7 @@ impl Relaying {
                 return Err(unknown(agent_name, config));
             }
             let limited_until = ledger.until(agent_name, now);
-            match party(name, config, env) {
+            match party(name, config, programs) {
                 Err(error) => context.say(format!("{name} is left out: {}", error.message)),
                 Ok(party) => {
                     if let Some(until) = limited_until {
@@ -127,9 +127,9 @@ pub(crate) fn split_model<'a>(text: &'a str, config: &Config) -> (&'a str, Optio
 }
 
 /// The agent, with the model, that `text` names.
-pub(crate) fn party(text: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<Party, CliError> {
+pub(crate) fn party(text: &str, config: &Config, programs: Programs<'_>) -> Result<Party, CliError> {
     let (name, model) = split_model(text, config);
-    with_model(agent(Some(name), config, env)?, model.map(str::to_owned))
+    with_model(agent(Some(name), config, programs)?, model.map(str::to_owned))
 }
 
 /// The agent with the model wanted of it, which the built-in one must know.
@@ -198,25 +198,39 @@ pub(crate) fn parse_variable(text: &str) -> Result<(OsString, OsString), String>
     }
 }
 
-/// The agent called `name`, else the configured one, else the first that is installed.
-pub(crate) fn agent(
-    name: Option<&str>,
-    config: &Config,
-    env: &[(OsString, OsString)],
-) -> Result<AgentDefinition, CliError> {
-    match name.or(config.default_agent.as_ref().map(|set| set.value.as_str())) {
-        Some(name) => installed(name, config, env),
-        None => first_installed(config, env),
+/// Where agents' programs are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Programs<'a> {
+    /// On this machine, in the `PATH` of these variables.
+    Here(&'a [(OsString, OsString)]),
+    /// In a container, where it is seen whether they are there.
+    Inside,
+}
+
+impl Programs<'_> {
+    fn have(self, agent: &AgentDefinition) -> bool {
+        match self {
+            Self::Here(env) => agent.command.first().is_some_and(|program| find_program(program, env).is_some()),
+            Self::Inside => true,
+        }
     }
 }
 
-fn installed(name: &str, config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
+/// The agent called `name`, else the configured one, else the first that is installed.
+pub(crate) fn agent(name: Option<&str>, config: &Config, programs: Programs<'_>) -> Result<AgentDefinition, CliError> {
+    match name.or(config.default_agent.as_ref().map(|set| set.value.as_str())) {
+        Some(name) => installed(name, config, programs),
+        None => first_installed(config, programs),
+    }
+}
+
+fn installed(name: &str, config: &Config, programs: Programs<'_>) -> Result<AgentDefinition, CliError> {
     let agent = config.agent(name).ok_or_else(|| unknown(name, config))?;
     if !agent.is_configured() {
         return Err(CliError::new(format!("{name} has no model")).hint(agent.install.clone()));
     }
-    let program = agent.command.first().cloned().unwrap_or_default();
-    if find_program(&program, env).is_none() {
+    if !programs.have(agent) {
+        let program = agent.command.first().cloned().unwrap_or_default();
         let error = CliError::new(format!(
             "{name} is not installed: there is no {} in PATH",
             visible(&program.to_string_lossy())
@@ -236,12 +250,12 @@ fn unknown(name: &str, config: &Config) -> CliError {
         .hint("put the prompt in quotes, or record any command with `decklog run -- CMD`; more agents go into the configuration")
 }
 
-fn first_installed(config: &Config, env: &[(OsString, OsString)]) -> Result<AgentDefinition, CliError> {
+fn first_installed(config: &Config, programs: Programs<'_>) -> Result<AgentDefinition, CliError> {
     let agents = || config.agents.iter().map(|set| &set.value);
-    let is_there = |agent: &AgentDefinition| {
-        agent.is_configured() && agent.command.first().is_some_and(|program| find_program(program, env).is_some())
-    };
-    let found = agents().find(|agent| is_there(agent));
+    if let Programs::Inside = programs {
+        return Err(CliError::new("which agent is to run in the container?").hint("name it, or set default-agent"));
+    }
+    let found = agents().find(|agent| agent.is_configured() && programs.have(agent));
     found.cloned().ok_or_else(|| {
         let list: String = agents()
             .filter(|agent| !agent.install.is_empty())

@@ -1,11 +1,15 @@
 //! Images and containers, as the verbs that use them take them from arguments, configuration and environment.
 
+use std::ffi::OsString;
+
 use decklog_journal::Head;
 use decklog_run::agents::{AgentDefinition, Protocol};
-use decklog_run::orchestrate::Setup;
-use decklog_run::sandbox::SandboxPlan;
+use decklog_run::orchestrate::{Party, Relay, Setup};
+use decklog_run::sandbox::{BoxedAgents, SandboxPlan};
+use decklog_sandbox::network::Rule;
 use decklog_sandbox::podman::Podman;
 
+use crate::asking::Programs;
 use crate::config::network::NetworkMode;
 use crate::config::{self, Config};
 use crate::context::Context;
@@ -22,10 +26,15 @@ pub(crate) struct Boxing {
     /// Give agents the MCP servers of a container of this image, or none (default: the configured default image)
     #[arg(long, value_name = "NAME")]
     pub(crate) image: Option<String>,
+    /// Run the agents themselves in the container, with their credentials and the way to their model, and nothing else of
+    /// this machine
+    #[arg(long, conflicts_with = "tools")]
+    pub(crate) boxed: bool,
     /// Whether agents keep their own tools besides the container's
     #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
     pub(crate) tools: WhichTools,
-    /// What stands between the container and the network (default: as configured, else podman's own network)
+    /// What stands between the container and the network (default: as configured, else podman's own network; with --boxed a
+    /// filter that lets agents reach their models)
     #[arg(long, value_name = "MODE", value_enum)]
     pub(crate) network: Option<NetworkMode>,
 }
@@ -50,53 +59,118 @@ pub(crate) fn put(setup: &mut Setup, plan: Option<SandboxPlan>) {
 pub(crate) fn takes_tools(agent: &AgentDefinition) -> Result<(), CliError> {
     match agent.protocol {
         Protocol::Text => Err(CliError::new(format!("{} takes no tools from a container", agent.name))
-            .hint("--image is for agents that speak a protocol of their own")),
+            .hint("those are for agents that speak a protocol; put it into the container itself: --boxed")),
         // Its settings are files, and which of them it trusts depends on the directories above them.
         Protocol::GeminiStream => Err(CliError::new(format!("{} takes tools over ACP only", agent.name))
-            .hint("use gemini-acp, or go without a container: --image none")),
+            .hint("use gemini-acp, put it into the container itself: --boxed, or go without: --image none")),
         _ => Ok(()),
     }
 }
 
+/// All whom a session may ask: the container is made for these.
+pub(crate) fn asked<'a>(parties: impl IntoIterator<Item = &'a Party>, relay: &'a Relay) -> Vec<&'a AgentDefinition> {
+    let others = relay.others.iter().map(|other| &other.party);
+    parties.into_iter().chain(others).map(|party| &party.agent).collect()
+}
+
 impl Boxing {
-    /// What the session's container is made from, if it is to have one.
-    pub(crate) fn resolve(&self, config: &Config, context: &Context) -> Result<Option<SandboxPlan>, CliError> {
+    /// What the session's container is made from, if it is to have one. `agents`: all whom the session may ask.
+    pub(crate) fn resolve(
+        &self,
+        agents: &[&AgentDefinition],
+        config: &Config,
+        context: &Context,
+    ) -> Result<Option<SandboxPlan>, CliError> {
         let none = self.image.as_deref() == Some("none");
         if none || (self.image.is_none() && config.default_image.is_none()) {
-            if self.tools != WhichTools::default() || self.network.is_some() {
-                return Err(CliError::new("--tools and --network are for sessions with a container")
+            if self.boxed || self.tools != WhichTools::default() || self.network.is_some() {
+                return Err(CliError::new("--boxed, --tools and --network are for sessions with a container")
                     .hint("name its image: --image NAME"));
             }
             return Ok(None);
         }
-        self.planned(config, context).map(Some)
+        if self.boxed { self.inside(agents, config, context) } else { self.tools(config, context) }.map(Some)
     }
 
-    /// The same for a session that is gone on with: it has the image that it had.
+    /// The same for a session that is gone on with: it has the image that it had, and its agents are where they were.
     pub(crate) fn resolve_again(
         &self,
         head: &Head,
+        agents: &[&AgentDefinition],
         config: &Config,
         context: &Context,
     ) -> Result<Option<SandboxPlan>, CliError> {
-        let had = head.image_config_name.clone();
-        match (&self.image, had) {
-            (None, None) => Ok(None),
-            (Some(_), _) => self.resolve(config, context),
-            (None, had) => Self { image: had, ..self.clone() }.planned(config, context).map(Some),
+        if self.image.as_deref() == Some("none") || (self.image.is_none() && head.image_config_name.is_none()) {
+            return Self { image: Some("none".into()), ..self.clone() }.resolve(agents, config, context);
         }
+        let boxed = self.is_boxed(head);
+        let image = self.image.clone().or_else(|| head.image_config_name.clone());
+        Self { image, boxed, ..self.clone() }.resolve(agents, config, context)
     }
 
-    fn planned(&self, config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
+    /// Whether agents of a session that is gone on with run in its container: who was there does not come out of it without a
+    /// word, `--image none` or `--tools both`.
+    fn is_boxed(&self, head: &Head) -> bool {
+        let out = self.image.as_deref() == Some("none") || self.tools != WhichTools::default();
+        self.boxed || (head.boxed && !out)
+    }
+
+    /// Where the programs of a session's agents are; `head`: of one that is gone on with.
+    pub(crate) fn programs<'a>(&self, head: Option<&Head>, env: &'a [(OsString, OsString)]) -> Programs<'a> {
+        let boxed = head.map_or(self.boxed, |head| self.is_boxed(head));
+        if boxed { Programs::Inside } else { Programs::Here(env) }
+    }
+
+    fn tools(&self, config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
         let mut plan = plan(self.image.as_deref(), self.network, config, context)?;
         if plan.image.servers.is_empty() {
             let name = &plan.image.name;
-            return Err(CliError::new(format!("image {name} has no MCP servers, so it has no tools to give"))
-                .hint(format!("name some in the configuration, under [images.{name}.mcp]")));
+            return Err(CliError::new(format!("image {name} has no MCP servers, so it has no tools to give")).hint(
+                format!("name some in the configuration, under [images.{name}.mcp], or put the agent into it: --boxed"),
+            ));
         }
         plan.own_tools = self.tools == WhichTools::Both;
         Ok(plan)
     }
+
+    fn inside(&self, agents: &[&AgentDefinition], config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
+        let configured = config.network.mode.as_ref().map(|set| set.value);
+        let mode = self.network.or(configured).unwrap_or(NetworkMode::Filter);
+        let mut plan = plan(self.image.as_deref(), Some(mode), config, context)?;
+        let env = context.environment();
+        let mut boxed = BoxedAgents::default();
+        for agent in agents {
+            if agent.protocol == Protocol::Builtin {
+                return Err(CliError::new(format!("{} is part of decklog, and is in no image", agent.name))
+                    .hint("it has no tools but a container's anyway: leave --boxed out"));
+            }
+            if boxed.luggage.iter().any(|(known, _)| *known == agent.name) {
+                continue;
+            }
+            let luggage = agent.needs.pack(&env);
+            if luggage.on_this_machine && plan.network.is_none() {
+                return Err(CliError::new(format!(
+                    "the model of {} is on this machine, which podman's own network does not reach",
+                    agent.name
+                ))
+                .hint("take decklog's: --network filter, or --network audit"));
+            }
+            let rules: Vec<Rule> =
+                luggage.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>().map_err(CliError::new)?;
+            if let Some(policy) = &mut plan.network {
+                policy.allow.extend(rules);
+            }
+            plan.secrets.extend(agent.needs.variables.iter().filter(|name| !is_plain(name)).cloned());
+            boxed.luggage.push((agent.name.clone(), luggage));
+        }
+        plan.boxed = Some(boxed);
+        Ok(plan)
+    }
+}
+
+/// Whether a variable says where or whom to ask, and is no secret.
+fn is_plain(name: &str) -> bool {
+    name.ends_with("_BASE_URL") || name.ends_with("_MODEL")
 }
 
 /// What a session's container is made from.
@@ -122,5 +196,5 @@ pub(crate) fn plan(
         .hint("take it from cap-add, or go without: --network default"));
     }
     let bridge = vec![std::env::current_exe()?.into(), "__mcp".into()];
-    Ok(SandboxPlan { image, network: policy, podman: podman(context), bridge, own_tools: true, secrets })
+    Ok(SandboxPlan { image, network: policy, podman: podman(context), bridge, own_tools: true, boxed: None, secrets })
 }

@@ -13,8 +13,9 @@ use std::path::{Component, Path, PathBuf};
 
 use decklog_journal::words::Permissions;
 use decklog_journal::{Durability, wire};
-use decklog_run::agents::{AgentDefinition, Protocol, known_agents};
+use decklog_run::agents::{AgentDefinition, HomeFile, Needs, Protocol, known_agents};
 use decklog_sandbox::image::Image;
+use decklog_sandbox::network::Rule;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -64,6 +65,29 @@ struct Agent {
     protocol: String,
     #[serde(default)]
     env: BTreeMap<String, String>,
+    boxed: Option<BoxedNeeds>,
+}
+
+/// `[agents.X] boxed`: what it needs of the host when it runs in a container.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BoxedNeeds {
+    #[serde(default)]
+    env: Vec<String>,
+    #[serde(default)]
+    files: Vec<String>,
+    #[serde(default)]
+    hosts: Vec<String>,
+}
+
+impl BoxedNeeds {
+    fn needs(self) -> Result<Needs, String> {
+        let files = self.files.iter().map(|file| HomeFile::parse(file)).collect::<Result<_, _>>()?;
+        for host in &self.hosts {
+            host.parse::<Rule>().map_err(|error| error.to_string())?;
+        }
+        Ok(Needs { variables: self.env, settings: Vec::new(), files, hosts: self.hosts })
+    }
 }
 
 /// A value and where it came from.
@@ -383,6 +407,10 @@ impl<'a> Layer<'a> {
         if agent.command.is_empty() {
             return Err(self.bad(span, &format!("[agents.{name}] needs a command, such as command = [\"my-agent\"]")));
         }
+        let needs = match agent.boxed {
+            Some(boxed) => boxed.needs().map_err(|what| self.bad(span, &format!("[agents.{name}] boxed: {what}")))?,
+            None => agent.command.first().map(|program| Needs::of_program(program.as_ref())).unwrap_or_default(),
+        };
         Ok(AgentDefinition {
             name,
             command: agent.command.into_iter().map(Into::into).collect(),
@@ -391,6 +419,7 @@ impl<'a> Layer<'a> {
             install: String::new(),
             prompt_on_stdin: true,
             builtin: None,
+            needs,
         })
     }
 }

@@ -240,6 +240,9 @@ payload! {
         workspace: String,
         /// What stands between it and the network: `default`, `audit` or `filter`.
         network: String,
+        /// Whether the agents themselves run in it, and not their tools alone (since 1.5).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        boxed: bool,
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn events(turn: u32) -> Vec<EventBody> {
             container_name: text(),
             workspace: text(),
             network: text(),
+            boxed: false,
         }
         .into(),
         ToolCall {

@@ -188,6 +188,7 @@ fn second_turn(mut writer: SessionWriter) {
         container_name: "decklog-20260501T134412-3f2a".into(),
         workspace: "/workspace".into(),
         network: "filter".into(),
+        boxed: true,
     }
     .into());
     add(Handoff {

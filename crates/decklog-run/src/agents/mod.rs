@@ -13,6 +13,7 @@ mod codex;
 pub(crate) mod common;
 mod gemini;
 mod limits;
+mod needs;
 pub(crate) mod opencode;
 mod registry;
 mod text;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use builtin::{BUILTIN_ARGUMENT, BuiltinModel, BuiltinSetup, ChooseError};
+pub use needs::{HomeFile, Luggage, Needs};
 pub use registry::{AgentDefinition, BUILT_IN, Protocol, known_agents};
 
 /// What an agent is asked in one turn.

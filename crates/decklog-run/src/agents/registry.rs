@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 
 use super::{
-    Adapter, BUILTIN_ARGUMENT, BuiltinSetup, acp::Acp, builtin::Builtin, claude::Claude, codex::Codex, gemini::Gemini,
-    opencode::Opencode, text::Text,
+    Adapter, BUILTIN_ARGUMENT, BuiltinSetup, Needs, acp::Acp, builtin::Builtin, claude::Claude, codex::Codex,
+    gemini::Gemini, opencode::Opencode, text::Text,
 };
 
 /// How decklog and an agent understand each other.
@@ -73,6 +73,8 @@ pub struct AgentDefinition {
     pub prompt_on_stdin: bool,
     /// Whom the built-in agent can ask; none for the others.
     pub builtin: Option<BuiltinSetup>,
+    /// What it needs of the host when it runs in a container.
+    pub needs: Needs,
 }
 
 /// Name, command, protocol, and install command of each agent that needs no configuration, in the order in which
@@ -108,6 +110,7 @@ pub fn known_agents() -> Vec<AgentDefinition> {
             install: (*install).to_owned(),
             prompt_on_stdin: true,
             builtin: None,
+            needs: command.first().map(|program| Needs::of_program(program.as_ref())).unwrap_or_default(),
         })
         .collect()
 }
@@ -120,6 +123,7 @@ impl AgentDefinition {
         let name = program.map_or_else(|| "command".into(), |name| name.to_string_lossy().into_owned());
         Self {
             name,
+            needs: command.first().map(|program| Needs::of_program(program)).unwrap_or_default(),
             command,
             protocol: Protocol::Text,
             env: Vec::new(),

@@ -261,6 +261,7 @@ impl<'a> Recording<'a> {
         let timeout = [setup.timeout, at_most].into_iter().flatten().min();
         let Tools { mcp, own_tools } =
             self.sandbox.as_ref().map(|sandbox| sandbox.tools(permissions)).unwrap_or_default();
+        let inside = self.sandbox.as_ref().and_then(Sandbox::inside);
         let plan = TurnPlan {
             agent: agent.clone(),
             role,
@@ -269,7 +270,9 @@ impl<'a> Recording<'a> {
                 prompt_dir: None,
                 model,
                 permissions,
-                working_dir: setup.working_dir.clone(),
+                working_dir: inside
+                    .as_ref()
+                    .map_or_else(|| setup.working_dir.clone(), |inside| inside.workspace().into()),
                 resume,
                 used: used.unwrap_or_default(),
                 begins_anew,
@@ -281,6 +284,8 @@ impl<'a> Recording<'a> {
             limits: Limits { timeout, stall_timeout: setup.stall_timeout },
             env: setup.env.clone(),
             reaper: setup.reaper.clone(),
+            working_dir: setup.working_dir.clone(),
+            inside,
         };
         let result = run_turn(&self.writer, &mut self.trees, turn, &plan, self.signals, self.observer)?;
         self.kept &= result.kept;
@@ -291,7 +296,13 @@ impl<'a> Recording<'a> {
     pub(super) fn check(&mut self, turn: u32, command: &str) -> Result<(CheckResult, Option<Received>), SpawnError> {
         self.observer.checking(command);
         let setup = self.setup;
-        let place = CheckPlace { working_dir: &setup.working_dir, env: &setup.env, reaper: &setup.reaper };
+        let inside = self.sandbox.as_ref().and_then(Sandbox::inside);
+        let place = CheckPlace {
+            working_dir: &setup.working_dir,
+            env: &setup.env,
+            inside: inside.as_ref(),
+            reaper: &setup.reaper,
+        };
         let observer = &mut *self.observer;
         let redactor = self.writer.redactor();
         let checked = run_check(command, turn, place, redactor, self.signals, &mut || observer.idle())?;

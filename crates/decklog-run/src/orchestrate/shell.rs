@@ -206,8 +206,8 @@ impl Shell {
     fn recall(&mut self, past: &Session) {
         self.conversations.clear();
         for turn in &past.turns {
-            if let Some(id) = &turn.agent_session_id {
-                self.conversations.insert(turn.agent.clone(), (id.clone(), used_by(past, id)));
+            if let Some(id) = turn.conversation() {
+                self.conversations.insert(turn.agent.clone(), (id.to_owned(), used_by(past, id)));
             }
         }
         (self.packet, self.remark) = (None, String::new());

@@ -2,16 +2,13 @@
 //!
 //! Must not know: who uses it, agents' protocols.
 
+mod inside;
 mod told;
 
 use std::ffi::OsString;
-use std::io::{Seek as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
-use command_fds::{CommandFdExt as _, FdMapping};
 use decklog_journal::artifacts::{ArtifactWriter, LOGS_DIR};
 use decklog_journal::event::Container as ContainerEvent;
 use decklog_journal::words::Permissions;
@@ -21,6 +18,9 @@ use decklog_sandbox::image::{self, Image, ImageError, ServerSpec};
 use decklog_sandbox::network::{About, Mode, NAMESERVER, Network, NetworkError, Policy};
 use decklog_sandbox::podman::{Podman, PodmanError};
 
+pub use inside::BoxedAgents;
+use inside::Variables;
+pub(crate) use inside::{Entering, Inside};
 pub(crate) use told::Told;
 
 use tempfile::TempDir;
@@ -28,9 +28,6 @@ use tempfile::TempDir;
 use crate::agents::McpServer;
 use crate::log::Log;
 use crate::observe::Observer;
-
-/// Where a container's variables are read from: a file that exists only in memory.
-const VARIABLES_FD: i32 = 3;
 
 /// What a session's container is made from: decided before it begins.
 #[derive(Debug, Clone)]
@@ -45,6 +42,8 @@ pub struct SandboxPlan {
     pub bridge: Vec<OsString>,
     /// Whether agents keep the tools that they bring themselves.
     pub own_tools: bool,
+    /// Set: these agents run in it themselves, and no servers do.
+    pub boxed: Option<BoxedAgents>,
     /// Variables of the host that servers are given: what they hold stays out of the record.
     pub secrets: Vec<String>,
 }
@@ -100,8 +99,7 @@ pub(crate) struct Sandbox {
     /// A directory that is the session's alone: with the sockets for agents, and what is mounted.
     scratch: TempDir,
     serves_agents: bool,
-    bridge: Vec<OsString>,
-    own_tools: bool,
+    plan: SandboxPlan,
 }
 
 /// What agents start to reach the servers is called this, and their tools' names begin with it.
@@ -126,7 +124,8 @@ impl Sandbox {
         let mut transcript = Transcript::open(log);
         let scratch = tempfile::Builder::new().prefix("decklog-").tempdir()?;
         let name = container::name_of(log.id().as_str());
-        let servers = plan.image.servers.iter().map(|spec| server(spec, &name, plan)).collect();
+        let served = plan.image.servers.iter().filter(|_| plan.boxed.is_none());
+        let servers = served.map(|spec| server(spec, &name, plan)).collect::<Result<_, _>>()?;
         let gateway = Gateway::new(servers, &plan.image.workspace, Arc::clone(&told) as Arc<_>)?;
         early(&gateway);
         let opened = open((plan, scratch.path()), log, place, &told, &mut transcript, observer);
@@ -141,12 +140,15 @@ impl Sandbox {
             }
         };
         gateway.open();
-        let (bridge, own_tools) = (plan.bridge.clone(), plan.own_tools);
-        Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, bridge, own_tools })
+        let plan = plan.clone();
+        Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, plan })
     }
 
-    /// Lets agents reach the servers.
+    /// Lets agents on the host reach the servers.
     pub(crate) fn serve_agents(&mut self) -> Result<(), SandboxError> {
+        if self.plan.boxed.is_some() {
+            return Ok(());
+        }
         self.gateway.serve_socket(&self.scratch.path().join(SOCKET), false)?;
         self.gateway.serve_socket(&self.scratch.path().join(READING_SOCKET), true)?;
         self.serves_agents = true;
@@ -158,11 +160,18 @@ impl Sandbox {
         if !self.serves_agents {
             return Tools::default();
         }
-        let mut command = self.bridge.clone();
+        let mut command = self.plan.bridge.clone();
         let socket = if permissions == Permissions::ReadOnly { READING_SOCKET } else { SOCKET };
         command.push(self.scratch.path().join(socket).into());
         let server = McpServer { name: SERVER.into(), command, env: Vec::new() };
-        Tools { mcp: vec![server], own_tools: self.own_tools }
+        Tools { mcp: vec![server], own_tools: self.plan.own_tools }
+    }
+
+    /// The way in, for agents that run in it.
+    pub(crate) fn inside(&self) -> Option<Inside<'_>> {
+        let (container, image) = (&self.container, &self.plan.image);
+        let (podman, workspace, image) = (&self.plan.podman, image.workspace.as_str(), image.name.as_str());
+        self.plan.boxed.as_ref().map(|agents| Inside { container, podman, agents, workspace, image })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -201,7 +210,7 @@ fn open(
     transcript: &mut Transcript,
     observer: &mut dyn Observer,
 ) -> Result<(Container, Option<Network>), SandboxError> {
-    let SandboxPlan { image, podman, network, .. } = plan;
+    let SandboxPlan { image, podman, network, boxed, .. } = plan;
     let observer = std::cell::RefCell::new(observer);
     let transcript = std::cell::RefCell::new(transcript);
     let built = image::ensure(podman, image, false, &mut |tag| observer.borrow_mut().building(tag), &mut |line| {
@@ -217,6 +226,7 @@ fn open(
         working_dir: place.working_dir,
         writable: place.writable,
         name_server: network.as_ref().map(|_| name_server(scratch)).transpose()?,
+        home: boxed.as_ref().map(|_| inside::HOME),
         as_root: place.as_root,
     };
     let container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
@@ -236,6 +246,9 @@ fn open(
         }
     };
     container.start()?;
+    if let Some(agents) = boxed {
+        agents.unpack(&container)?;
+    }
     transcript.borrow_mut().line(&format!("{} is started", container.name()));
     let event = ContainerEvent {
         image_config_name: image.name.clone(),
@@ -243,6 +256,7 @@ fn open(
         container_name: container.name().to_owned(),
         workspace: image.workspace.clone(),
         network: mode.into(),
+        boxed: boxed.is_some(),
     };
     match log.append(event) {
         Ok(event) => observer.borrow_mut().event(&event),
@@ -270,39 +284,12 @@ pub fn network_main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
     }
 }
 
-fn server(spec: &ServerSpec, container: &str, plan: &SandboxPlan) -> ServerCommand {
-    let mut options: Vec<OsString> = Vec::new();
-    if !spec.env.is_empty() {
-        options.extend(["--env-file".into(), format!("/dev/fd/{VARIABLES_FD}").into()]);
-    }
-    let words = container::exec_words(container, &options, &plan.image.workspace, &spec.command);
-    let (podman, env) = (plan.podman.clone(), spec.env.clone());
-    let command = move || {
-        let mut command = podman.command(&words);
-        if !env.is_empty() {
-            // One that cannot be made is a server without its variables, which says so itself.
-            let _ = variables(&env).map(|file| hand_over(&mut command, file));
-        }
-        command
-    };
-    ServerCommand { name: spec.name.clone(), command: Box::new(command), call_timeout: spec.call_timeout }
-}
-
-/// The variables in a file in memory: arguments can be read by everybody, and podman's own environment is its own.
-fn variables(env: &[(String, String)]) -> std::io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create("variables", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = std::fs::File::from(fd);
-    for (name, value) in env {
-        writeln!(file, "{name}={value}")?;
-    }
-    file.rewind()?;
-    Ok(file.into())
-}
-
-fn hand_over(command: &mut Command, file: OwnedFd) {
-    let mapping = FdMapping { parent_fd: file, child_fd: VARIABLES_FD };
-    // The only mapping there is cannot collide with another.
-    let _ = command.fd_mappings(vec![mapping]);
+fn server(spec: &ServerSpec, container: &str, plan: &SandboxPlan) -> std::io::Result<ServerCommand> {
+    let podman = plan.podman.clone();
+    let (name, workspace, words) = (container.to_owned(), plan.image.workspace.clone(), spec.command.clone());
+    let variables = Variables::new(&spec.env)?;
+    let command = move || podman.command(&container::exec_words(&name, &variables.options(), &workspace, &words));
+    Ok(ServerCommand { name: spec.name.clone(), command: Box::new(command), call_timeout: spec.call_timeout })
 }
 
 /// `logs/container.log`: what podman was asked, and what it said.

@@ -84,15 +84,16 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
 fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<ChatPlan, CliError> {
     let env = asking::environment(&args.env, context);
     let task = asking::task_last(&mut args.words, args.prompt_file.as_deref(), "chat", config, context)?;
+    let programs = args.boxing.programs(None, &env);
     let speakers: Vec<Party> =
-        args.words.iter().map(|name| asking::party(name, config, &env)).collect::<Result<_, _>>()?;
+        args.words.iter().map(|name| asking::party(name, config, programs)).collect::<Result<_, _>>()?;
     if speakers.len() < 2 {
         return Err(CliError::new("a chat needs two agents or more")
             .hint("decklog chat claude codex \"Design and write the cache\""));
     }
-    let relay = args.relaying.resolve(config, &env, context)?;
+    let relay = args.relaying.resolve(config, programs, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
-    boxing::put(&mut setup, args.boxing.resolve(config, context)?);
+    boxing::put(&mut setup, args.boxing.resolve(&boxing::asked(&speakers, &relay), config, context)?);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
     let (max_turns, max_cost, max_time) = (args.max_turns, args.max_cost, args.max_time);
     Ok(ChatPlan { task, speakers, max_turns, max_cost, max_time, relay, setup })

@@ -4,7 +4,7 @@ use decklog_journal::{SessionId, SessionStore};
 use decklog_run::orchestrate::{Party, hand_off, last_agents_turn};
 use decklog_run::supervise::Signals;
 
-use crate::asking;
+use crate::asking::{self, Programs};
 use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
@@ -62,10 +62,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
 /// Who had the session last.
 fn outgoing(store: &SessionStore, id: &SessionId, config: &Config, context: &Context) -> Result<Party, CliError> {
     let past = store.load(id)?;
-    let turn = last_agents_turn(&past).filter(|turn| turn.agent_session_id.is_some()).ok_or_else(|| {
+    let turn = last_agents_turn(&past).filter(|turn| turn.conversation().is_some()).ok_or_else(|| {
         CliError::new("nobody can be asked: no agent has told which conversation was its own")
             .hint("without --summarize the packet is made from the record alone")
     })?;
     // In its own conversation it has its model.
-    asking::agent(Some(&turn.agent), config, &asking::environment(&[], context)).map(Party::plain)
+    asking::agent(Some(&turn.agent), config, Programs::Here(&asking::environment(&[], context))).map(Party::plain)
 }

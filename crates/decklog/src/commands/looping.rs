@@ -123,8 +123,9 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
         return Err(CliError::new("the task is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
     }
     let name = |own: &Option<String>| own.clone().or_else(|| args.agent.clone());
+    let programs = args.boxing.programs(None, &env);
     let party =
-        |name: Option<&str>, model: Option<String>| asking::with_model(asking::agent(name, config, &env)?, model);
+        |name: Option<&str>, model: Option<String>| asking::with_model(asking::agent(name, config, programs)?, model);
     let actor = party(name(&args.actor).as_deref(), args.actor_model.clone())?;
     let critic = match name(&args.critic).as_deref() {
         Some("none") if args.critic_model.is_some() => {
@@ -134,13 +135,14 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
         name => Some(party(name, args.critic_model.clone())?),
     };
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env.clone(), config, context)?;
-    boxing::put(&mut setup, args.boxing.resolve(config, context)?);
     if critic.is_none() && setup.checks.is_empty() {
         return Err(CliError::new("nobody would judge: --critic none needs a --check")
             .hint("decklog loop --critic none --check \"make test\" …"));
     }
     let (max_iterations, max_cost, max_time) = (args.max_iterations, args.max_cost, args.max_time);
-    let relay = args.relaying.resolve(config, &env, context)?;
+    let relay = args.relaying.resolve(config, programs, context)?;
+    let asked = boxing::asked(std::iter::once(&actor).chain(&critic), &relay);
+    boxing::put(&mut setup, args.boxing.resolve(&asked, config, context)?);
     Ok(LoopPlan { task, actor, critic, max_iterations, max_cost, max_time, fresh: args.fresh, relay, setup })
 }
 

@@ -13,7 +13,7 @@ use decklog_run::orchestrate::{Party, Pick, RaceError, RacePlan, RaceResult, Rac
 use decklog_run::supervise::Signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::asking::{self, parse_variable};
+use crate::asking::{self, Programs, parse_variable};
 use crate::cli::{Cli, Json};
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -166,7 +166,7 @@ fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<RacePla
     let env = asking::environment(&args.env, context);
     let task = asking::task_last(&mut args.words, args.prompt_file.as_deref(), "race", config, context)?;
     let racers: Vec<Party> =
-        args.words.iter().map(|name| asking::party(name, config, &env)).collect::<Result<_, _>>()?;
+        args.words.iter().map(|name| asking::party(name, config, Programs::Here(&env))).collect::<Result<_, _>>()?;
     if racers.len() < 2 {
         return Err(CliError::new("a race needs two agents or more, which may be the same one twice")
             .hint("decklog race claude codex \"Make the build pass\""));
@@ -189,7 +189,7 @@ fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<RacePla
     if args.judge.is_some() && pick != Pick::Best {
         return Err(CliError::new("a judge decides who is best: --judge goes with --pick best"));
     }
-    let judge = args.judge.as_deref().map(|name| asking::party(name, config, &env)).transpose()?;
+    let judge = args.judge.as_deref().map(|name| asking::party(name, config, Programs::Here(&env))).transpose()?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);

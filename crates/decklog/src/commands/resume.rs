@@ -6,12 +6,11 @@ use decklog_journal::event::{EventBody, SessionStart};
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::words::{Permissions, SessionKind};
-use decklog_journal::{SessionId, SessionStore};
+use decklog_journal::{Head, SessionId, SessionStore};
 use decklog_run::agents::Protocol;
 use decklog_run::orchestrate::{
     ChatPlan, LoopPlan, Party, ResumeError, RunPlan, last_agents_turn, resume, resume_chat, resume_loop,
 };
-use decklog_run::sandbox::SandboxPlan;
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying};
@@ -97,18 +96,21 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
         return Err(CliError::new(format!("{} is no agent that decklog can ask to go on", visible(last)))
             .hint(format!("name one: decklog resume {id} --agent AGENT; `decklog agents` lists those there are")));
     }
-    let agent = asking::agent(args.agent.as_deref().or(last.as_deref()), config, &env)?;
+    let programs = args.boxing.programs(Some(&past.head), &env);
+    let agent = asking::agent(args.agent.as_deref().or(last.as_deref()), config, programs)?;
     let prompt = match args.prompt.as_deref() {
         Some("-") => asking::from_stdin()?,
         prompt => prompt.unwrap_or_default().to_owned(),
     };
-    let relay = args.relaying.resolve(config, &env, context)?;
+    let relay = args.relaying.resolve(config, programs, context)?;
     let before = past.turns.iter().rev().find_map(|turn| turn.permissions);
     let mut setup = asking::setup(args.permissions.or(before), args.check, None, env, config, context)?;
     setup.working_dir = asking::working_dir(store, id)?;
     let is_text = agent.protocol == Protocol::Text;
-    boxing::put(&mut setup, args.boxing.resolve_again(&past.head, config, context)?);
-    let plan = RunPlan { party: asking::with_model(agent, args.model)?, prompt, relay, setup };
+    let party = asking::with_model(agent, args.model)?;
+    let asked = boxing::asked([&party], &relay);
+    boxing::put(&mut setup, args.boxing.resolve_again(&past.head, &asked, config, context)?);
+    let plan = RunPlan { party, prompt, relay, setup };
     let signals = Signals::install()?;
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = resume(store, id, &plan, &signals, &mut story)?;
@@ -148,16 +150,19 @@ fn go_on_chatting(
     unchanged(args, id, "chat")?;
     let rules = *start.rules.clone().ok_or_else(|| CliError::new(ResumeError::NoRules))?;
     let env = asking::environment(&[], context);
-    let speakers: Result<Vec<Party>, CliError> =
-        rules.speakers.iter().map(|name| asking::party(name, config, &env)).collect();
-    let relay = args.relaying.resolve(config, &env, context)?;
+    let head = current_head(store, id)?;
+    let programs = args.boxing.programs(Some(&head), &env);
+    let speakers: Vec<Party> =
+        rules.speakers.iter().map(|name| asking::party(name, config, programs)).collect::<Result<_, _>>()?;
+    let relay = args.relaying.resolve(config, programs, context)?;
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env, config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
-    boxing::put(&mut setup, container(args, store, id, config, context)?);
+    let asked = boxing::asked(&speakers, &relay);
+    boxing::put(&mut setup, args.boxing.resolve_again(&head, &asked, config, context)?);
     let plan = ChatPlan {
         task: task(&start, store, id, context)?,
-        speakers: speakers?,
+        speakers,
         max_turns: rules.max_turns.unwrap_or(1),
         max_cost: rules.max_cost_usd,
         max_time: rules.max_time_secs.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
@@ -181,16 +186,8 @@ fn unchanged(args: &Args, id: &SessionId, kind: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The container that the session had, or is to have from now on.
-fn container(
-    args: &Args,
-    store: &SessionStore,
-    id: &SessionId,
-    config: &Config,
-    context: &Context,
-) -> Result<Option<SandboxPlan>, CliError> {
-    let head = decklog_journal::store::current_head(&store.entry(id)).map_err(CliError::new)?;
-    args.boxing.resolve_again(&head, config, context)
+fn current_head(store: &SessionStore, id: &SessionId) -> Result<Head, CliError> {
+    decklog_journal::store::current_head(&store.entry(id)).map_err(CliError::new)
 }
 
 /// The first prompt, whole.
@@ -221,7 +218,7 @@ fn start(store: &SessionStore, id: &SessionId) -> Result<SessionStart, CliError>
 
 /// How many iterations are over.
 fn done(store: &SessionStore, id: &SessionId) -> u32 {
-    decklog_journal::store::current_head(&store.entry(id)).ok().and_then(|head| head.iterations).unwrap_or(0)
+    current_head(store, id).ok().and_then(|head| head.iterations).unwrap_or(0)
 }
 
 /// What was decided when the loop began.
@@ -235,13 +232,18 @@ fn plan(
 ) -> Result<LoopPlan, CliError> {
     let rules = *start.rules.clone().ok_or_else(|| CliError::new(ResumeError::NoRules))?;
     let env = asking::environment(&[], context);
-    let party = |name: &str, model: Option<String>| asking::with_model(asking::agent(Some(name), config, &env)?, model);
+    let head = current_head(store, id)?;
+    let programs = args.boxing.programs(Some(&head), &env);
+    let party =
+        |name: &str, model: Option<String>| asking::with_model(asking::agent(Some(name), config, programs)?, model);
     let actor = party(start.actor_agent.as_deref().unwrap_or_default(), start.actor_model.clone())?;
     let critic = start.critic_agent.as_deref().map(|name| party(name, start.critic_model.clone())).transpose()?;
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env.clone(), config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
-    boxing::put(&mut setup, container(args, store, id, config, context)?);
+    let relay = args.relaying.resolve(config, programs, context)?;
+    let asked = boxing::asked(std::iter::once(&actor).chain(&critic), &relay);
+    boxing::put(&mut setup, args.boxing.resolve_again(&head, &asked, config, context)?);
     let task = task(&start, store, id, context)?;
     Ok(LoopPlan {
         task,
@@ -251,7 +253,7 @@ fn plan(
         max_cost: rules.max_cost_usd,
         max_time: rules.max_time_secs.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         fresh: rules.fresh,
-        relay: args.relaying.resolve(config, &env, context)?,
+        relay,
         setup,
     })
 }

@@ -88,19 +88,14 @@ fn execute(
 ) -> Result<RunResult, CliError> {
     let is_text = agent.protocol == Protocol::Text;
     let party = asking::with_model(agent, args.model)?;
-    let relay = args.relaying.resolve(config, &env, context)?;
+    let relay = args.relaying.resolve(config, args.boxing.programs(None, &env), context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
     setup.timeout = args.timeout.or(setup.timeout);
-    let sandbox = match (is_text, &args.boxing.image) {
-        // A command knows of no tools but the machine's.
-        (true, None) => None,
-        (true, Some(_)) => {
-            return Err(CliError::new("a command takes no tools from a container")
-                .hint("--image is for agents that speak a protocol; for anything else, run podman as the command"));
-        }
-        (false, _) => args.boxing.resolve(config, context)?,
-    };
-    if sandbox.is_some() {
+    // A command knows of no tools but the machine's: the default image is not for it.
+    let has_box = !is_text || args.boxing.boxed || args.boxing.image.is_some();
+    let asked = boxing::asked([&party], &relay);
+    let sandbox = if has_box { args.boxing.resolve(&asked, config, context)? } else { None };
+    if sandbox.as_ref().is_some_and(|plan| plan.boxed.is_none()) {
         boxing::takes_tools(&party.agent)?;
     }
     boxing::put(&mut setup, sandbox);
@@ -237,7 +232,7 @@ fn resolve(
     if prompt.trim().is_empty() {
         return Err(CliError::new("the prompt is empty").hint("give it in quotes, with --prompt-file, or on stdin"));
     }
-    Ok((asking::agent(agent, config, env)?, prompt))
+    Ok((asking::agent(agent, config, args.boxing.programs(None, env))?, prompt))
 }
 
 /// A word as it could be typed.

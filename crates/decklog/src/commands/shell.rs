@@ -76,9 +76,10 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     let past = on.as_ref().map(|(id, ..)| store.load(id)).transpose()?;
     let last = past.as_ref().and_then(|past| last_agents_turn(past));
     let name = args.agent.as_deref().or(last.map(|turn| turn.agent.as_str()));
+    let programs = args.boxing.programs(past.as_ref().map(|past| &past.head), &env);
     let party = match name {
-        Some(name) => asking::party(name, &config, &env),
-        None => asking::agent(None, &config, &env).and_then(|agent| asking::with_model(agent, None)),
+        Some(name) => asking::party(name, &config, programs),
+        None => asking::agent(None, &config, programs).and_then(|agent| asking::with_model(agent, None)),
     };
     let mut party = party?;
     let on = on.map(|(id, model, is_given)| {
@@ -87,12 +88,13 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     });
     let delimiter = if args.delimiter.is_empty() { "\\n" } else { &args.delimiter };
     let delimiter = parse_delimiter(delimiter).map_err(|why| CliError::new(format!("--delimiter: {why}")))?;
-    let relay = args.relaying.resolve(&config, &env, context)?;
+    let relay = args.relaying.resolve(&config, programs, context)?;
     let permissions = args.permissions.or(last.and_then(|turn| turn.permissions));
     let mut setup = asking::setup(permissions, args.check, None, env, &config, context)?;
+    let asked = boxing::asked([&party], &relay);
     let sandbox = match &past {
-        Some(past) => args.boxing.resolve_again(&past.head, &config, context)?,
-        None => args.boxing.resolve(&config, context)?,
+        Some(past) => args.boxing.resolve_again(&past.head, &asked, &config, context)?,
+        None => args.boxing.resolve(&asked, &config, context)?,
     };
     boxing::put(&mut setup, sandbox);
     setup.asks = context.in_is_terminal && context.err_is_terminal;

@@ -197,7 +197,12 @@ pub(crate) fn header(
     }
     if let (Some(image), Some(container)) = (&head.image_config_name, &head.container_name) {
         let tag = head.image_tag.as_deref().map(|tag| format!(" ({})", visible(tag))).unwrap_or_default();
-        text.push_str(&row("image", &format!("{}{tag}, in container {}", visible(image), visible(container)), paint));
+        let what = if head.boxed { ", agents and all, " } else { ", " };
+        text.push_str(&row(
+            "image",
+            &format!("{}{tag}{what}in container {}", visible(image), visible(container)),
+            paint,
+        ));
     }
     let age = if status == ShownStatus::Active { "running for" } else { "took" };
     text.push_str(&row(

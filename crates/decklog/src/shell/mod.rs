@@ -19,7 +19,7 @@ use decklog_run::supervise::{Received, Signals};
 
 use self::editor::{Lines, Read};
 use self::line::{COMMANDS, Command, Line};
-use crate::asking::{self, Relaying};
+use crate::asking::{self, Programs, Relaying};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::context::Context;
@@ -273,6 +273,7 @@ impl<'a> Repl<'a> {
                 if self.shell.id() == Some(&id) {
                     return Err(CliError::new("this is that session"));
                 }
+                self.has_its_box(&id)?;
                 self.resume(&id, None)?;
             }
             Command::Status => self.status(),
@@ -307,9 +308,16 @@ impl<'a> Repl<'a> {
         }
     }
 
+    /// Where the agents' programs are.
+    fn programs(&self) -> Programs<'_> {
+        let setup = &self.shell.setup;
+        let boxed = setup.sandbox.as_ref().is_some_and(|plan| plan.boxed.is_some());
+        if boxed { Programs::Inside } else { Programs::Here(&setup.env) }
+    }
+
     fn switch(&mut self, name: &str, summarize: bool) -> Result<(), CliError> {
         self.known(name)?;
-        let party = asking::party(name, &self.config, &self.shell.setup.env)?;
+        let party = asking::party(name, &self.config, self.programs())?;
         let (ledger, now) = (self.context.ledger()?, self.context.clock.now());
         if let Some(until) = ledger.until(&party.agent.name, now) {
             let until = time(until, &self.context.zone);
@@ -349,16 +357,31 @@ impl<'a> Repl<'a> {
         asking::working_dir(&self.store, id).map(drop)
     }
 
+    /// Refuses a session whose agents had less of this machine than this shell's have.
+    fn has_its_box(&self, id: &SessionId) -> Result<(), CliError> {
+        let head = self.store.load(id)?.head;
+        let here = self.shell.setup.sandbox.as_ref();
+        let open = match here {
+            None => head.image_config_name.is_some(),
+            Some(plan) => head.boxed && plan.boxed.is_none(),
+        };
+        if open {
+            return Err(CliError::new(format!("{id} has a container, and this shell is not in one like it"))
+                .hint(format!("decklog resume {id}")));
+        }
+        Ok(())
+    }
+
     /// Goes on with another session. The agent that had it goes on, where it can, unless `given` says who.
     fn resume(&mut self, id: &SessionId, given: Option<Party>) -> Result<(), CliError> {
         self.goes_on_here(id)?;
         let past = self.store.load(id)?;
         let last = last_agents_turn(&past).map(|turn| turn.agent.clone());
-        let known = last.and_then(|name| asking::party(&name, &self.config, &self.shell.setup.env).ok());
+        let known = last.and_then(|name| asking::party(&name, &self.config, self.programs()).ok());
         let party = given.or(known).unwrap_or_else(|| self.shell.party().clone());
         let working_dir = asking::working_dir(&self.store, id)?;
         let setup = Setup { working_dir, ..self.shell.setup.clone() };
-        let relay = self.relaying.resolve(&self.config, &setup.env, self.context)?;
+        let relay = self.relaying.resolve(&self.config, self.programs(), self.context)?;
         // The present session stands until the other one is at hand.
         let mut next = Shell::new(self.store.clone(), setup, &party, &relay, configured(&self.config));
         let mut story = self.story();
@@ -424,7 +447,7 @@ impl<'a> Repl<'a> {
         if let Some(names) = names {
             let then = if names.is_empty() { vec!["none".to_owned()] } else { names };
             let relaying = Relaying { then, wait: self.relaying.wait };
-            let relay = relaying.resolve(&self.config, &self.shell.setup.env, self.context)?;
+            let relay = relaying.resolve(&self.config, self.programs(), self.context)?;
             self.shell.set_relay(&relay);
             self.relaying.then = relay.others.iter().map(|other| other.party.label()).collect();
         }

@@ -3,6 +3,7 @@
 //! Without the agents installed (`cargo xtask test` installs them) these tests say so and pass; with
 //! `DECKLOG_TEST_REQUIRE_ALL=1` they fail then.
 
+mod boxed;
 mod boxing;
 mod looping;
 mod relaying;

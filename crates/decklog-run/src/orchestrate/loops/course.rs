@@ -153,6 +153,8 @@ impl Course {
                     end: None,
                 });
             }
+            // What the agent kept in the container before this one is gone with it.
+            EventBody::Container(container) if container.boxed => self.actor_session = None,
             EventBody::Message(message) => {
                 let Some(turn) = &mut self.open else { return };
                 match &mut turn.said {

@@ -176,7 +176,7 @@ impl Race<'_> {
         Ok(std::thread::scope(|scope| {
             side_by_side(&mut self.recording, scope, &made, false, |made, signals, _| {
                 let working_dir = made.as_ref().map_err(Clone::clone)?;
-                let place = CheckPlace { working_dir, env: &plan.setup.env, reaper: &plan.setup.reaper };
+                let place = CheckPlace { working_dir, env: &plan.setup.env, inside: None, reaper: &plan.setup.reaper };
                 let checked = run_check(command, 0, place, redactor, signals, &mut || {}).map_err(|e| e.to_string())?;
                 if checked.validation.passed {
                     return Ok(working_dir.clone());

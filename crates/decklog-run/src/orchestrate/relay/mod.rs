@@ -209,10 +209,8 @@ pub fn resume(
 /// The conversation of `agent`, if it had the last turn and told which one that is.
 pub(super) fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
     last_agents_turn(past).filter(|turn| turn.agent == agent)?;
-    let id =
-        past.turns.iter().rev().filter(|turn| turn.agent == agent).find_map(|turn| turn.agent_session_id.clone())?;
-    let used = used_by(past, &id);
-    Some((id, used))
+    let id = past.turns.iter().rev().filter(|turn| turn.agent == agent).find_map(|turn| turn.conversation())?;
+    Some((id.to_owned(), used_by(past, id)))
 }
 
 const GO_ON: &str = "Your last turn was cut off. See what stands there, and finish the task.";

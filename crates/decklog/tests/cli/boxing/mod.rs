@@ -1,6 +1,7 @@
 //! Containers: images, their servers as one, what agents do with them, and where they connect.
 
 mod http;
+mod inside;
 mod misbehaving;
 mod networking;
 mod serving;

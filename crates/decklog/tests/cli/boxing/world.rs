@@ -71,7 +71,7 @@ input.on("close", () => process.exit(0));
 fn built(env: &TestEnv) {
     let lock = std::fs::File::create(prepared().context.with_extension("building")).unwrap();
     lock.lock().unwrap();
-    env.decklog(&["build"]).expect(0);
+    env.decklog(&["build", "--image", "coding"]).expect(0);
 }
 
 /// Runs podman as decklog does in this world.

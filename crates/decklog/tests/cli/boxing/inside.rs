@@ -1,0 +1,181 @@
+//! Programs that run in the container themselves: `--boxed`.
+
+use std::time::Instant;
+
+use crate::boxing::world::{LONG, containers, world};
+use crate::env::{TestEnv, eventually, kill};
+
+/// Runs a command in the container.
+fn boxed<'a>(command: &[&'a str]) -> Vec<&'a str> {
+    [["run", "--image", "coding", "--boxed"].as_slice(), command].concat()
+}
+
+fn shown(env: &TestEnv) -> serde_json::Value {
+    env.decklog(&["verify", "@"]).expect(0);
+    env.decklog(&["show", "@", "--json"]).expect(0).json()
+}
+
+#[test]
+fn a_command_runs_in_the_container_with_nothing_of_the_hosts() {
+    let mut env = world("", "");
+    env.set("DECOY_TOKEN", "stays-on-the-host-4711");
+    let looks = "cat /proc/1/comm; pwd; id -u; env; touch made; head -c 300000 /dev/zero | tr '\\0' x | wc -c";
+    let ran = env
+        .decklog(&boxed(&["--check", "test -f made && grep -q workspace /proc/self/mounts", "--", "sh", "-c", looks]))
+        .expect(0);
+    let said: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(said[1..3], ["/workspace", "0"], "{}", ran.stdout);
+    assert!(said.contains(&"HOME=/home/decklog") && said.contains(&"300000"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("stays-on-the-host") && !ran.stdout.contains("DECOY"), "{}", ran.stdout);
+    let shown = shown(&env);
+    assert_eq!(shown["session"]["boxed"], true);
+    assert_eq!(shown["turns"][0]["boxed"], true);
+    assert_eq!(shown["turns"][0]["files"][0]["path"], "made");
+    assert_eq!(shown["turns"][0]["validations"][0]["passed"], true);
+    assert_eq!(containers(&env), Vec::<String>::new());
+    let text = env.decklog(&["show", "@"]).expect(0).stdout;
+    assert!(text.contains(", agents and all, in container decklog-"), "{text}");
+}
+
+#[test]
+fn its_exit_code_and_both_streams_come_out() {
+    let env = world("", "");
+    let ran = env.decklog(&boxed(&["--", "sh", "-c", "echo out; echo err >&2; exit 3"])).expect(2);
+    assert!(ran.stdout.contains("out") && ran.stderr.contains("err"), "{ran:?}");
+    assert_eq!(shown(&env)["turns"][0]["exit_code"], 3);
+}
+
+#[test]
+fn nothing_of_a_turn_goes_on_after_it() {
+    let env = world("", "");
+    // One that outlives its parent, and hears no signal but the last.
+    let leaves =
+        "(trap '' TERM HUP; while true; do echo tick >>ticks; sleep 0.1; done) >/dev/null 2>&1 & sleep 0.5; echo left";
+    let waits = "before=$(wc -l <ticks); sleep 1; test $before = $(wc -l <ticks)";
+    env.decklog(&boxed(&["--check", waits, "--", "sh", "-c", leaves])).expect(0);
+    assert_eq!(shown(&env)["turns"][0]["validations"][0]["passed"], true);
+}
+
+#[test]
+fn what_takes_too_long_is_ended_in_the_container_too() {
+    let env = world("", "");
+    let begun = Instant::now();
+    let slow = "trap '' TERM; sleep 600 & wait; wait";
+    let check = "! ps | grep -v grep | grep 'sleep 600'";
+    env.decklog(&boxed(&["--timeout", "2s", "--check", check, "--", "sh", "-c", slow])).expect(2);
+    assert!(begun.elapsed() < LONG);
+    let shown = shown(&env);
+    assert_eq!(shown["turns"][0]["outcome"], "timed_out");
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn a_signal_ends_it_and_its_container() {
+    let env = world("", "");
+    let mut child = env.start(&boxed(&["--", "sh", "-c", "echo begun >begun; sleep 600"]));
+    eventually("the command", || env.work().join("begun").exists().then_some(()));
+    kill(child.id(), "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(shown(&env)["session"]["outcome"], "interrupted");
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn a_killed_recorder_leaves_what_clean_finds() {
+    let env = world("", "");
+    let mut child = env.start(&boxed(&["--", "sh", "-c", "echo begun >begun; sleep 600"]));
+    eventually("the command", || env.work().join("begun").exists().then_some(()));
+    kill(child.id(), "KILL");
+    child.wait().unwrap();
+    let left = containers(&env);
+    assert_eq!(left.len(), 1, "{left:?}");
+    let preview = env.decklog(&["clean"]).expect(0);
+    assert!(format!("{preview:?}").contains(&left[0]), "{preview:?}");
+    env.decklog(&["clean", "-y"]).expect(0);
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn only_its_model_is_let_out_to_by_default() {
+    let env = world("", "");
+    let tries = "curl -sS --max-time 5 http://192.0.2.1/ ; curl -sS --max-time 5 http://host.containers.internal:9/; nslookup example.com; true";
+    env.decklog(&boxed(&["--", "sh", "-c", tries])).expect(0);
+    let network = env.decklog(&["network", "@", "--json"]).expect(0).json();
+    let places = network["places"].as_array().unwrap();
+    assert!(places.len() >= 2 && places.iter().all(|place| place["action"] == "deny"), "{network:#}");
+}
+
+#[test]
+fn credentials_go_in_and_files_of_theirs_and_leave_nothing_behind() {
+    let definition = "[agents.teller]\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; env; ls -ln ~/.teller; cat ~/.teller/auth.json\"]\n\
+         protocol = \"text\"\nenv = { TELLER_MODE = \"quick\" }\n\
+         boxed = { env = [\"TELLER_KEY\", \"TELLER_BASE_URL\"], files = [\"~/.teller/auth.json\", \"~/.teller/absent\"] }\n";
+    let mut env = world("", definition);
+    env.set("TELLER_KEY", "tk-5f1c9a7b2e8d4c6f");
+    env.set("TELLER_BASE_URL", "http://127.0.0.1:4321/v1");
+    std::fs::create_dir_all(env.home().join(".teller")).unwrap();
+    std::fs::write(env.home().join(".teller/auth.json"), "{\"signed\":\"in\"}\n").unwrap();
+    let ran = env.decklog(&["run", "--image", "coding", "--boxed", "teller", "go"]).expect(0);
+    for told in [
+        "TELLER_MODE=quick",
+        "TELLER_KEY=",
+        "TELLER_BASE_URL=http://host.containers.internal:4321/v1",
+        "{\"signed\":\"in\"}",
+        "-rw-------",
+    ] {
+        assert!(ran.stdout.contains(told), "{told}: {}", ran.stdout);
+    }
+    let record = crate::env::all_bytes(&env.session());
+    assert!(!memchr::memmem::find(&record, b"tk-5f1c9a7b2e8d4c6f").is_some(), "the key is in the record");
+    let transcript = env.decklog(&["logs", "@", "container"]).expect(0).stdout;
+    assert!(!transcript.contains("tk-5f1c"), "{transcript}");
+}
+
+#[test]
+fn what_cannot_be_boxed_is_said() {
+    let env = world(
+        "",
+        "[providers.p]\nstyle = \"anthropic\"\nbase-url = \"http://127.0.0.1:9\"\n[models.m]\nprovider = \"p\"\n",
+    );
+    for (arguments, said) in [
+        (vec!["run", "--boxed", "--image", "none", "claude", "go"], "are for sessions with a container"),
+        (vec!["run", "--boxed", "--image", "coding", "builtin", "go"], "builtin is part of decklog"),
+        (vec!["run", "--boxed", "--image", "coding", "--tools", "both", "claude", "go"], "cannot be used with"),
+        (vec!["run", "--boxed", "--image", "coding", "go"], "which agent is to run in the container?"),
+    ] {
+        let ran = env.decklog(&arguments).expect(2);
+        assert!(ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
+        assert!(env.sessions().is_empty(), "{arguments:?}");
+    }
+    // Seen only when it is tried.
+    let ran = env.decklog(&boxed(&["claude", "go"])).expect(2);
+    assert!(
+        ran.stderr.contains("the image coding has no program claude: install it in its Dockerfile"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn the_loopback_of_this_machine_is_not_behind_podmans_own_network() {
+    let mut env = world("", "");
+    env.set("ANTHROPIC_BASE_URL", "http://localhost:4321");
+    let ran = env.decklog(&["run", "--image", "coding", "--boxed", "--network", "default", "claude", "go"]).expect(2);
+    assert!(ran.stderr.contains("the model of claude is on this machine"), "{}", ran.stderr);
+    assert!(env.sessions().is_empty());
+}
+
+#[test]
+fn who_was_boxed_does_not_come_out_without_a_word() {
+    let definition =
+        "[agents.teller]\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; cat /proc/1/comm\"]\nprotocol = \"text\"\n";
+    let env = world("", definition);
+    env.decklog(&["run", "--image", "coding", "--boxed", "teller", "go"]).expect(0);
+    let id = env.session().file_name().unwrap().to_str().unwrap().to_owned();
+    let again = env.decklog(&["resume", &id, "once more"]).expect(0);
+    assert!(again.stdout.contains("podman-init") || again.stdout.contains("catatonit"), "{again:?}");
+    assert_eq!(shown(&env)["turns"][1]["boxed"], true);
+    let out = env.decklog(&["resume", &id, "--image", "none", "and here"]).expect(0);
+    assert!(!out.stdout.contains("podman-init") && !out.stdout.contains("catatonit"), "{out:?}");
+}
