@@ -20,6 +20,7 @@ use decklog_run::supervise::{Received, Signals};
 use self::editor::{Lines, Read};
 use self::line::{COMMANDS, Command, Line};
 use crate::asking::{self, Relaying};
+use crate::boxing::{self, Boxing};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::context::Context;
@@ -33,6 +34,7 @@ pub(crate) struct Opening {
     pub(crate) setup: Setup,
     pub(crate) party: Party,
     pub(crate) relay: Relay,
+    pub(crate) boxing: Boxing,
     pub(crate) delimiter: Vec<u8>,
     pub(crate) wait: bool,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Repl<'a> {
     /// Somebody types, rather than a file.
     is_typed: bool,
     relaying: Relaying,
+    boxing: Boxing,
     /// A command failed, or something could not be recorded, where nobody types: the exit code then.
     failed: bool,
     /// Events of this session are lost.
@@ -71,7 +74,7 @@ enum Then {
 
 impl<'a> Repl<'a> {
     pub(crate) fn new(opening: Opening, config: Config, context: &'a Context) -> Result<Self, CliError> {
-        let Opening { store, setup, party, relay, delimiter, wait } = opening;
+        let Opening { store, setup, party, relay, boxing, delimiter, wait } = opening;
         let is_typed = context.in_is_terminal && context.err_is_terminal;
         // Questions to the user outlive every call: the signals are the process's.
         let signals: &'static Signals = Box::leak(Box::new(Signals::install()?));
@@ -102,6 +105,7 @@ impl<'a> Repl<'a> {
             context,
             is_typed,
             relaying,
+            boxing,
             failed: false,
             lost: false,
             spent,
@@ -357,13 +361,16 @@ impl<'a> Repl<'a> {
         let known = last.and_then(|name| asking::party(&name, &self.config, &self.shell.setup.env).ok());
         let party = given.or(known).unwrap_or_else(|| self.shell.party().clone());
         let working_dir = asking::working_dir(&self.store, id)?;
-        let setup = Setup { working_dir, ..self.shell.setup.clone() };
+        let mut setup = Setup { working_dir, ..self.shell.setup.clone() };
+        // What it had, and not what the present one has.
+        boxing::put(&mut setup, self.boxing.resolve_again(&past.head, &self.config, self.context)?);
         let relay = self.relaying.resolve(&self.config, &setup.env, self.context)?;
         // The present session stands until the other one is at hand.
         let mut next = Shell::new(self.store.clone(), setup, &party, &relay, configured(&self.config));
         let mut story = self.story();
-        next.resume(id, (self.signals, &mut story))?;
+        let resumed = next.resume(id, (self.signals, &mut story));
         story.finish();
+        resumed?;
         self.finish();
         self.shell = next;
         let turns = counted(past.turns.len() as u64, "turn");

@@ -1,7 +1,9 @@
 //! Containers: images, their servers as one, what agents do with them, and where they connect.
 
+mod building;
 mod http;
 mod misbehaving;
 mod networking;
 mod serving;
+mod sessions;
 pub(crate) mod world;
