@@ -5,6 +5,7 @@
 
 mod boxing;
 mod looping;
+mod racing;
 mod relaying;
 
 use std::time::Duration;

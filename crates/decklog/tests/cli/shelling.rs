@@ -1,5 +1,7 @@
 //! The shell: on a terminal, and with prompts on stdin.
 
+mod resuming;
+
 use serde_json::Value;
 
 use crate::env::{TestEnv, eventually, kill};
