@@ -1,6 +1,7 @@
 //! Containers: images, their servers as one, what agents do with them, and where they connect.
 
 mod building;
+mod confining;
 mod http;
 mod misbehaving;
 mod networking;

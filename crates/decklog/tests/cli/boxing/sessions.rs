@@ -10,11 +10,11 @@ use crate::screen::Screen;
 
 const SERVERS: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]\nshell = [\"node\", \"/srv/shell-mcp.js\"]";
 
-/// A world with the image, where the built-in agent asks `server`.
-fn asking(server: &ModelServer) -> TestEnv {
+/// A world with the image and these servers in it, where the built-in agent asks `server`.
+pub(super) fn asking(server: &ModelServer, servers: &str) -> TestEnv {
     let base = server.base_url();
     let provider = format!("[providers.local]\nstyle = \"openai\"\nbase-url = \"{base}/v1\"\n");
-    world(SERVERS, &format!("{provider}[models.fast]\nprovider = \"local\"\nmodel = \"fast-1\"\n"))
+    world(servers, &format!("{provider}[models.fast]\nprovider = \"local\"\nmodel = \"fast-1\"\n"))
 }
 
 fn write(path: &str, content: &str) -> Step {
@@ -22,7 +22,7 @@ fn write(path: &str, content: &str) -> Step {
     Step::Tool { name: "fs__write_file".into(), arguments }
 }
 
-fn text(words: &str) -> Step {
+pub(super) fn text(words: &str) -> Step {
     Step::Text(words.into())
 }
 
@@ -35,7 +35,7 @@ fn looks() -> Step {
 const INSIDE: &str = "root:x:0:0::/root:/bin/sh\n";
 
 /// Events of a type in the newest session's record.
-fn events(env: &TestEnv, kind: &str) -> Vec<Value> {
+pub(super) fn events(env: &TestEnv, kind: &str) -> Vec<Value> {
     let shown = env.decklog(&["show", "@", "--events"]).expect(0).stdout;
     let all = shown.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     all.filter(|event| event["type"] == kind).collect()
@@ -82,7 +82,7 @@ fn was_in(env: &TestEnv, times: usize) {
 fn a_run_writes_through_its_container() {
     let server =
         ModelServer::start_without_side_requests(vec![write("made.txt", "made\n"), looks(), text("It is written.")]);
-    let env = asking(&server);
+    let env = asking(&server, SERVERS);
     let ran = env.decklog(&["run", "--image", "coding", "builtin", "Write it."]).expect(0);
     assert_eq!(ran.stdout, "It is written.\n");
     assert!(ran.stderr.contains("✎ fs__write_file /workspace/made.txt"), "{}", ran.stderr);
@@ -111,7 +111,7 @@ fn a_session_that_is_gone_on_with_has_its_image_again_in_a_new_container() {
         run("echo again"),
         text("Back."),
     ]);
-    let env = asking(&server);
+    let env = asking(&server, SERVERS);
     env.decklog(&["run", "--image", "coding", "builtin", "Mark it."]).expect(0);
     env.decklog(&["resume", "@", "Is the mark there?"]).expect(0);
     was_in(&env, 2);
@@ -152,7 +152,7 @@ fn a_loops_critic_reads_in_the_container_and_writes_nothing() {
         },
         text("{\"decision\": \"DONE\", \"summary\": \"It is whole.\", \"confidence\": 1}"),
     ]);
-    let env = asking(&server);
+    let env = asking(&server, SERVERS);
     let task = ["loop", "--image", "coding", "--actor", "builtin", "--critic", "builtin", "Write it."];
     env.decklog(&task).expect(0);
     assert_eq!(env.read("made.txt"), "whole\n");
@@ -184,7 +184,7 @@ fn speakers_share_one_container() {
         looks(),
         text("I looked.\n\nAGREED"),
     ]);
-    let env = asking(&server);
+    let env = asking(&server, SERVERS);
     let ran = env.decklog(&["chat", "--image", "coding", "builtin", "builtin:fast", "Write it."]).expect(0);
     assert_eq!(ran.stdout, "all agree after 2 turns\n", "{}", ran.stderr);
     assert_eq!(env.read("made.txt"), "one\n");
@@ -206,7 +206,7 @@ fn all_prompts_of_a_shell_find_the_same_container() {
         run("cat /tmp/mark || echo anew"),
         text("Looked."),
     ]);
-    let env = asking(&server);
+    let env = asking(&server, SERVERS);
     let ran = env.decklog_with_input(&["shell", "--image", "coding", "builtin"], b"Mark it.\nFind it.\n").expect(0);
     assert_eq!(ran.stdout, "Marked.\nFound.\n");
     was_in(&env, 1);
@@ -217,7 +217,7 @@ fn all_prompts_of_a_shell_find_the_same_container() {
     screen.wait_for("❯ ");
     screen.press("Look.\r");
     screen.wait_for("Looked.");
-    screen.wait_for("tokens in");
+    screen.wait_for_after("tokens in", "❯ ");
     screen.press("\u{4}");
     let (text, code) = screen.end();
     assert_eq!(code, 0, "{text}");
@@ -235,7 +235,7 @@ fn what_a_shell_goes_on_with_has_the_image_it_had_and_not_the_shells() {
         looks(),
         text("Looked again."),
     ]);
-    let env = asking(&server);
+    let env = asking(&server, SERVERS);
     env.decklog(&["run", "--image", "coding", "builtin", "Look."]).expect(0);
     let id = env.session().file_name().unwrap().to_str().unwrap().to_owned();
     let lines = format!("What have you?\n/resume {id}\nLook again.\n");

@@ -84,7 +84,7 @@ fn what_cannot_be_gone_on_with_leaves_the_present_session_as_it_is() {
     screen.forget();
     screen.press("two\r");
     screen.wait_for("ada says 2.");
-    screen.wait_for("tokens in");
+    screen.wait_for_after("tokens in", READY);
     screen.press("\u{4}");
     let (text, code) = screen.end();
     assert_eq!(code, 0, "{text}");
