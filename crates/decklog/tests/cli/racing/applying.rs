@@ -13,11 +13,12 @@ fn stopping() -> TestEnv {
     let env = world(&[("ada", "text", MANY), ("idle", "text", "echo done")]);
     let (mid, go) = (env.home().join("mid"), env.home().join("go"));
     let armed = env.home().join("armed");
+    // It ends with this world, whatever comes of the test.
     let filter = format!(
-        "cat; if test -e '{}'; then touch '{}'; while ! test -e '{}'; do :; done; fi",
+        "cat; if test -e '{}'; then touch '{mid}'; while test -e '{mid}' && ! test -e '{}'; do sleep 0.01; done; fi",
         armed.display(),
-        mid.display(),
-        go.display()
+        go.display(),
+        mid = mid.display(),
     );
     env.git(&["config", "filter.slow.smudge", &filter]);
     env.git(&["config", "filter.slow.clean", "cat"]);
