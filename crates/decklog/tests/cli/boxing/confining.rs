@@ -1,10 +1,12 @@
 //! What processes in a container may do, what of the host they see, and what they are trusted with.
 
+use decklog_sandbox::container::{Labelled, remove_labelled};
+use decklog_sandbox::podman::Podman;
 use decklog_testkit::{ModelServer, Step};
 use serde_json::json;
 
 use super::sessions::{asking, events, text};
-use super::world::{Client, odd_server, world};
+use super::world::{Client, containers, odd_server, world};
 use crate::env::{TestEnv, all_bytes};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
@@ -163,4 +165,20 @@ fn a_connection_names_the_calls_in_progress_and_no_earlier_ones() {
         let line = lines.iter().find(|line| line["id.resp_h"] == *address).unwrap_or_else(|| panic!("{log}"));
         assert_eq!(line["decklog.calls"], json!([format!("1/{}", call.as_str().unwrap())]));
     }
+}
+
+#[test]
+fn a_name_that_has_become_another_sessions_is_not_removed() {
+    let env = world(SHELL, "");
+    let mut client = Client::new(&env, &[]);
+    client.tools();
+    let [name] = containers(&env).try_into().unwrap();
+    let own = [("PATH".into(), std::env::var_os("PATH").unwrap()), ("HOME".into(), env.home().into())];
+    let podman = Podman::new(own.into_iter().chain(env.vars.clone()).collect());
+    // As it was listed, and is no more.
+    let listed = Labelled { name: name.clone(), session: "20260501T134412-3f2a".into(), running: false };
+    let refused = remove_labelled(&podman, &listed).unwrap_err().to_string();
+    assert!(refused.contains(&format!("{name} is not of session 20260501T134412-3f2a")), "{refused}");
+    assert_eq!(client.call("shell__run", json!({ "command": "echo there" })), (false, "there\n".into()));
+    assert_eq!(client.leave().0, 0);
 }

@@ -115,14 +115,14 @@ fn a_session_that_is_gone_on_with_has_its_image_again_in_a_new_container() {
     env.decklog(&["run", "--image", "coding", "builtin", "Mark it."]).expect(0);
     env.decklog(&["resume", "@", "Is the mark there?"]).expect(0);
     was_in(&env, 2);
-    let outputs = |turn: &str| -> Vec<String> {
+    let outputs = |turn: u64| -> Vec<String> {
         let shown = env.decklog(&["show", "@", "--json"]).expect(0).json();
-        let turns = shown["turns"].as_array().unwrap().iter().filter(|known| known["turn"].to_string() == turn);
+        let turns = shown["turns"].as_array().unwrap().iter().filter(|known| known["turn"] == turn);
         let steps = turns.flat_map(|turn| turn["steps"].as_array().unwrap().clone());
         steps.filter_map(|step| step["output"].as_str().map(str::to_owned)).collect()
     };
-    assert_eq!(outputs("1"), ["here\n"]);
-    let [looked] = outputs("2").try_into().unwrap();
+    assert_eq!(outputs(1), ["here\n"]);
+    let [looked] = outputs(2).try_into().unwrap();
     assert!(looked.ends_with("anew\n"), "it is the old container: {looked}");
 
     // Without it for one turn, and what agents take no tools from is then no matter.
@@ -131,7 +131,7 @@ fn a_session_that_is_gone_on_with_has_its_image_again_in_a_new_container() {
     was_in(&env, 2);
     env.decklog(&["resume", "--image", "none", "--agent", "claude", "@", "x"]).expect(2);
     env.decklog(&["resume", "@", "Once more."]).expect(0);
-    assert_eq!(outputs("4"), ["again\n"]);
+    assert_eq!(outputs(4), ["again\n"]);
     was_in(&env, 3);
     assert_eq!(env.sessions().len(), 1);
 }
@@ -249,4 +249,21 @@ fn what_a_shell_goes_on_with_has_the_image_it_had_and_not_the_shells() {
     let made = std::fs::read_to_string(boxed.join("journal.jsonl")).unwrap();
     assert_eq!(made.matches("\"type\":\"container\"").count(), 2);
     assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn who_takes_no_tools_is_refused_before_anything_begins() {
+    let agent = |name: &str, protocol: &str| {
+        format!("[agents.{name}]\ncommand = [\"touch\", \"on-the-host\"]\nprotocol = \"{protocol}\"\n")
+    };
+    let env = world(SERVERS, &format!("{}{}", agent("bob", "text"), agent("eve", "gemini-stream")));
+    for (who, told) in [
+        (&["bob", "x"][..], "a command takes no tools from a container"),
+        (&["eve", "x"], "use gemini-acp"),
+        (&["--", "touch", "on-the-host"], "a command takes no tools from a container"),
+    ] {
+        let ran = env.decklog(&[&["run", "--image", "coding"], who].concat()).expect(2);
+        assert!(ran.stderr.contains(told) && ran.stderr.contains("hint"), "{told}: {}", ran.stderr);
+    }
+    assert!(env.sessions().is_empty() && !env.work().join("on-the-host").exists());
 }

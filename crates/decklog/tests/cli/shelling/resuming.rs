@@ -36,7 +36,7 @@ fn of_a_newer_format(env: &TestEnv, like: &Path) -> PathBuf {
     let format = FormatVersion { major: 1, minor: 99 };
     let working_dir = env.work().to_str().unwrap().to_owned();
     let newer = |id, _: &Path| SessionStart { id, format, working_dir, ..start };
-    SessionStore::open(&env.root()).create(&Place::Auto, options, None, newer).unwrap().dir().to_owned()
+    SessionStore::open(env.root()).create(&Place::Auto, options, None, newer).unwrap().dir().to_owned()
 }
 
 #[test]
