@@ -111,6 +111,14 @@ pub enum ImageError {
     /// Podman did not do it.
     #[error(transparent)]
     Podman(#[from] PodmanError),
+    /// Podman did not make it.
+    #[error("image {name:?} is not made: {error}")]
+    NotMade {
+        /// The image.
+        name: String,
+        /// What podman says.
+        error: PodmanError,
+    },
     /// What it is made of cannot be read.
     #[error("image {name:?}: {}: {error}", path.display())]
     Read {
@@ -154,12 +162,13 @@ pub fn ensure(
     begin: &mut dyn FnMut(&str),
     line: &mut dyn FnMut(&str),
 ) -> Result<Built, ImageError> {
+    let not_made = |error| ImageError::NotMade { name: image.name.clone(), error };
     let (dockerfile, context, arguments) = match &image.source {
         Source::Ready(reference) => {
             let fresh = !podman.asks(&["image", "exists", reference])?;
             if fresh {
                 begin(reference);
-                podman.tell(&["pull", reference], line)?;
+                podman.tell(&["pull", reference], line).map_err(not_made)?;
             }
             return Ok(Built { tag: reference.clone(), fresh });
         }
@@ -181,7 +190,7 @@ pub fn ensure(
         words.push("--no-cache".into());
     }
     words.push(context.into());
-    podman.tell(&words, line)?;
+    podman.tell(&words, line).map_err(not_made)?;
     Ok(Built { tag, fresh: true })
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use decklog_run::orchestrate::RunError;
+use decklog_sandbox::image::ImageError;
 
 /// An error for people, with the exit code it leads to.
 #[derive(Debug)]
@@ -36,6 +37,15 @@ impl<E: std::error::Error + 'static> From<E> for CliError {
     fn from(error: E) -> Self {
         let error: Box<dyn std::error::Error> = Box::new(error);
         let told = Self::new(&error);
+        match error.downcast_ref::<ImageError>() {
+            Some(ImageError::NotMade { name, .. }) => {
+                return told.hint(format!("decklog build --image {name} tries again, once that is mended"));
+            }
+            Some(ImageError::Read { name, .. }) => {
+                return told.hint(format!("[images.{name}] of the configuration says where its files are"));
+            }
+            _ => {}
+        }
         match error.downcast_ref::<RunError>() {
             Some(RunError::Stopped { exit_code, .. }) => Self { exit_code: *exit_code, ..told },
             Some(RunError::Sandbox { id, .. }) => {

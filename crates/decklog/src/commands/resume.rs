@@ -30,6 +30,8 @@ The agent that had the session goes on in its own conversation; another one, or 
 packet of what the record tells. So a session that was rate-limited, interrupted, cut off by a power cut, or is done and to be
 taken further, goes on, here or where its directory was copied to.
 
+On a terminal, a session of the shell opens the shell again, unless there is a prompt for one more turn.
+
 A loop or a chat goes on where it was cut off: what had ended is in the record and is not done again. Agents, models, checks
 and limits are those it began with; --then and --wait can be given anew.
 

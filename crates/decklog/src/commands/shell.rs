@@ -98,5 +98,6 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     };
     boxing::put(&mut setup, sandbox);
     setup.asks = context.in_is_terminal && context.err_is_terminal;
-    Repl::new(Opening { store, setup, party, relay, delimiter, wait: args.relaying.wait }, config, context)?.run(on)
+    let (boxing, wait) = (args.boxing, args.relaying.wait);
+    Repl::new(Opening { store, setup, party, relay, boxing, delimiter, wait }, config, context)?.run(on)
 }

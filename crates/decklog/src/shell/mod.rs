@@ -20,6 +20,7 @@ use decklog_run::supervise::{Received, Signals};
 use self::editor::{Lines, Read};
 use self::line::{COMMANDS, Command, Line};
 use crate::asking::{self, Programs, Relaying};
+use crate::boxing::{self, Boxing};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::context::Context;
@@ -33,6 +34,7 @@ pub(crate) struct Opening {
     pub(crate) setup: Setup,
     pub(crate) party: Party,
     pub(crate) relay: Relay,
+    pub(crate) boxing: Boxing,
     pub(crate) delimiter: Vec<u8>,
     pub(crate) wait: bool,
 }
@@ -48,6 +50,7 @@ pub(crate) struct Repl<'a> {
     /// Somebody types, rather than a file.
     is_typed: bool,
     relaying: Relaying,
+    boxing: Boxing,
     /// A command failed, or something could not be recorded, where nobody types: the exit code then.
     failed: bool,
     /// Events of this session are lost.
@@ -71,7 +74,7 @@ enum Then {
 
 impl<'a> Repl<'a> {
     pub(crate) fn new(opening: Opening, config: Config, context: &'a Context) -> Result<Self, CliError> {
-        let Opening { store, setup, party, relay, delimiter, wait } = opening;
+        let Opening { store, setup, party, relay, boxing, delimiter, wait } = opening;
         let is_typed = context.in_is_terminal && context.err_is_terminal;
         // Questions to the user outlive every call: the signals are the process's.
         let signals: &'static Signals = Box::leak(Box::new(Signals::install()?));
@@ -102,6 +105,7 @@ impl<'a> Repl<'a> {
             context,
             is_typed,
             relaying,
+            boxing,
             failed: false,
             lost: false,
             spent,
@@ -273,7 +277,6 @@ impl<'a> Repl<'a> {
                 if self.shell.id() == Some(&id) {
                     return Err(CliError::new("this is that session"));
                 }
-                self.has_its_box(&id)?;
                 self.resume(&id, None)?;
             }
             Command::Status => self.status(),
@@ -357,36 +360,26 @@ impl<'a> Repl<'a> {
         asking::working_dir(&self.store, id).map(drop)
     }
 
-    /// Refuses a session whose agents had less of this machine than this shell's have.
-    fn has_its_box(&self, id: &SessionId) -> Result<(), CliError> {
-        let head = self.store.load(id)?.head;
-        let here = self.shell.setup.sandbox.as_ref();
-        let open = match here {
-            None => head.image_config_name.is_some(),
-            Some(plan) => head.boxed && plan.boxed.is_none(),
-        };
-        if open {
-            return Err(CliError::new(format!("{id} has a container, and this shell is not in one like it"))
-                .hint(format!("decklog resume {id}")));
-        }
-        Ok(())
-    }
-
     /// Goes on with another session. The agent that had it goes on, where it can, unless `given` says who.
     fn resume(&mut self, id: &SessionId, given: Option<Party>) -> Result<(), CliError> {
         self.goes_on_here(id)?;
         let past = self.store.load(id)?;
         let last = last_agents_turn(&past).map(|turn| turn.agent.clone());
-        let known = last.and_then(|name| asking::party(&name, &self.config, self.programs()).ok());
+        let programs = self.boxing.programs(Some(&past.head), &self.shell.setup.env);
+        let known = last.and_then(|name| asking::party(&name, &self.config, programs).ok());
         let party = given.or(known).unwrap_or_else(|| self.shell.party().clone());
         let working_dir = asking::working_dir(&self.store, id)?;
-        let setup = Setup { working_dir, ..self.shell.setup.clone() };
-        let relay = self.relaying.resolve(&self.config, self.programs(), self.context)?;
+        let mut setup = Setup { working_dir, ..self.shell.setup.clone() };
+        let relay = self.relaying.resolve(&self.config, programs, self.context)?;
+        // What it had, and not what the present one has.
+        let asked = boxing::asked([&party], &relay);
+        boxing::put(&mut setup, self.boxing.resolve_again(&past.head, &asked, &self.config, self.context)?);
         // The present session stands until the other one is at hand.
         let mut next = Shell::new(self.store.clone(), setup, &party, &relay, configured(&self.config));
         let mut story = self.story();
-        next.resume(id, (self.signals, &mut story))?;
+        let resumed = next.resume(id, (self.signals, &mut story));
         story.finish();
+        resumed?;
         self.finish();
         self.shell = next;
         let turns = counted(past.turns.len() as u64, "turn");

@@ -6,6 +6,7 @@
 mod boxed;
 mod boxing;
 mod looping;
+mod racing;
 mod relaying;
 
 use std::time::Duration;

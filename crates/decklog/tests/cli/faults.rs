@@ -5,6 +5,7 @@ mod hostile;
 mod kills;
 mod places;
 mod power;
+mod races;
 mod screen;
 mod secrets;
 

@@ -1,5 +1,7 @@
 //! `race`: agents that are shell scripts, each in a worktree of its own.
 
+mod applying;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;

@@ -52,6 +52,13 @@ impl Screen {
         eventually(words, || self.text().contains(words).then_some(()));
     }
 
+    /// Waits for `then` behind the last of these words.
+    #[track_caller]
+    pub(crate) fn wait_for_after(&self, words: &str, then: &str) {
+        let came = |text: String| text.rsplit_once(words).is_some_and(|(_, rest)| rest.contains(then));
+        eventually(then, || came(self.text()).then_some(()));
+    }
+
     pub(crate) fn press(&mut self, keys: &str) {
         let stdin = self.keys.as_mut().unwrap();
         stdin.write_all(keys.as_bytes()).unwrap();

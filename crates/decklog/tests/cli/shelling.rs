@@ -1,5 +1,7 @@
 //! The shell: on a terminal, and with prompts on stdin.
 
+mod resuming;
+
 use serde_json::Value;
 
 use crate::env::{TestEnv, eventually, kill};
@@ -182,7 +184,7 @@ fn resume_opens_the_shell_as_it_is_told() {
     screen.forget();
     screen.press("two\r");
     screen.wait_for("bob says 1.");
-    screen.wait_for("tokens in");
+    screen.wait_for_after("tokens in", READY);
     screen.press("\u{4}");
     assert_eq!(screen.end().1, 0);
     assert_eq!(turns(&env), ["ada", "bob"]);

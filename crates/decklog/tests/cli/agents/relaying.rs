@@ -16,14 +16,14 @@ const LIMIT: Step = Step::RateLimit { reset_at_epoch: Some(4_070_908_800) };
 const PACKET: &str = "You take over a session of work from";
 
 /// Agents in one world.
-struct Crew {
-    env: TestEnv,
+pub(super) struct Crew {
+    pub(super) env: TestEnv,
     models: Vec<(&'static str, ModelServer)>,
 }
 
 impl Crew {
     /// `None`, and a word, where the agents are not installed.
-    fn new(scripts: &[(&'static str, &[Step])]) -> Option<Self> {
+    pub(super) fn new(scripts: &[(&'static str, &[Step])]) -> Option<Self> {
         if agents::installed().is_none() {
             assert!(std::env::var_os("DECKLOG_TEST_REQUIRE_ALL").is_none(), "the agents are not installed");
             eprintln!("skipped: the agents are not installed (cargo xtask test installs them)");
@@ -45,14 +45,14 @@ impl Crew {
         Some(Self { env, models })
     }
 
-    fn decklog(&self, arguments: &[&str], code: i32) -> Ran {
+    pub(super) fn decklog(&self, arguments: &[&str], code: i32) -> Ran {
         let ran = self.env.decklog(arguments).expect(code);
         self.env.decklog(&["verify", "@"]).expect(0);
         assert_eq!(self.left(), Vec::<u32>::new(), "processes were left behind: {arguments:?}");
         ran
     }
 
-    fn model(&self, agent: &str) -> &ModelServer {
+    pub(super) fn model(&self, agent: &str) -> &ModelServer {
         &self.models.iter().find(|(name, _)| *name == agent).unwrap().1
     }
 
@@ -62,19 +62,19 @@ impl Crew {
     }
 
     /// Whose turns the newest session has, and how they came out.
-    fn turns(&self) -> Vec<String> {
+    pub(super) fn turns(&self) -> Vec<String> {
         let shown = self.env.decklog(&["show", "@", "--json"]).expect(0).json();
         let word = |turn: &Value, key: &str| turn[key].as_str().unwrap_or("cut").to_owned();
         let turns = shown["turns"].as_array().unwrap().iter();
         turns.map(|turn| format!("{} {}", word(turn, "agent"), word(turn, "outcome"))).collect()
     }
 
-    fn left(&self) -> Vec<u32> {
+    pub(super) fn left(&self) -> Vec<u32> {
         with_environment(&format!("HOME={}", self.env.home().display()))
     }
 }
 
-fn text(words: &str) -> Step {
+pub(super) fn text(words: &str) -> Step {
     Step::Text(words.into())
 }
 

@@ -1,8 +1,11 @@
 //! Containers: images, their servers as one, what agents do with them, and where they connect.
 
+mod building;
+mod confining;
 mod http;
 mod inside;
 mod misbehaving;
 mod networking;
 mod serving;
+mod sessions;
 pub(crate) mod world;

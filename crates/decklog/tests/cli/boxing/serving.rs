@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::env::{eventually, kill};
 
-use super::world::{Client, containers, podman, world};
+use super::world::{Client, containers, world};
 
 const REAL: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]\nevery = { command = [\"mcp-server-everything\"], env = { FLAVOUR = \"a ${TASTE}\" } }";
 
@@ -140,6 +140,7 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     kill(client.recorder(), "KILL");
     client.child.wait().unwrap();
     let elsewhere = env.home().join("other-root");
+    std::fs::create_dir(&elsewhere).unwrap();
     env.decklog(&["--session-root", elsewhere.to_str().unwrap(), "clean", "-y"]).expect(0);
     assert_eq!(containers(&env), [name.as_str()], "another root's clean has taken it");
     let preview = env.decklog(&["clean", "--dry-run"]).expect(0);
@@ -149,7 +150,16 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     assert!(cleaned.stderr.contains(&format!("removed container {name}")), "{}", cleaned.stderr);
     assert_eq!(containers(&env), Vec::<String>::new());
     assert!(env.decklog(&["ls"]).expect(0).stdout.contains("crashed"));
-    podman(&env, &["version"]);
+
+    // Nor is it there for ever when somebody has taken the record away by hand.
+    let mut client = Client::new(&env, &[]);
+    client.tools();
+    let [name] = containers(&env).try_into().unwrap();
+    kill(client.recorder(), "KILL");
+    client.child.wait().unwrap();
+    std::fs::remove_dir_all(env.root().join(name.strip_prefix("decklog-").unwrap())).unwrap();
+    env.decklog(&["clean", "-y"]).expect(0);
+    assert_eq!(containers(&env), Vec::<String>::new());
 }
 
 #[test]
