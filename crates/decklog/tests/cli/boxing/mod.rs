@@ -3,5 +3,7 @@
 mod http;
 mod misbehaving;
 mod networking;
+mod ordinary;
+mod rootless;
 mod serving;
 pub(crate) mod world;

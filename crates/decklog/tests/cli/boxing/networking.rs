@@ -12,7 +12,7 @@ use crate::env::TestEnv;
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
 
 /// A web server on the host's loopback; gives its port.
-fn web() -> u16 {
+pub(super) fn web() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -26,11 +26,13 @@ fn web() -> u16 {
     port
 }
 
-fn curl(client: &mut Client, url: &str) -> (bool, String) {
+/// What curl says in the container, and whether it failed.
+pub(super) fn curl(client: &mut Client, url: &str) -> (bool, String) {
     client.call("shell__run", json!({ "command": format!("curl -sS --max-time 20 {url}") }))
 }
 
-fn connections(env: &TestEnv) -> Vec<Value> {
+/// What the network's log has.
+pub(super) fn connections(env: &TestEnv) -> Vec<Value> {
     let text = env.decklog(&["logs", "@", "network.jsonl"]).expect(0).stdout;
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
