@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ use crate::env::{TestEnv, kill};
 /// The user's id, and the group's.
 const ID: u32 = 64321;
 /// Ids that the user may give away.
-pub(crate) const RANGES: &str = "box:200000:65536\n";
+const RANGES: &str = "box:200000:65536\n";
 
 /// Makes the namespaces what they are to be, and stays. Says when it is done.
 const KEEP: &str = r#"
@@ -25,6 +25,7 @@ set -e
 cd "$0"
 mount --make-rshared /
 mount -t proc proc /proc
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t tmpfs -o mode=755 tmpfs /dev/net
 mknod -m 666 /dev/net/tun c 10 200
 for file in passwd group subuid subgid; do mount --bind $file /etc/$file; done
@@ -65,6 +66,12 @@ impl Deref for Ordinary {
     }
 }
 
+impl DerefMut for Ordinary {
+    fn deref_mut(&mut self) -> &mut TestEnv {
+        &mut self.env
+    }
+}
+
 impl Ordinary {
     /// One whose configuration has the image `coding`, with these servers, and more.
     pub(crate) fn new(servers: &str, more: &str) -> Self {
@@ -75,8 +82,9 @@ impl Ordinary {
         Self { _keeper: None, env: world(servers, more), id: id.as_raw() }
     }
 
-    /// The same, of a user other than root, who runs the tests. `ranges`: what `/etc/subuid` says.
+    /// The same, of a user whom only root can make. `ranges`: what `/etc/subuid` says.
     pub(crate) fn another(servers: &str, more: &str, ranges: &str) -> Self {
+        assert!(rustix::process::geteuid().is_root(), "this test makes a user of its own: run it as root");
         Self::made((servers, more, ranges), &images(), false)
     }
 

@@ -119,3 +119,38 @@ fn an_ordinary_users_container_is_found_when_its_recorder_was_killed() {
     assert!(cleaned.stderr.contains(&format!("removed container {name}")), "{}", cleaned.stderr);
     assert_eq!(containers(&env), Vec::<String>::new());
 }
+
+#[test]
+fn a_user_without_ids_to_give_away_is_told_what_to_do() {
+    let env = Ordinary::another(SHELL, "", "");
+    let ran = env.decklog(&["mcp"]).expect(2);
+    let [own, hint] = ["keep-id requires additional UIDs", "usermod --add-subuids"];
+    assert!(ran.stderr.contains(own) && ran.stderr.contains(hint), "{}", ran.stderr);
+    let shown = env.decklog(&["show", "--json", "@"]).expect(0).json();
+    assert_eq!(shown["session"]["outcome"], "failed");
+    let log = env.decklog(&["logs", "@", "container"]).expect(0).stdout;
+    assert!(log.contains(own), "{log}");
+    // What a build says on the way there is of no use to anybody.
+    let ran = env.decklog(&["build", "--no-cache"]).expect(2);
+    assert!(ran.stderr.contains("supplemental groups") && ran.stderr.contains(hint), "{}", ran.stderr);
+}
+
+#[test]
+fn where_podmans_helpers_are_missing_it_is_said_which() {
+    let mut env = Ordinary::new(SHELL, "");
+    let [bin, run] = ["bin", "run"].map(|name| env.home().join(name));
+    std::fs::create_dir(&bin).unwrap();
+    for program in ["podman", "git", "mkdir", "nsenter", "setpriv", "env"] {
+        let found = ["/usr/bin", "/bin"].map(|dir| std::path::Path::new(dir).join(program));
+        let found = found.iter().find(|path| path.exists()).unwrap_or_else(|| panic!("no {program}"));
+        std::os::unix::fs::symlink(found, bin.join(program)).unwrap();
+    }
+    env.set("PATH", bin);
+    // Where podman has run before, it goes on in the namespace that it has.
+    assert!(env.command("mkdir").args(["--mode", "700"]).arg(&run).status().unwrap().success());
+    env.set("XDG_RUNTIME_DIR", run);
+    let ran = env.decklog(&["build"]).expect(2);
+    assert!(ran.stderr.contains("\"newuidmap\": executable file not found"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("apt install uidmap"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("level=warning"), "{}", ran.stderr);
+}
