@@ -21,7 +21,8 @@ const HINTS: [(&str, &str); 6] = [
     ("slirp4netns failed", OWN_NETWORK),
     ("the network namespace can't be configured", OWN_NETWORK),
 ];
-const HELPERS: &str = "as an ordinary user it needs newuidmap and newgidmap: `apt install uidmap` or `dnf install shadow-utils`";
+const HELPERS: &str =
+    "as an ordinary user it needs newuidmap and newgidmap: `apt install uidmap` or `dnf install shadow-utils`";
 const IDS: &str = "an ordinary user needs ids to give away: `sudo usermod --add-subuids 100000-165535 \
                    --add-subgids 100000-165535 $USER`, then `podman system migrate`";
 const OWN_NETWORK: &str = "podman's own network needs the package slirp4netns (newer ones: passt) and a /dev/net/tun that \

@@ -125,7 +125,8 @@ impl Ordinary {
         let first = first_child(keeper.0.id()).unwrap();
         let mut chdir = OsString::from("--chdir=");
         chdir.push(env.work());
-        let words = format!("nsenter --target {first} --mount --pid setpriv --reuid {ID} --regid {ID} --clear-groups env");
+        let words =
+            format!("nsenter --target {first} --mount --pid setpriv --reuid {ID} --regid {ID} --clear-groups env");
         env.through = words.split(' ').map(OsString::from).chain([chdir]).collect();
         Self { _keeper: Some(keeper), env, id: ID }
     }
