@@ -3,12 +3,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::{Value, json};
 
-use super::networking::connections;
+use super::networking::{connections, packet};
 use super::world::{Client, LONG, world};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
@@ -39,7 +40,7 @@ impl Drop for Server {
 }
 
 /// An HTTPS server with a certificate of its own, on the host's loopback.
-fn https(dir: &std::path::Path) -> Server {
+fn https(dir: &Path) -> Server {
     let openssl = |words: &str| {
         let mut command = Command::new("openssl");
         command.args(words.split(' ')).current_dir(dir).stdin(Stdio::null()).stderr(Stdio::null());
@@ -204,19 +205,47 @@ fn tls_is_known_and_held_to_the_name_that_it_says() {
             (&json!(action), &json!(rule)),
             "{mode}: {other}"
         );
-        let jq =
-            Command::new("jq").args(["-c", UNREADABLE]).arg(env.session().join("logs/network.jsonl")).output().unwrap();
-        assert!(jq.status.success() && jq.stdout.is_empty(), "{jq:?}");
+        assert_eq!(unreadable(&env.session().join("logs/network.jsonl")), "");
     }
 }
 
-/// Lines that have not what conn.log and dns.log must have, in the types that Zeek's JSON has.
-const UNREADABLE: &str = r#"select((
-    ([.ts, .duration, .orig_bytes, .resp_bytes, ."id.orig_p", ."id.resp_p"] | all(type == "number" and . >= 0))
-    and ([."id.orig_h", ."id.resp_h", .service] | all(type == "string"))
-    and (.uid | test("^C[0-9A-Za-z]{17}$"))
-    and (.proto | IN("tcp", "udp", "icmp"))
-    and (.conn_state | IN("S0", "S1", "S2", "S3", "SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"))
-    and (.service != "dns" or .conn_state == "S1" or (has("query") | not)
-        or ([.query, .qtype_name, .rcode_name] + (.answers // []) | all(type == "string")))
-) | not)"#;
+/// What of a log has not what conn.log and dns.log must have, in the types that Zeek's JSON has.
+fn unreadable(log: &Path) -> String {
+    const FILTER: &str = r#"select((
+        ([.ts, .duration, .orig_bytes, .resp_bytes, ."id.orig_p", ."id.resp_p"] | all(type == "number" and . >= 0))
+        and ([."id.orig_h", ."id.resp_h"] | all(type == "string"))
+        and (.uid | test("^C[0-9A-Za-z]{17}$"))
+        and (.proto | IN("tcp", "udp", "icmp"))
+        and (.service == null or (.service | IN("dns", "http", "ssh", "ssl")))
+        and (.conn_state | IN("S0", "S1", "S2", "S3", "SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"))
+        and (.query == null or ([.query, .qtype_name, .rcode_name] + (.answers // []) | all(type == "string")))
+        and all(.[]; . != null and . != "-")
+    ) | not)"#;
+    let jq = Command::new("jq").args(["-c", FILTER]).arg(log).output().unwrap();
+    assert!(jq.status.success(), "{jq:?}");
+    String::from_utf8(jq.stdout).unwrap()
+}
+
+#[test]
+fn the_record_is_as_zeek_would_write_it() {
+    let env = world(SHELL, "[network]\nmode = \"filter\"");
+    let mut client = Client::new(&env, &[]);
+    shell(&mut client, "curl -sS --max-time 20 http://evil.test/; curl -sS --max-time 20 http://198.51.100.9/");
+    packet(&mut client, "198.51.100.9");
+    assert_eq!(client.leave().0, 0);
+    let log = env.session().join("logs/network.jsonl");
+    let all = connections(&env);
+    // A question, a connection and a packet.
+    for value in [("query", json!("evil.test")), ("id.resp_p", json!(80)), ("id.resp_p", json!(9))] {
+        record(&all, &[value]);
+    }
+    assert_eq!(unreadable(&log), "");
+    // And were it not, that would be seen.
+    let altered = env.top().join("altered.jsonl");
+    for (key, value) in [("ts", json!("1")), ("uid", json!("x")), ("proto", json!("-")), ("service", json!("-"))] {
+        let mut line = all[0].clone();
+        line[key] = value;
+        std::fs::write(&altered, format!("{line}\n")).unwrap();
+        assert_ne!(unreadable(&altered), "", "{line}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt as _;
 
 use decklog_testkit::{ModelServer, Step, boxes};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::networking::{connections, curl, packet, web};
 use super::ordinary::Ordinary;
@@ -88,7 +88,7 @@ fn network(mode: &str, allowed: bool) {
     };
     let good = of("169.254.77.1", port);
     assert_eq!(good["decklog.action"], if allowed { "allow" } else { "deny" }, "{mode}: {good}");
-    assert_eq!(good["service"], if allowed { "http" } else { "-" }, "{mode}: {good}");
+    assert_eq!(good["service"], if allowed { json!("http") } else { Value::Null }, "{mode}: {good}");
     assert_eq!(of("169.254.1.1", 80)["decklog.action"], "deny", "{mode}");
     assert_eq!(of("198.51.100.9", 9)["decklog.action"], "drop", "{mode}");
     assert_eq!(containers(&env), Vec::<String>::new());
