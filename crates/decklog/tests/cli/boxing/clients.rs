@@ -26,7 +26,7 @@ fn record<'a>(all: &'a [Value], values: &[(&str, Value)]) -> &'a Value {
     found.unwrap_or_else(|| panic!("no record has {values:?}: {all:#?}"))
 }
 
-/// The lines that a program of the host says once it listens, which `its` says with its port in it.
+/// A program of the host that listens at a port of its loopback.
 struct Server {
     child: Child,
     port: u16,

@@ -44,6 +44,23 @@ fn what_servers_write_in_the_workspace_is_the_users() {
 }
 
 #[test]
+fn an_image_with_a_user_of_its_own_writes_as_the_user() {
+    let env = Ordinary::new(SHELL, "");
+    let dir = env.home().join("own");
+    std::fs::create_dir(&dir).unwrap();
+    let base = env.decklog(&["build"]).expect(0).stdout;
+    std::fs::write(dir.join("Dockerfile"), format!("FROM {base}USER 1000:1000\n")).unwrap();
+    let config = env.home().join(".config/decklog/config.toml");
+    let known = std::fs::read_to_string(&config).unwrap();
+    let own = format!("[images.own]\ndockerfile = {:?}\n[images.own.mcp]\n{SHELL}\n", dir.join("Dockerfile"));
+    std::fs::write(&config, format!("{known}{own}")).unwrap();
+    let mut client = Client::new(&env, &["--image", "own"]);
+    assert_eq!(shell(&mut client, "echo made >made.txt && id -u"), (false, format!("{}\n", env.id)));
+    assert_eq!(client.leave().0, 0);
+    assert_eq!(env.work().join("made.txt").metadata().unwrap().uid(), env.id);
+}
+
+#[test]
 fn an_agent_works_with_the_tools_of_an_ordinary_users_container() {
     let arguments = json!({ "path": "/workspace/hello.txt", "content": "hello from the box\n" });
     let server = ModelServer::start(vec![
