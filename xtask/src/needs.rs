@@ -34,9 +34,12 @@ const NEEDS: &[Need] = &[
     need("nft", "nftables", 1),
     need("ip", "iproute2", 4),
     need("unshare", "util-linux", 5),
+    need("newuidmap", "uidmap", 1),
+    need("slirp4netns", "slirp4netns", 1),
     need("busybox", "busybox-static", 2),
     need("curl", "curl", 1),
     need("ssh", "openssh-client", 6),
+    need("openssl", "openssl", 2),
 ];
 
 /// Says what is missing and how big it is, installs it, and gives the directory of the agents' programs.

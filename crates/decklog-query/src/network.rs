@@ -25,6 +25,7 @@ struct Line {
     #[serde(rename = "id.resp_p")]
     resp_p: u16,
     proto: String,
+    #[serde(default = "unknown")]
     service: String,
     #[serde(default)]
     orig_bytes: u64,
@@ -41,6 +42,10 @@ struct Line {
     claimed: Option<String>,
     #[serde(rename = "decklog.calls", default)]
     calls: Vec<String>,
+}
+
+fn unknown() -> String {
+    "-".into()
 }
 
 /// Connections to one place that came out alike.
@@ -202,7 +207,7 @@ mod tests {
         let text = [
             line("a.example", "allow", "\"1/x\"", 10),
             line("a.example", "allow", "\"1/x\",\"2/x\"", 10),
-            line("b.example", "deny", "", 0),
+            line("b.example", "deny", "", 0).replace("\"service\":\"http\",", ""),
             "no json".into(),
             line("torn", "allow", "", 1)[..40].to_owned(),
         ]
@@ -211,6 +216,7 @@ mod tests {
         let (all, calls) = read(dir.path()).expect("a record");
         let shown: Vec<_> = all.places.iter().map(|p| (p.host.as_str(), p.connections, p.bytes_out)).collect();
         assert_eq!(shown, [("a.example", 2, 20), ("b.example", 1, 0)]);
+        assert_eq!((&*all.places[0].service, &*all.places[1].service), ("http", "-"));
         assert_eq!(all.unreadable, 1, "the torn line at the end is not counted");
         let of = |turn: u32| calls[&(turn, "x".to_owned())].places[0].connections;
         assert_eq!((of(1), of(2), calls.len()), (2, 1, 2));

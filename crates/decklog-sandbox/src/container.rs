@@ -177,8 +177,10 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
         option("--cap-drop", name.into());
     }
     if !plan.as_root {
-        // What it writes in the workspace is then the user's.
+        // What it writes in the workspace is then the user's; as a user that the image names it could not even write there.
         option("--userns", "keep-id".into());
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        option("--user", format!("{user}:{group}").into());
     }
     if let Some(file) = &plan.name_server {
         option("--network", "none".into());

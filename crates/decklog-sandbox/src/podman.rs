@@ -11,6 +11,23 @@ const SAID: usize = 8 * 1024;
 /// Bytes of one line of a build; the rest of it is shown as a line of its own.
 const LINE: u64 = 8 * 1024;
 
+/// What podman says where it cannot do what it is asked as an ordinary user, and what to do then.
+const HINTS: [(&str, &str); 6] = [
+    ("\"newuidmap\": executable file not found", HELPERS),
+    ("\"newgidmap\": executable file not found", HELPERS),
+    ("/etc/subuid", IDS),
+    // A build's first step that runs something, when the user is alone in there.
+    ("setting supplemental groups list: operation not permitted", IDS),
+    ("slirp4netns failed", OWN_NETWORK),
+    ("the network namespace can't be configured", OWN_NETWORK),
+];
+const HELPERS: &str =
+    "as an ordinary user it needs newuidmap and newgidmap: `apt install uidmap` or `dnf install shadow-utils`";
+const IDS: &str = "an ordinary user needs ids to give away: `sudo usermod --add-subuids 100000-165535 \
+                   --add-subgids 100000-165535 $USER`, then `podman system migrate`";
+const OWN_NETWORK: &str = "podman's own network needs the package slirp4netns (newer ones: passt) and a /dev/net/tun that \
+                           this user may open; `--network audit` and `--network filter` need neither";
+
 /// Podman, and the environment it is called with.
 #[derive(Debug, Clone)]
 pub struct Podman {
@@ -28,7 +45,7 @@ pub enum PodmanError {
     #[error("podman could not be started: {0}")]
     Spawn(std::io::Error),
     /// It said no.
-    #[error("podman {verb}: {said}")]
+    #[error("podman {verb}: {said}{}", hint(said))]
     Failed {
         /// The first word of what was asked.
         verb: String,
@@ -172,12 +189,19 @@ pub(crate) fn spawn_error(error: &std::io::Error) -> PodmanError {
 fn failed(arguments: &[OsString], said: &[u8]) -> PodmanError {
     let tail = &said[said.len().saturating_sub(SAID)..];
     let said = String::from_utf8_lossy(tail);
-    // The last lines say why; those before tell what went well.
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // The last lines say why; those before tell what went well, and warnings what did not matter.
+    let said_why = |line: &&str| !line.is_empty() && !line.contains(" level=warning ");
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(said_why).collect();
     let last = lines[lines.len().saturating_sub(3)..].join("; ");
     let said = if last.is_empty() { "it failed without a word".to_owned() } else { last };
     PodmanError::Failed {
         verb: arguments.first().map_or_else(String::new, |verb| verb.to_string_lossy().into_owned()),
         said,
     }
+}
+
+/// What to do about it, as a message goes on.
+fn hint(said: &str) -> String {
+    let known = HINTS.iter().find(|(words, _)| said.contains(words));
+    known.map_or_else(String::new, |(_, hint)| format!(" ({hint})"))
 }

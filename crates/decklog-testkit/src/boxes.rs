@@ -66,7 +66,8 @@ pub fn prepare() -> io::Result<Boxes> {
         fill(fresh.path(), &manifests)?;
         fs::rename(fresh.keep(), &context)?;
     }
-    Ok(Boxes { context, vars: settings(&cache.join("containers"))? })
+    let dir = cache.join("containers");
+    Ok(Boxes { context, vars: settings(&dir, &dir.join("storage"), &dir.join("run"), "")? })
 }
 
 fn fill(dir: &Path, manifests: &Path) -> io::Result<()> {
@@ -111,20 +112,27 @@ fn libraries_of(program: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
-/// Podman's settings: a storage of its own, and what containers need on a machine without limits to raise.
-fn settings(dir: &Path) -> io::Result<Vec<(String, String)>> {
+/// Writes podman's settings into `dir`, and gives the variables that name them: a storage of its own in `storage` and `run`,
+/// with `more` settings for it, and what containers need on a machine without limits to raise.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn settings(dir: &Path, storage: &Path, run: &Path, more: &str) -> io::Result<Vec<(String, String)>> {
     fs::create_dir_all(dir)?;
-    let (containers, storage) = (dir.join("containers.conf"), dir.join("storage.conf"));
+    let (containers_conf, storage_conf) = (dir.join("containers.conf"), dir.join("storage.conf"));
     let settings =
         "[engine]\nruntime = \"runc\"\n[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
-    fs::write(&containers, settings)?;
-    let (graph, run) = (dir.join("storage"), dir.join("run"));
-    let settings = format!("[storage]\ndriver = \"overlay\"\ngraphroot = {graph:?}\nrunroot = {run:?}\n");
-    fs::write(&storage, settings)?;
+    fs::write(&containers_conf, settings)?;
+    // An ordinary user's is named by a setting of its own.
+    let settings = format!(
+        "[storage]\ndriver = \"overlay\"\ngraphroot = {storage:?}\nrootless_storage_path = {storage:?}\n\
+         runroot = {run:?}\n{more}"
+    );
+    fs::write(&storage_conf, settings)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     Ok(vec![
-        ("CONTAINERS_CONF".into(), text(&containers)),
-        ("CONTAINERS_STORAGE_CONF".into(), text(&storage)),
+        ("CONTAINERS_CONF".into(), text(&containers_conf)),
+        ("CONTAINERS_STORAGE_CONF".into(), text(&storage_conf)),
         ("BUILDAH_ISOLATION".into(), "chroot".into()),
     ])
 }

@@ -90,7 +90,7 @@ pub(super) async fn answer(
     if let Some(uid) = &asked.uid {
         record.uid.clone_from(uid);
     }
-    record.service = "dns";
+    record.service = Some("dns");
     record.duration = seconds(began.elapsed());
     record.orig_bytes = question.len() as u64;
     record.resp_bytes = reply.as_ref().map_or(0, |reply| reply.len() as u64);

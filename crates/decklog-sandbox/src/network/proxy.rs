@@ -234,7 +234,7 @@ impl Connection {
     /// Answers the questions that come over this connection, one after the other.
     async fn serve_questions(mut self, to: SocketAddr) {
         let asked = Asked { from: self.client_address(), to, proto: "tcp", uid: Some(self.record.uid.clone()) };
-        (self.record.service, self.record.action) = ("dns", "allow");
+        (self.record.service, self.record.action) = (Some("dns"), "allow");
         self.record.rule = "dns".to_owned();
         let running = self.running.clone();
         let (mut sent, mut received) = (0, 0);

@@ -30,7 +30,9 @@ pub(crate) struct Record {
     #[serde(rename = "id.resp_p")]
     pub(crate) resp_p: u16,
     pub(crate) proto: &'static str,
-    pub(crate) service: &'static str,
+    /// Left out where it is not known, as Zeek does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service: Option<&'static str>,
     pub(crate) duration: f64,
     pub(crate) orig_bytes: u64,
     pub(crate) resp_bytes: u64,
@@ -72,7 +74,7 @@ impl Record {
             resp_h: to.ip().to_canonical(),
             resp_p: to.port(),
             proto,
-            service: "-",
+            service: None,
             duration: 0.0,
             orig_bytes: 0,
             resp_bytes: 0,
@@ -148,7 +150,7 @@ mod tests {
         let (from, to) = ("10.200.0.2:40000", "[::ffff:198.51.100.7]:443");
         Record {
             uid: "C0123456789abcdefg".into(),
-            service: "ssl",
+            service: Some("ssl"),
             duration: seconds(Duration::from_nanos(1_500_000_999)),
             orig_bytes: 517,
             resp_bytes: 4096,

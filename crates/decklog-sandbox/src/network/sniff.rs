@@ -36,13 +36,13 @@ pub(crate) enum Sniffed {
 }
 
 impl Service {
-    /// Its name in a record.
-    pub(crate) fn name(self) -> &'static str {
+    /// Its name in a record, if it has one.
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
-            Self::Http => "http",
-            Self::Ssl => "ssl",
-            Self::Ssh => "ssh",
-            Self::Unknown => "-",
+            Self::Http => Some("http"),
+            Self::Ssl => Some("ssl"),
+            Self::Ssh => Some("ssh"),
+            Self::Unknown => None,
         }
     }
 }

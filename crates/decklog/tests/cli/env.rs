@@ -33,6 +33,10 @@ pub(crate) struct TestEnv {
     dir: tempfile::TempDir,
     /// Set on top of an environment that holds little more than `PATH`.
     pub(crate) vars: Vec<(OsString, OsString)>,
+    /// What every program is started through, where it is another user's: words that end in the directory to go to.
+    pub(crate) through: Vec<OsString>,
+    /// Where decklog is.
+    pub(crate) program: PathBuf,
 }
 
 impl TestEnv {
@@ -52,7 +56,7 @@ impl TestEnv {
         for sub in ["home", "work"] {
             std::fs::create_dir(dir.path().join(sub)).unwrap();
         }
-        Self { dir, vars: Vec::new() }
+        Self { dir, vars: Vec::new(), through: Vec::new(), program: env!("CARGO_BIN_EXE_decklog").into() }
     }
 
     /// Fixes clock, time zone and ids, so that output is the same each time.
@@ -65,6 +69,11 @@ impl TestEnv {
     pub(crate) fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.vars.retain(|(known, _)| known != name);
         self.vars.push((name.into(), value.into()));
+    }
+
+    /// The directory that holds all of this world.
+    pub(crate) fn top(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -104,8 +113,10 @@ impl TestEnv {
 
     /// The program with this world's environment, in its working directory.
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut words = self.through.iter().map(OsString::as_os_str).chain([program.as_ref()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home())
@@ -122,7 +133,7 @@ impl TestEnv {
     }
 
     pub(crate) fn decklog_command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(env!("CARGO_BIN_EXE_decklog"));
+        let mut command = self.command(&self.program);
         command.args(arguments);
         command
     }

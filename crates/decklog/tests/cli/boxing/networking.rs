@@ -12,7 +12,7 @@ use crate::env::TestEnv;
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
 
 /// A web server on the host's loopback; gives its port.
-fn web() -> u16 {
+pub(super) fn web() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -26,11 +26,19 @@ fn web() -> u16 {
     port
 }
 
-fn curl(client: &mut Client, url: &str) -> (bool, String) {
+/// What curl says in the container, and whether it failed.
+pub(super) fn curl(client: &mut Client, url: &str) -> (bool, String) {
     client.call("shell__run", json!({ "command": format!("curl -sS --max-time 20 {url}") }))
 }
 
-fn connections(env: &TestEnv) -> Vec<Value> {
+/// Sends a packet that is neither TCP nor DNS.
+pub(super) fn packet(client: &mut Client, to: &str) {
+    let send = format!("s=require(\"dgram\").createSocket(\"udp4\"); s.send(\"x\", 9, \"{to}\", () => s.close())");
+    client.call("shell__run", json!({ "command": format!("node -e '{send}'") }));
+}
+
+/// What the network's log has.
+pub(super) fn connections(env: &TestEnv) -> Vec<Value> {
     let text = env.decklog(&["logs", "@", "network.jsonl"]).expect(0).stdout;
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -49,6 +57,8 @@ fn a_filter_lets_through_what_is_allowed_and_tells_under_which_call() {
     assert!(failed, "{said}");
     let (failed, said) = client.call("shell__run", json!({ "command": "ping -c 1 -W 1 8.8.8.8" }));
     assert!(failed, "{said}");
+    // Who is not root in there has no ping to send.
+    packet(&mut client, "8.8.8.8");
     let (_, names) = client.call("shell__run", json!({ "command": "cat /etc/resolv.conf" }));
     assert_eq!(names, "nameserver 10.200.0.1\n");
     assert_eq!(client.leave().0, 0);

@@ -14,7 +14,8 @@ use crate::env::TestEnv;
 /// How long anything may take on a machine that is busy.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
-fn prepared() -> &'static Boxes {
+/// What the image is built from.
+pub(crate) fn prepared() -> &'static Boxes {
     static BOXES: OnceLock<Boxes> = OnceLock::new();
     BOXES.get_or_init(|| boxes::prepare().expect("the image's context"))
 }
@@ -28,7 +29,12 @@ pub(crate) fn world(servers: &str, more: &str) -> TestEnv {
 
 /// Gives a world the image.
 pub(crate) fn configure(env: &mut TestEnv, servers: &str, more: &str) {
-    let boxes = prepared();
+    configure_from(prepared(), env, servers, more);
+    built(env);
+}
+
+/// Gives a world the image's configuration.
+pub(crate) fn configure_from(boxes: &Boxes, env: &mut TestEnv, servers: &str, more: &str) {
     for (name, value) in &boxes.vars {
         env.set(name, value);
     }
@@ -38,7 +44,6 @@ pub(crate) fn configure(env: &mut TestEnv, servers: &str, more: &str) {
     let dockerfile = boxes.context.join("Dockerfile");
     let text = format!("{more}\n[images.coding]\ndockerfile = {dockerfile:?}\n[images.coding.mcp]\n{servers}\n");
     std::fs::write(dir.join("config.toml"), text).unwrap();
-    built(env);
 }
 
 /// A server that is in the working directory: to be started with `node /workspace/odd.js`. It has one tool, `look`, and is
@@ -96,6 +101,12 @@ pub(crate) fn notices(env: &TestEnv, code: &str) -> Vec<String> {
     notices.map(|notice| notice["text"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The first child of a process.
+pub(crate) fn first_child(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
 /// A client on the stdio of `decklog mcp`.
 pub(crate) struct Client {
     pub(crate) child: Child,
@@ -146,10 +157,13 @@ impl Client {
 
     /// The process that records and serves: the one that the client sees stands before it.
     pub(crate) fn recorder(&self) -> u32 {
-        let pid = self.child.id();
+        let records = |pid: &u32| {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            command.is_ok_and(|command| command.ends_with("\0--behind\0"))
+        };
+        // There may be others before it, where it is another user's.
         crate::env::eventually("the recorder", || {
-            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-            children.split_whitespace().next()?.parse().ok()
+            std::iter::successors(Some(self.child.id()), |pid| first_child(*pid)).find(records)
         })
     }
 
