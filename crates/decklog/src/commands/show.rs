@@ -66,6 +66,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             "turns": turns,
             "iterations": session.iterations,
             "handoffs": session.handoffs,
+            "containers": session.containers,
             "notices": session.notices,
             "faults": session.faults,
         });

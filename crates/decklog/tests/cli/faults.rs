@@ -8,4 +8,4 @@ mod power;
 mod screen;
 mod secrets;
 
-pub(crate) use screen::{harmless, hostile_session, on_a_terminal};
+pub(crate) use screen::{append, harmless, hostile_session, on_a_terminal};
