@@ -133,6 +133,9 @@ impl Adapter for Codex {
                 format!("{key}.args={}", json!(arguments)),
                 // What is in the container is what the user lets it use.
                 format!("{key}.default_tools_approval_mode=\"approve\""),
+                // Else it begins to work without the tools of servers that are late, which the gateway waits for no longer than this.
+                format!("{key}.required=true"),
+                format!("{key}.startup_timeout_sec=60"),
             ];
             settings.extend(server.env.iter().map(|(name, value)| format!("{key}.env.{name}={}", json!(value))));
             command.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting.into()]));
