@@ -39,6 +39,7 @@ pub struct Session {
     /// Handoffs in order.
     pub handoffs: Vec<Handoff>,
     /// The containers of its tools, or its agents, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<Container>,
     /// In a race: the turn whose change was applied.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -66,10 +66,12 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             "turns": turns,
             "iterations": session.iterations,
             "handoffs": session.handoffs,
-            "containers": session.containers,
             "notices": session.notices,
             "faults": session.faults,
         });
+        if !session.containers.is_empty() {
+            shown["containers"] = json!(session.containers);
+        }
         if let Some(picked) = session.picked {
             shown["picked"] = picked.into();
         }
