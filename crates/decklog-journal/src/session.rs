@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::event::{
-    ArtifactRef, Event, EventBody, FileChange, Handoff, Iteration, Notice, PlanEntry, RateLimited, Tokens, ToolCall,
-    TurnEnd, TurnStart, Validation, Withheld,
+    ArtifactRef, Container, Event, EventBody, FileChange, Handoff, Iteration, Notice, PlanEntry, RateLimited, Tokens,
+    ToolCall, TurnEnd, TurnStart, Validation, Withheld,
 };
 use crate::head::{Head, HeadFold};
 use crate::read::{Fault, Item, JournalReader};
@@ -38,6 +38,9 @@ pub struct Session {
     pub iterations: Vec<Iteration>,
     /// Handoffs in order.
     pub handoffs: Vec<Handoff>,
+    /// The containers of its tools, or its agents, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<Container>,
     /// In a race: the turn whose change was applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub picked: Option<u32>,
@@ -225,6 +228,7 @@ pub struct SessionFold {
     calls: HashMap<(u32, String), (usize, usize)>,
     iterations: Vec<Iteration>,
     handoffs: Vec<Handoff>,
+    containers: Vec<Container>,
     picked: Option<u32>,
     notices: Vec<Notice>,
     faults: Vec<Fault>,
@@ -318,6 +322,7 @@ impl SessionFold {
             }
             EventBody::Iteration(iteration) => self.iterations.push(iteration),
             EventBody::Handoff(handoff) => self.handoffs.push(handoff),
+            EventBody::Container(container) => self.containers.push(container),
             EventBody::SessionEnd(end) => self.picked = end.picked,
             _ => {}
         }
@@ -388,6 +393,7 @@ impl SessionFold {
             turns: self.turns,
             iterations: self.iterations,
             handoffs: self.handoffs,
+            containers: self.containers,
             picked: self.picked,
             notices: self.notices,
             faults: self.faults,

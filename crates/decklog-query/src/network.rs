@@ -3,10 +3,10 @@
 //! Must not know: who wrote it, how it is shown. Every value in it may be a stranger's.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
+use decklog_journal::files::open_regular;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -110,7 +110,7 @@ pub type OfCalls = BTreeMap<(u32, String), Network>;
 /// # Errors
 /// When the record is there and cannot be read.
 pub fn read(dir: &Path) -> io::Result<(Network, OfCalls)> {
-    let file = match File::open(dir.join(CONNECTIONS_FILE)) {
+    let file = match open_regular(&dir.join(CONNECTIONS_FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(error),

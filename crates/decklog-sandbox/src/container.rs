@@ -51,7 +51,8 @@ pub struct Container {
 }
 
 impl Container {
-    /// Makes the container and its namespaces, in which nothing runs yet. `told` gets the command, for the transcript.
+    /// Makes the container, in which nothing runs yet; and its namespaces, if decklog is to make a network in them. `told`
+    /// gets the command, for the transcript.
     ///
     /// # Errors
     /// [`PodmanError`]; nothing is left then.
@@ -61,7 +62,10 @@ impl Container {
         told(&words);
         podman.run(&words)?;
         let container = Self { podman: podman.clone(), name, removed: false };
-        podman.run(&["init", &container.name])?;
+        // Else it is `start` that makes them: podman is not started once more for it.
+        if plan.name_server.is_some() {
+            podman.run(&["init", &container.name])?;
+        }
         Ok(container)
     }
 
@@ -73,7 +77,7 @@ impl Container {
         self.podman.run(&["start", &self.name]).map(drop)
     }
 
-    /// The process whose namespaces are the container's.
+    /// The process whose namespaces are the container's: of one that has them.
     ///
     /// # Errors
     /// [`PodmanError`].

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::FileType;
 use std::io::Read as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use decklog_journal::parallel::on_two_threads;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::podman::{Podman, PodmanError};
@@ -213,6 +216,7 @@ fn content_hash(
         part(b"argument", format!("{name}={value}").as_bytes());
     }
     let ignore = Ignore::read(image, context, dockerfile)?;
+    let mut found = Vec::new();
     let mut left = vec![PathBuf::new()];
     while let Some(below) = left.pop() {
         let dir = context.join(&below);
@@ -222,29 +226,52 @@ fn content_hash(
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let path = below.join(entry.file_name());
-            let full = context.join(&path);
-            let kind = entry.file_type().map_err(|error| read(&full, error))?;
+            let kind = entry.file_type().map_err(|error| read(&context.join(&path), error))?;
             // What git keeps changes with every commit, and no build should depend on it.
             if ignore.leaves_out(&path) || path == Path::new(".git") {
                 continue;
             }
-            let name = path.as_os_str().as_encoded_bytes();
             if kind.is_dir() {
-                part(b"directory", name);
-                left.push(path);
-            } else if kind.is_symlink() {
-                let target = std::fs::read_link(&full).map_err(|error| read(&full, error))?;
-                part(b"link", name);
-                part(b"to", target.as_os_str().as_encoded_bytes());
-            } else if kind.is_file() {
-                use std::os::unix::fs::PermissionsExt as _;
-                let (digest, mode) = file_hash(&full).map_err(|error| read(&full, error))?;
-                part(b"file", name);
-                part(if mode.mode() & 0o111 == 0 { b"plain" } else { b"program" }, &digest);
+                left.push(path.clone());
             }
+            found.push((path, kind));
         }
     }
-    Ok(hash.finalize().to_hex().to_string())
+    // Every session with a container waits for this.
+    let look = |(path, kind): &(PathBuf, FileType)| {
+        let full = context.join(path);
+        parts_of(&full, path, *kind).map_err(|error| read(&full, error))
+    };
+    let mut looked = Ok(());
+    on_two_threads(&found, look, |parts| match parts {
+        Ok(parts) => {
+            parts.iter().for_each(|(tag, bytes)| part(tag, bytes));
+            ControlFlow::Continue(())
+        }
+        Err(error) => {
+            looked = Err(error);
+            ControlFlow::Break(())
+        }
+    });
+    looked.map(|()| hash.finalize().to_hex().to_string())
+}
+
+/// What is to be said of an entry of a context, each with a word for what it is.
+type Parts = Vec<(&'static [u8], Vec<u8>)>;
+
+fn parts_of(full: &Path, path: &Path, kind: FileType) -> std::io::Result<Parts> {
+    let name = path.as_os_str().as_encoded_bytes().to_owned();
+    Ok(if kind.is_dir() {
+        vec![(b"directory", name)]
+    } else if kind.is_symlink() {
+        vec![(b"link", name), (b"to", std::fs::read_link(full)?.into_os_string().into_encoded_bytes())]
+    } else if kind.is_file() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (digest, mode) = file_hash(full)?;
+        vec![(b"file", name), (if mode.mode() & 0o111 == 0 { b"plain" } else { b"program" }, digest)]
+    } else {
+        Vec::new()
+    })
 }
 
 fn file_hash(path: &Path) -> std::io::Result<(Vec<u8>, std::fs::Permissions)> {

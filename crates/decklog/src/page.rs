@@ -4,6 +4,7 @@ use std::path::Path;
 
 use decklog_journal::Session;
 use decklog_query::diff::{self, Diff, DiffRange};
+use decklog_query::network;
 
 use crate::commands::show::full_prompt;
 use crate::context::Context;
@@ -21,6 +22,7 @@ pub(crate) fn page(dir: &Path, session: &Session, context: &Context) -> String {
         status,
         prompt: &full_prompt(dir, session),
         patches: &patches,
+        network: network::read(dir).map_err(|error| format!("{}: {error}", network::CONNECTIONS_FILE)),
         now: context.clock.now(),
         zone: &context.zone,
     })

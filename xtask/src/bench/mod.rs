@@ -3,6 +3,7 @@
 //! The numbers come from the `dist` build of decklog and of this program, which therefore starts itself anew.
 //! With `--quick` everything is small and unoptimised: that only shows that the measuring works.
 
+mod boxed;
 mod commands;
 mod corpus;
 mod follow;
@@ -43,6 +44,8 @@ const MEASURES: &[(&str, Measure)] = &[
     ("import", import::import),
     ("clean", sessions::clean),
     ("follow", follow::latency),
+    ("mcp", boxed::tools),
+    ("network", boxed::network::audit),
     ("version", commands::version),
 ];
 

@@ -111,6 +111,11 @@ impl Row {
         }
     }
 
+    /// A time without a goal, beside a yardstick's.
+    pub(crate) fn beside(what: impl Into<String>, ours: Duration, yardstick: (&str, Duration)) -> Self {
+        Self { goal: "–".into(), met: true, ..Self::more(what, ours, yardstick, Duration::MAX) }
+    }
+
     /// A time without a goal, worth knowing.
     pub(crate) fn told(what: impl Into<String>, ours: Duration) -> Self {
         let none = || "–".to_owned();

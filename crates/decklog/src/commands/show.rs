@@ -69,6 +69,9 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             "notices": session.notices,
             "faults": session.faults,
         });
+        if !session.containers.is_empty() {
+            shown["containers"] = json!(session.containers);
+        }
         if let Some(picked) = session.picked {
             shown["picked"] = picked.into();
         }

@@ -4,6 +4,7 @@
 //! slip through all the same, the page's own policy forbids scripts and connections.
 //! Must not know: files; what the page needs is handed over.
 
+mod network;
 mod patch;
 mod text;
 
@@ -11,6 +12,7 @@ use decklog_journal::Session;
 use decklog_journal::event::{Notice, PlanEntry, RateLimited, Validation};
 use decklog_journal::session::{Step, ToolUse, Turn};
 use decklog_journal::words::{Outcome, ShownStatus, ToolStatus, TurnOutcome};
+use decklog_query::network::{Network, OfCalls};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -31,6 +33,8 @@ pub(crate) struct Page<'a> {
     pub(crate) prompt: &'a str,
     /// The patch of each turn, or why there is none to show.
     pub(crate) patches: &'a [Result<Vec<u8>, String>],
+    /// Where its container connected, and what each call reached for; or why that cannot be shown.
+    pub(crate) network: Result<(Network, OfCalls), String>,
     pub(crate) now: Timestamp,
     pub(crate) zone: &'a TimeZone,
 }
@@ -55,7 +59,8 @@ pub(crate) fn page(page: &Page<'_>) -> String {
     let mut highlighter = Highlighter::default();
     let mut lines = PATCH_LINES;
     for (at, turn) in session.turns.iter().enumerate() {
-        show_turn(turn, page.patches.get(at), &mut highlighter, &mut lines, &mut out);
+        let changes = page.patches.get(at);
+        show_turn(turn, changes, page.network.as_ref().ok(), &mut highlighter, &mut lines, &mut out);
     }
     for iteration in &session.iterations {
         let feedback = iteration.feedback.as_deref().unwrap_or_default();
@@ -74,6 +79,7 @@ pub(crate) fn page(page: &Page<'_>) -> String {
         }
         out.push_str("</ul>\n");
     }
+    network::section(page, &mut out);
     session.notices.iter().for_each(|one| notice(one, &mut out));
     for fault in &session.faults {
         out.push_str(&format!("<p class=\"notice bad\">journal: {}</p>\n", escape(&fault.to_string())));
@@ -98,6 +104,7 @@ fn facts(page: &Page<'_>, out: &mut String) {
         let models = head.models.as_deref().unwrap_or_default().join(", ");
         facts.push(("agent", format!("{} <small>{}</small>", escape(&agents.join(", ")), escape(&models))));
     }
+    network::facts(page, &mut facts);
     // Whoever reads the page may live elsewhere: the hour alone would not tell.
     let offset = head.started_at.to_zoned(page.zone.clone()).strftime("%:z").to_string();
     let started = time(head.started_at, page.zone);
@@ -148,6 +155,7 @@ fn color(word: &str) -> &'static str {
 fn show_turn(
     turn: &Turn,
     changes: Option<&Result<Vec<u8>, String>>,
+    reached: Option<&(Network, OfCalls)>,
     highlighter: &mut Highlighter,
     lines: &mut usize,
     out: &mut String,
@@ -157,7 +165,8 @@ fn show_turn(
     out.push_str(&format!(
         "<section id=turn-{0}>\n<h2>Turn {0} · {1} <small>{2}{model}{permissions}</small></h2>\n",
         turn.turn,
-        escape(&turn.agent),
+        // An `mcp` session has no agent.
+        if turn.agent.is_empty() { "MCP client".into() } else { escape(&turn.agent) },
         turn.role
     ));
     if !turn.prompt.is_empty() {
@@ -189,7 +198,12 @@ fn show_turn(
             // Where it first came, as it was in the end.
             Step::Plan { .. } if !std::mem::replace(&mut planned, true) => plan(last_plan.unwrap_or_default(), out),
             Step::Plan { .. } => {}
-            Step::Tool(tool) => show_tool(tool, highlighter, out),
+            Step::Tool(tool) => {
+                show_tool(tool, highlighter, out);
+                if let Some(network) = reached.and_then(|(_, calls)| calls.get(&(turn.turn, tool.call_id.clone()))) {
+                    network::under_call(network, out);
+                }
+            }
             Step::Notice(one) => notice(one, out),
         }
     }

@@ -7,24 +7,29 @@ use super::{Paint, counted, size, visible};
 
 /// One line for each place, under the call that reached for it.
 pub(crate) fn under_call(network: &Network, paint: Paint) -> String {
-    network.places.iter().filter(|place| !is_answered_question(place)).map(|place| line(place, paint)).collect()
+    let line = |place: &Place| {
+        let line = format!("    {}", told(place));
+        (if place.action == "allow" { paint.dim(&line) } else { paint.warn(&line) }) + "\n"
+    };
+    network.places.iter().filter(|place| listed(place)).map(line).collect()
 }
 
-fn line(place: &Place, paint: Paint) -> String {
+/// One line on what was reached for, with nothing in it that acts on a terminal.
+pub(crate) fn told(place: &Place) -> String {
     let times = if place.connections > 1 { format!(" ×{}", place.connections) } else { String::new() };
     let claimed = place.claimed.as_deref().map(|name| format!(", claimed to be {}", visible(name))).unwrap_or_default();
     let whom = format!("{}:{} {}{claimed}{times}", visible(&place.host), place.port, spoken(place));
     if place.action == "allow" {
         let bytes = format!("{} out, {} in", size(place.bytes_out), size(place.bytes_in));
-        paint.dim(&format!("    ⇄ {whom} · {bytes}")) + "\n"
+        format!("⇄ {whom} · {bytes}")
     } else {
-        paint.warn(&format!("    ⊘ {whom} · refused ({})", visible(&place.rule))) + "\n"
+        format!("⊘ {whom} · refused ({})", visible(&place.rule))
     }
 }
 
-/// A question that was answered is told by the connection it was for.
-fn is_answered_question(place: &Place) -> bool {
-    place.protocol == "dns" && place.action == "allow"
+/// Whether it is listed: a question that was answered is told by the connection it was for.
+pub(crate) fn listed(place: &Place) -> bool {
+    place.protocol != "dns" || place.action != "allow"
 }
 
 fn spoken(place: &Place) -> String {
@@ -33,7 +38,7 @@ fn spoken(place: &Place) -> String {
 
 /// One line on all of it; nothing when there is nothing.
 pub(crate) fn totals(network: &Network, paint: Paint) -> String {
-    let real = || network.places.iter().filter(|place| !is_answered_question(place));
+    let real = || network.places.iter().filter(|place| listed(place));
     let mut hosts: Vec<&str> =
         real().filter(|place| place.action == "allow").map(|place| place.host.as_str()).collect();
     hosts.sort_unstable();
@@ -55,35 +60,38 @@ pub(crate) fn totals(network: &Network, paint: Paint) -> String {
     text + "\n"
 }
 
+/// The columns of the table of `network`. Those with a lower number stay longer on a narrow terminal.
+pub(crate) const COLUMNS: [Column; 8] = [
+    Column { title: "HOST", priority: 0 },
+    Column { title: "PORT", priority: 1 },
+    Column { title: "SERVICE", priority: 3 },
+    Column { title: "ACTION", priority: 0 },
+    Column { title: "COUNT", priority: 2 },
+    Column { title: "OUT", priority: 4 },
+    Column { title: "IN", priority: 4 },
+    Column { title: "RULE", priority: 5 },
+];
+
+/// A row of it.
+pub(crate) fn row(place: &Place) -> [String; COLUMNS.len()] {
+    let claimed = place.claimed.as_ref().map(|name| format!(" (claimed {name})")).unwrap_or_default();
+    [
+        place.host.clone(),
+        place.port.to_string(),
+        spoken(place),
+        place.action.clone(),
+        place.connections.to_string(),
+        size(place.bytes_out),
+        size(place.bytes_in),
+        format!("{}{claimed}", place.rule),
+    ]
+}
+
 /// The table of `network`.
 pub(crate) fn by_host(network: &Network, all: bool, width: Option<usize>, paint: Paint) -> String {
-    let columns = [
-        Column { title: "HOST", priority: 0 },
-        Column { title: "PORT", priority: 1 },
-        Column { title: "SERVICE", priority: 3 },
-        Column { title: "ACTION", priority: 0 },
-        Column { title: "COUNT", priority: 2 },
-        Column { title: "OUT", priority: 4 },
-        Column { title: "IN", priority: 4 },
-        Column { title: "RULE", priority: 5 },
-    ];
-    let shown = network.places.iter().filter(|place| all || !is_answered_question(place));
-    let rows: Vec<Vec<String>> = shown
-        .map(|place| {
-            let claimed = place.claimed.as_ref().map(|name| format!(" (claimed {name})")).unwrap_or_default();
-            vec![
-                place.host.clone(),
-                place.port.to_string(),
-                spoken(place),
-                place.action.clone(),
-                place.connections.to_string(),
-                size(place.bytes_out),
-                size(place.bytes_in),
-                format!("{}{claimed}", place.rule),
-            ]
-        })
-        .collect();
-    table(&columns, rows, width, paint, |at, whole, cell| match (at, whole) {
+    let shown = network.places.iter().filter(|place| all || listed(place));
+    let rows: Vec<Vec<String>> = shown.map(|place| row(place).to_vec()).collect();
+    table(&COLUMNS, rows, width, paint, |at, whole, cell| match (at, whole) {
         (3, "allow") => paint.good(&cell),
         (3, _) => paint.warn(&cell),
         _ => cell,

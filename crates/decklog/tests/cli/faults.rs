@@ -9,4 +9,4 @@ mod races;
 mod screen;
 mod secrets;
 
-pub(crate) use screen::{harmless, hostile_session, on_a_terminal};
+pub(crate) use screen::{append, harmless, hostile_session, on_a_terminal};

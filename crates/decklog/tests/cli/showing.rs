@@ -1,7 +1,7 @@
 //! What is shown: pages, patches on a terminal and in a pipe.
 
 use crate::env::TestEnv;
-use crate::faults::{harmless, hostile_session, on_a_terminal};
+use crate::faults::{append, harmless, hostile_session, on_a_terminal};
 
 #[test]
 fn a_page_stands_for_itself_and_is_never_written_over() {
@@ -29,6 +29,76 @@ fn a_page_stands_for_itself_and_is_never_written_over() {
     env.decklog(&["show", "@", "--html", "page.html", "--force"]).expect(0);
     assert!(env.read("page.html").contains("check passed"));
     env.decklog(&["show", "@", "--html", "no/such/page.html"]).expect(2);
+}
+
+#[test]
+fn a_page_tells_of_the_container_and_where_it_connected() {
+    let env = TestEnv::new().fixed();
+    env.decklog(&["run", "--", "true"]).expect(0);
+    let session = env.session();
+    let call = |id: &str, command: &str| {
+        [
+            format!(
+                r#""type":"tool_call","turn":2,"call_id":"{id}","name":"shell__run","kind":"execute","title":"{command}","input":{{"command":"{command}"}},"status":"in_progress""#
+            ),
+            format!(
+                r#""type":"tool_result","turn":2,"call_id":"{id}","status":"completed","output":"said","duration_secs":0.5"#
+            ),
+        ]
+    };
+    let container = |network: &str| {
+        format!(
+            r#""type":"container","image_config_name":"coding","image_tag":"localhost/decklog/coding:22ad7b596996c9b5","container_name":"decklog-20260501T134412-3f2a","workspace":"/workspace","network":"{network}""#
+        )
+    };
+    let mut events = vec![
+        r#""type":"resumed","decklog_version":"0.1.0""#.to_owned(),
+        container("audit"),
+        container("filter"),
+        r#""type":"turn_start","turn":2,"agent":"","role":"solo","command":[]"#.to_owned(),
+    ];
+    events.extend(call("call-1", "curl https://example.com/"));
+    events.extend(call("call-2", "sh install.sh"));
+    events.push(
+        r#""type":"turn_end","turn":2,"outcome":"success","duration_secs":1.0,"files_changed":0,"files":[]"#.to_owned(),
+    );
+    append(&session, &events);
+    let connection = |call: &str, host: &str, bytes: u64, more: &str| {
+        format!(
+            r#"{{"ts":1777643400.0,"id.resp_h":"198.51.100.7","id.resp_p":443,"orig_bytes":{bytes},"resp_bytes":{bytes},"decklog.host":"{host}","decklog.calls":["2/{call}"],{more}}}"#
+        )
+    };
+    let allowed = r#""proto":"tcp","service":"ssl","decklog.action":"allow","decklog.rule":"example.com:443""#;
+    let refused = r#""proto":"tcp","service":"-","decklog.action":"deny","decklog.rule":"default""#;
+    let forged = r#""proto":"tcp","service":"http","decklog.action":"deny","decklog.rule":"claimed name","decklog.claimed":"b.evil.test""#;
+    let question = |action: &str| {
+        format!(
+            r#""proto":"udp","service":"dns","query":"q.test","decklog.action":"{action}","decklog.rule":"default""#
+        )
+    };
+    let hostile = format!("<img src=x onerror=alert(1)>\\u202e{}", "x".repeat(300));
+    let lines = [
+        connection("call-1", "example.com", 5000, allowed),
+        connection("call-2", "example.com", 500, allowed),
+        connection("call-2", "example.com", 50, forged),
+        connection("call-2", &hostile, 0, refused),
+        connection("call-2", &hostile, 0, refused),
+        connection("call-2", "example.com", 0, &question("allow")),
+        connection("call-2", "evil.test", 0, &question("deny")),
+        "no record".into(),
+        String::new(),
+    ];
+    std::fs::create_dir(session.join("logs")).unwrap();
+    std::fs::write(session.join("logs/network.jsonl"), lines.join("\n")).unwrap();
+    let page = env.decklog(&["show", "@", "--html"]).expect(0).stdout;
+    assert!(!page.contains("<img"), "{page}");
+    let (_, body) = page.split_once("<body>").unwrap();
+    insta::assert_snapshot!(env.plain(body));
+    // A record that cannot be read is no reason for having no page.
+    std::fs::remove_file(session.join("logs/network.jsonl")).unwrap();
+    std::fs::create_dir(session.join("logs/network.jsonl")).unwrap();
+    let page = env.decklog(&["show", "@", "--html"]).expect(0).stdout;
+    assert!(page.contains("<p class=\"notice bad\">network: logs/network.jsonl: "), "{page}");
 }
 
 #[test]

@@ -86,6 +86,15 @@ fn a_filter_lets_through_what_is_allowed_and_tells_under_which_call() {
     assert!(shown.contains("⊘ 198.51.100.9:80 tcp · refused (default)"), "{shown}");
     assert!(shown.contains("refused: 198.51.100.9, 8.8.8.8, evil.test"), "{shown}");
     assert!(shown.contains("network filter"), "{shown}");
+    let page = env.decklog(&["show", "@", "--html"]).expect(0).stdout;
+    for part in [
+        "<small>network filter</small>".to_owned(),
+        format!("<li class=quiet>⇄ host.containers.internal:{port} http"),
+        "<li class=warn>⊘ 198.51.100.9:80 tcp · refused (default)".to_owned(),
+        "<tr class=refused><td>evil.test<td>53<td>dns<td>deny".to_owned(),
+    ] {
+        assert!(page.contains(&part), "{part}: {page}");
+    }
     let table = env.decklog(&["network", "@"]).expect(0).stdout;
     let line = table.lines().find(|line| line.contains("evil.test")).unwrap();
     assert!(line.contains("deny") && line.contains("default"), "{table}");

@@ -1,6 +1,7 @@
 //! What reaches a terminal: decklog's own colours, and of what agents say nothing that acts.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::hostile::forge;
@@ -70,10 +71,12 @@ pub(crate) fn hostile_session(env: &TestEnv, nasty: &str) {
         body.replace("\"files\":[{\"path\":\"", &format!("\"files\":[{{\"path\":\"{nasty}"))
             .replace("\"agents\":[\"", &format!("\"agents\":[\"{nasty}"))
     });
-    let mut journal = std::fs::read_to_string(session.join("journal.jsonl")).unwrap();
     let n = nasty;
-    for keys in [
+    let events = [
         format!(r#""type":"resumed","decklog_version":"{n}""#),
+        format!(
+            r#""type":"container","image_config_name":"{n}","image_tag":"{n}","container_name":"{n}","workspace":"{n}","network":"{n}""#
+        ),
         format!(
             r#""type":"turn_start","turn":2,"agent":"{n}","role":"solo","permissions":"edit","model":"{n}","command":["{n}"],"withheld":[{{"path":"{n}","reason":"{n}"}}]"#
         ),
@@ -103,15 +106,10 @@ pub(crate) fn hostile_session(env: &TestEnv, nasty: &str) {
         format!(r#""type":"checkpoint","reason":"{n}""#),
         format!(r#""type":"resumed","decklog_version":"{n}""#),
         format!(r#""type":"session_end","outcome":"failed","summary":"{n}","duration_secs":1.0,"exit_code":2"#),
-    ] {
-        let seq = journal.lines().count();
-        let previous =
-            journal.lines().next_back().map(|line| line[line.len() - 18..line.len() - 2].to_owned()).unwrap();
-        let body = format!(r#"{{"seq":{seq},"timestamp":"2026-05-01T13:50:00.000000Z",{keys}"#);
-        journal
-            .push_str(&format!("{body},\"sum\":\"{}\"}}\n", decklog_journal::wire::chain(&previous, body.as_bytes())));
-    }
+    ];
+    append(&session, &events);
     // A line that is no event is told as well.
+    let mut journal = std::fs::read_to_string(session.join("journal.jsonl")).unwrap();
     journal.push_str("{\"\u{1b}[31m\u{202e}\": nonsense\n");
     std::fs::write(session.join("journal.jsonl"), journal).unwrap();
     let raw = "\u{1b}[31m\u{9b}2J\u{202e}\u{7}x\ry\n";
@@ -121,6 +119,27 @@ pub(crate) fn hostile_session(env: &TestEnv, nasty: &str) {
         let _ = std::fs::create_dir(session.join("logs"));
         std::fs::write(session.join(name), raw).unwrap();
     }
+    let connection = |action: &str| {
+        format!(
+            r#"{{"ts":1777643400.0,"id.resp_h":"{n}","id.resp_p":80,"proto":"{n}","service":"{n}","decklog.action":"{action}","decklog.rule":"{n}","decklog.host":"{n}","decklog.claimed":"{n}","decklog.calls":["2/{n}"]}}"#
+        )
+    };
+    let lines = [connection("allow"), connection(n), "{\u{1b}[31m".into(), String::new()];
+    std::fs::write(session.join("logs/network.jsonl"), lines.join("\n")).unwrap();
+}
+
+/// Adds events to a journal, each given as its keys, but for those that every event has.
+pub(crate) fn append(session: &Path, events: &[String]) {
+    let mut journal = std::fs::read_to_string(session.join("journal.jsonl")).unwrap();
+    for keys in events {
+        let seq = journal.lines().count();
+        let previous =
+            journal.lines().next_back().map(|line| line[line.len() - 18..line.len() - 2].to_owned()).unwrap();
+        let body = format!(r#"{{"seq":{seq},"timestamp":"2026-05-01T13:50:00.000000Z",{keys}"#);
+        journal
+            .push_str(&format!("{body},\"sum\":\"{}\"}}\n", decklog_journal::wire::chain(&previous, body.as_bytes())));
+    }
+    std::fs::write(session.join("journal.jsonl"), journal).unwrap();
 }
 
 #[test]
@@ -144,6 +163,8 @@ fn nothing_acts_on_the_terminal() {
         "diff @ --turn 1 --name-only",
         "diff @ --turn 2",
         "diff @ --turn 2 --name-only",
+        "network @",
+        "network @ --all",
         "logs @",
         "logs @ stream",
         "logs @ patch",
