@@ -258,9 +258,9 @@ fn who_takes_no_tools_is_refused_before_anything_begins() {
     };
     let env = world(SERVERS, &format!("{}{}", agent("bob", "text"), agent("eve", "gemini-stream")));
     for (who, told) in [
-        (&["bob", "x"][..], "a command takes no tools from a container"),
+        (&["bob", "x"][..], "bob takes no tools from a container"),
         (&["eve", "x"], "use gemini-acp"),
-        (&["--", "touch", "on-the-host"], "a command takes no tools from a container"),
+        (&["--", "touch", "on-the-host"], "touch takes no tools from a container"),
     ] {
         let ran = env.decklog(&[&["run", "--image", "coding"], who].concat()).expect(2);
         assert!(ran.stderr.contains(told) && ran.stderr.contains("hint"), "{told}: {}", ran.stderr);
