@@ -9,7 +9,7 @@
 //!   the head: of loops.
 //! - **1.3**: `speakers` and `max_turns` in `rules`, of chats; `picked` in `session_end`, of races.
 //! - **1.4**: the `container` event; turns whose `agent` is empty, of `mcp` sessions.
-//! - **1.5**: `boxed` in `container` and head, of agents that run in the container themselves.
+//! - **1.5**: `boxed` in `container`, `turn_start` and head, of agents that run in the container themselves.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.

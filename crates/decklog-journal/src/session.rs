@@ -255,10 +255,7 @@ impl SessionFold {
                 self.prompt = start.prompt;
                 self.prompt_artifact = start.prompt_artifact;
             }
-            EventBody::TurnStart(start) => {
-                let boxed = self.fold.head().is_some_and(|head| head.boxed);
-                self.turns.push(Turn::begin(start, at, boxed));
-            }
+            EventBody::TurnStart(start) => self.turns.push(Turn::begin(start, at)),
             EventBody::Message(e) => {
                 self.say(
                     e.turn,
@@ -402,7 +399,7 @@ impl SessionFold {
 }
 
 impl Turn {
-    fn begin(start: TurnStart, at: Timestamp, boxed: bool) -> Self {
+    fn begin(start: TurnStart, at: Timestamp) -> Self {
         Self {
             turn: start.turn,
             agent: start.agent,
@@ -418,7 +415,7 @@ impl Turn {
             signal: None,
             error: None,
             agent_session_id: None,
-            boxed,
+            boxed: start.boxed,
             steps: Vec::new(),
             tokens: Tokens::default(),
             cost_usd: None,

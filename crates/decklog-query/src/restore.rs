@@ -176,6 +176,7 @@ mod tests {
         apply(start.into());
         for (number, (before, after)) in (1..).zip(turns) {
             let begin = TurnStart {
+                boxed: false,
                 prompt: String::new(),
                 turn: number,
                 agent: "a".into(),

@@ -281,6 +281,7 @@ fn begin_turn(writer: &mut SessionWriter, number: usize) {
     let (role, permissions, model, prompt_artifact) = (Role::Solo, None, None, None);
     let (command, withheld, snapshot) = (Vec::new(), Vec::new(), None);
     let _ = writer.append(TurnStart {
+        boxed: false,
         turn,
         agent,
         role,

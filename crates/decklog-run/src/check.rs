@@ -49,18 +49,21 @@ pub(crate) fn run_check(
 ) -> Result<Checked, SpawnError> {
     let start = Instant::now();
     let words = ["sh", "-c", command].map(OsString::from);
-    // To be kept until it has begun.
-    let entering = place.inside.map(|inside| inside.enter(None, &words, &[])).transpose()?;
-    let (words, env) = match &entering {
-        Some(entering) => (entering.words.as_slice(), entering.env.as_slice()),
-        None => (words.as_slice(), place.env),
+    let (words, env, inherited) = match place.inside {
+        Some(inside) => {
+            let entering = inside.enter(None, &words, &[]).map_err(std::io::Error::other)?;
+            (entering.words, entering.env, Some(entering.variables))
+        }
+        None => (words.to_vec(), place.env.to_vec(), None),
     };
+    let mut words = words.into_iter();
     let spec = CommandSpec {
-        program: words.first().cloned().unwrap_or_default(),
-        arguments: words.iter().skip(1).cloned().collect(),
-        env: env.to_vec(),
+        program: words.next().unwrap_or_default(),
+        arguments: words.collect(),
+        env,
         working_dir: place.working_dir.to_owned(),
         reaper: place.reaper.to_owned(),
+        inherited,
     };
     let mut output = Tail { kept: Vec::new(), left_out: 0, redact: [redactor.stream(), redactor.stream()], idle };
     let io = Io { close_stdin: true, ..Io::default() };

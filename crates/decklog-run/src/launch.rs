@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::agents::{Adapter, Launch, TurnRequest};
-use crate::sandbox::Entering;
 use crate::supervise::CommandSpec;
 use crate::turn::TurnPlan;
 
@@ -25,8 +24,6 @@ pub(crate) struct Prepared {
     pub(crate) stdin: Vec<u8>,
     /// Whether that stays open.
     pub(crate) keep_stdin: bool,
-    /// What has to last until it has begun.
-    _entering: Option<Entering>,
 }
 
 /// Makes the agent of `plan` ready. `prompt_file`: where its prompt stands.
@@ -37,7 +34,7 @@ pub(crate) fn prepare(plan: &TurnPlan<'_>, adapter: &dyn Adapter, prompt_file: &
     let started = placed.and_then(|()| may_start(plan, adapter)).and_then(|()| match &plan.inside {
         Some(inside) => {
             let entering = inside.enter(Some(&plan.agent.name), &command, &own).map_err(|error| error.to_string())?;
-            Ok((entering.words.clone(), entering.env.clone(), Some(entering)))
+            Ok((entering.words, entering.env, Some(entering.variables)))
         }
         None => {
             let mut env = plan.env.clone();
@@ -48,21 +45,18 @@ pub(crate) fn prepare(plan: &TurnPlan<'_>, adapter: &dyn Adapter, prompt_file: &
             Ok((command.clone(), env, None))
         }
     });
-    let (spec, entering) = match started {
-        Ok((words, env, entering)) => {
-            let mut words = words.into_iter();
-            let spec = CommandSpec {
-                program: words.next().unwrap_or_default(),
-                arguments: words.collect(),
-                env,
-                working_dir: plan.working_dir.clone(),
-                reaper: plan.reaper.clone(),
-            };
-            (Ok(spec), entering)
+    let spec = started.map(|(words, env, inherited)| {
+        let mut words = words.into_iter();
+        CommandSpec {
+            program: words.next().unwrap_or_default(),
+            arguments: words.collect(),
+            env,
+            working_dir: plan.working_dir.clone(),
+            reaper: plan.reaper.clone(),
+            inherited,
         }
-        Err(why) => (Err(why), None),
-    };
-    Prepared { request, command, spec, stdin, keep_stdin, _entering: entering }
+    });
+    Prepared { request, command, spec, stdin, keep_stdin }
 }
 
 /// Refuses what would work on the host, where nobody wants it to, or in the container without what it needs.

@@ -101,6 +101,7 @@ pub(crate) fn run_turn(
     let before = trees.take();
     let known: HashSet<String> = before.withheld.iter().map(|file| file.path.clone()).collect();
     let start = TurnStart {
+        boxed: plan.inside.is_some(),
         turn,
         agent: plan.agent.name.clone(),
         role: plan.role,

@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use crate::image::{CapabilitySet, Image};
 use crate::podman::{Podman, PodmanError};
-use crate::processes;
+pub use crate::processes::Left;
+use crate::processes::Space;
 
 /// The label that names the session.
 const SESSION: &str = "decklog.session";
@@ -48,6 +49,7 @@ pub struct Container {
     podman: Podman,
     name: String,
     removed: bool,
+    space: Option<Space>,
 }
 
 impl Container {
@@ -61,7 +63,7 @@ impl Container {
         let words = create_words(plan, &name);
         told(&words);
         podman.run(&words)?;
-        let container = Self { podman: podman.clone(), name, removed: false };
+        let container = Self { podman: podman.clone(), name, removed: false, space: None };
         // Else it is `start` that makes them: podman is not started once more for it.
         if plan.name_server.is_some() {
             podman.run(&["init", &container.name])?;
@@ -102,12 +104,25 @@ impl Container {
         self.podman.feed(&["cp", "-", &format!("{}:{dir}", self.name)], &archive)
     }
 
-    /// Ends whatever runs in it besides what keeps it alive. False: something may still run.
+    /// Takes hold of its processes, so that they can be told from others: of one that has been started, and before anything
+    /// else runs in it.
     ///
     /// # Errors
     /// [`PodmanError`].
-    pub fn end_others(&self) -> Result<bool, PodmanError> {
-        Ok(processes::end_others(self.pid()?))
+    pub fn hold(&mut self) -> Result<(), PodmanError> {
+        let pid = self.pid()?;
+        let held = Space::of(pid).map_err(PodmanError::Spawn)?;
+        // The same still: it was its number all the time.
+        if self.pid()? != pid {
+            return Err(PodmanError::Answer { verb: "container inspect".into(), what: "it was started anew".into() });
+        }
+        self.space = Some(held);
+        Ok(())
+    }
+
+    /// Ends whatever runs in it besides what keeps it alive, if it is held.
+    pub fn end_others(&self) -> Left {
+        self.space.as_ref().map_or(Left::Something, Space::end_others)
     }
 
     /// Its name.
@@ -192,8 +207,8 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
         option("--add-host", format!("{}:{}", crate::network::HOST_NAME, crate::network::HOST_ADDRESS).into());
     }
     if let Some(home) = plan.home {
-        // Agents unpack programs of theirs there. Whoever runs in the container may be any user of it.
-        option("--tmpfs", format!("{home}:rw,exec,nosuid,nodev,mode=1777").into());
+        // Nothing of the image's goes there. Agents unpack programs of theirs there. Whoever runs in the container may be any user of it.
+        option("--tmpfs", format!("{home}:rw,exec,nosuid,nodev,notmpcopyup,mode=1777").into());
     }
     option("--entrypoint", "[\"sleep\"]".into());
     words.extend([plan.tag.into(), "infinity".into()]);

@@ -140,7 +140,7 @@ impl Making<'_> {
     fn make(&self, working_dir: &Path, tree: &Tree, withheld: &[Withheld]) -> Result<LinkedWorktree, SnapshotError> {
         let scratch = TempDir::with_prefix("decklog-")
             .map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
-        let settings = repository::content_settings(working_dir)?;
+        let settings = repository::content_settings(working_dir, repository::Filters::All)?;
         let mut alternates = self.found.object_directories();
         alternates.push(self.objects.to_owned());
         let private = restore::private_in(scratch.path(), self.found.format)?;

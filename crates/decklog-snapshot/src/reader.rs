@@ -108,7 +108,9 @@ impl SnapshotReader {
     /// [`SnapshotError::Git`] when it cannot be written.
     pub fn restore_into(&self, tree: &Tree, directory: &Path) -> Result<Restored, SnapshotError> {
         let mut settings = match &self.working_dir {
-            Some(working_dir) => repository::content_settings(working_dir).unwrap_or_default(),
+            Some(working_dir) => {
+                repository::content_settings(working_dir, repository::Filters::All).unwrap_or_default()
+            }
             None => Vec::new(),
         };
         settings.retain(|(key, _)| !key.as_encoded_bytes().starts_with(b"filter."));

@@ -213,12 +213,26 @@ pub(crate) const UNSET_FOR_FILTERS: &str = "unset GIT_DIR GIT_WORK_TREE GIT_INDE
      GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG_NOSYSTEM GIT_CONFIG_GLOBAL GIT_CONFIG_COUNT \
      GIT_CONFIG_PARAMETERS; ";
 
+/// Whose filters are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filters {
+    /// All that are configured.
+    All,
+    /// The user's, and not those that stand in the repository.
+    NotTheRepositorys,
+}
+
 /// The user's settings, in this directory and now, that bear on content. Read once: what an agent
 /// makes of the configuration later has no say in what decklog runs.
-pub(crate) fn content_settings(directory: &Path) -> Result<Vec<(OsString, OsString)>, SnapshotError> {
-    let listed = Git::new(directory).run(&["config", "--list", "--includes", "-z"], Stdin::none())?;
+pub(crate) fn content_settings(directory: &Path, filters: Filters) -> Result<Vec<(OsString, OsString)>, SnapshotError> {
+    let listed = Git::new(directory).run(&["config", "--list", "--includes", "--show-scope", "-z"], Stdin::none())?;
     let mut settings = Vec::new();
-    for setting in listed.split(|byte| *byte == 0).filter(|setting| !setting.is_empty()) {
+    let mut words = listed.split(|byte| *byte == 0);
+    while let (Some(scope), Some(setting)) = (words.next(), words.next()) {
+        let of_repository = matches!(scope, b"local" | b"worktree");
+        if of_repository && filters == Filters::NotTheRepositorys && setting.starts_with(b"filter.") {
+            continue;
+        }
         let mut parts = setting.splitn(2, |byte| *byte == b'\n');
         let key = parts.next().unwrap_or_default();
         // A key without value is a switch turned on.

@@ -16,7 +16,7 @@ use crate::listing::{self, Candidate, Known, Listing};
 use crate::model::ObjectFormat;
 use crate::private::{PrivateDir, as_path, copy_if_there};
 use crate::recheck::recheck;
-use crate::repository::{self, Found};
+use crate::repository::{self, Filters, Found};
 use crate::scan::{Clean, Inspector};
 use crate::seed::seed;
 use crate::store::add;
@@ -67,7 +67,9 @@ impl Worktree {
     ) -> Result<Self, SnapshotError> {
         let directory = fs::canonicalize(directory).map_err(SnapshotError::io("find", directory))?;
         let found = repository::find(&directory)?;
-        let settings = repository::content_settings(&directory)?;
+        // A submodule may be entered after an agent has made it.
+        let filters = if prefix.is_empty() { Filters::All } else { Filters::NotTheRepositorys };
+        let settings = repository::content_settings(&directory, filters)?;
         let scratch = TempDir::with_prefix_in("scratch-", scratch_in)
             .map_err(SnapshotError::io("create a directory in", scratch_in))?;
         let format = found.as_ref().map_or(ObjectFormat::Sha1, |found| found.format);

@@ -67,17 +67,35 @@ pub(crate) fn takes_tools(agent: &AgentDefinition) -> Result<(), CliError> {
     }
 }
 
-/// All whom a session may ask: the container is made for these.
-pub(crate) fn asked<'a>(parties: impl IntoIterator<Item = &'a Party>, relay: &'a Relay) -> Vec<&'a AgentDefinition> {
-    let others = relay.others.iter().map(|other| &other.party);
-    parties.into_iter().chain(others).map(|party| &party.agent).collect()
+type Variables<'a> = &'a [(OsString, OsString)];
+
+/// All whom a session may ask: a container that agents run in is made for these.
+pub(crate) struct Asked<'a> {
+    /// Who is asked in any case.
+    first: Vec<&'a AgentDefinition>,
+    /// Who may follow.
+    others: Vec<&'a AgentDefinition>,
+    /// The session's variables, and those that the user sets for it.
+    env: Variables<'a>,
+    given: Variables<'a>,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn new(
+        parties: impl IntoIterator<Item = &'a Party>,
+        relay: &'a Relay,
+        (env, given): (Variables<'a>, Variables<'a>),
+    ) -> Self {
+        let others = relay.others.iter().map(|other| &other.party.agent).collect();
+        Self { first: parties.into_iter().map(|party| &party.agent).collect(), others, env, given }
+    }
 }
 
 impl Boxing {
-    /// What the session's container is made from, if it is to have one. `agents`: all whom the session may ask.
+    /// What the session's container is made from, if it is to have one. `asked`: all whom the session may ask.
     pub(crate) fn resolve(
         &self,
-        agents: &[&AgentDefinition],
+        asked: &Asked<'_>,
         config: &Config,
         context: &Context,
     ) -> Result<Option<SandboxPlan>, CliError> {
@@ -89,23 +107,28 @@ impl Boxing {
             }
             return Ok(None);
         }
-        if self.boxed { self.inside(agents, config, context) } else { self.tools(config, context) }.map(Some)
+        if self.boxed { self.inside(asked, config, context) } else { self.tools(config, context) }.map(Some)
     }
 
     /// The same for a session that is gone on with: it has the image that it had, and its agents are where they were.
     pub(crate) fn resolve_again(
         &self,
         head: &Head,
-        agents: &[&AgentDefinition],
+        asked: &Asked<'_>,
         config: &Config,
         context: &Context,
     ) -> Result<Option<SandboxPlan>, CliError> {
         if self.image.as_deref() == Some("none") || (self.image.is_none() && head.image_config_name.is_none()) {
-            return Self { image: Some("none".into()), ..self.clone() }.resolve(agents, config, context);
+            return Self { image: Some("none".into()), ..self.clone() }.resolve(asked, config, context);
         }
         let boxed = self.is_boxed(head);
         let image = self.image.clone().or_else(|| head.image_config_name.clone());
-        Self { image, boxed, ..self.clone() }.resolve(agents, config, context)
+        Self { image, boxed, ..self.clone() }.resolve(asked, config, context)
+    }
+
+    /// What these flags say of any session but the one that they were given for.
+    pub(crate) fn of_another(&self) -> Self {
+        Self { network: self.network, ..Self::default() }
     }
 
     /// Whether agents of a session that is gone on with run in its container: who was there does not come out of it without a
@@ -122,7 +145,7 @@ impl Boxing {
     }
 
     fn tools(&self, config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
-        let mut plan = plan(self.image.as_deref(), self.network, config, context)?;
+        let mut plan = plan(self.image.as_deref(), (self.network, Servers::All), config, context)?;
         if plan.image.servers.is_empty() {
             let name = &plan.image.name;
             return Err(CliError::new(format!("image {name} has no MCP servers, so it has no tools to give")).hint(
@@ -133,39 +156,57 @@ impl Boxing {
         Ok(plan)
     }
 
-    fn inside(&self, agents: &[&AgentDefinition], config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
-        let configured = config.network.mode.as_ref().map(|set| set.value);
-        let mode = self.network.or(configured).unwrap_or(NetworkMode::Filter);
-        let mut plan = plan(self.image.as_deref(), Some(mode), config, context)?;
-        let env = context.environment();
+    fn inside(&self, asked: &Asked<'_>, config: &Config, context: &Context) -> Result<SandboxPlan, CliError> {
+        let network = self.network.unwrap_or_else(|| config.network.of_boxed_agents());
+        let image = self.image.as_deref();
+        let mut plan = plan(image, (Some(network), Servers::None), config, context)?;
         let mut boxed = BoxedAgents::default();
-        for agent in agents {
+        // Who only may follow, and cannot be boxed, is not there when it is asked.
+        let others = asked.others.iter().filter(|agent| agent.protocol != Protocol::Builtin);
+        for agent in asked.first.iter().chain(others) {
+            let name = &agent.name;
             if agent.protocol == Protocol::Builtin {
-                return Err(CliError::new(format!("{} is part of decklog, and is in no image", agent.name))
+                return Err(CliError::new(format!("{name} is part of decklog, and is in no image"))
                     .hint("it has no tools but a container's anyway: leave --boxed out"));
             }
-            if boxed.luggage.iter().any(|(known, _)| *known == agent.name) {
+            if boxed.luggage.iter().any(|(known, _)| known == name) {
                 continue;
             }
-            let luggage = agent.needs.pack(&env);
+            let luggage = agent.needs.pack(asked.env).map_err(|what| CliError::new(format!("{name}: {what}")))?;
             if luggage.on_this_machine && plan.network.is_none() {
                 return Err(CliError::new(format!(
-                    "the model of {} is on this machine, which podman's own network does not reach",
-                    agent.name
+                    "the model of {name} is on this machine, which podman's own network does not reach"
                 ))
                 .hint("take decklog's: --network filter, or --network audit"));
             }
-            let rules: Vec<Rule> =
-                luggage.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>().map_err(CliError::new)?;
             if let Some(policy) = &mut plan.network {
-                policy.allow.extend(rules);
+                let rules: Result<Vec<Rule>, _> = luggage.hosts.iter().map(|host| host.parse()).collect();
+                policy.allow.extend(rules.map_err(CliError::new)?);
             }
             plan.secrets.extend(agent.needs.variables.iter().filter(|name| !is_plain(name)).cloned());
-            boxed.luggage.push((agent.name.clone(), luggage));
+            boxed.luggage.push((name.clone(), luggage));
+        }
+        // What an agent needs it has, as it is seen from inside.
+        let needed =
+            |name: &str| boxed.luggage.iter().any(|(_, packed)| packed.env.iter().any(|(known, _)| known == name));
+        for (name, value) in asked.given {
+            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
+                return Err(CliError::new("--env for a container takes UTF-8 text alone"));
+            };
+            if !needed(name) {
+                boxed.env.push((name.to_owned(), value.to_owned()));
+            }
         }
         plan.boxed = Some(boxed);
         Ok(plan)
     }
+}
+
+/// Whether the servers of an image are to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Servers {
+    All,
+    None,
 }
 
 /// Whether a variable says where or whom to ask, and is no secret.
@@ -176,11 +217,14 @@ fn is_plain(name: &str) -> bool {
 /// What a session's container is made from.
 pub(crate) fn plan(
     name: Option<&str>,
-    network: Option<NetworkMode>,
+    (network, servers): (Option<NetworkMode>, Servers),
     config: &Config,
     context: &Context,
 ) -> Result<SandboxPlan, CliError> {
     let mut image = config.image(name)?.clone();
+    if servers == Servers::None {
+        image.servers.clear();
+    }
     let env = context.environment();
     let lookup = |name: &str| {
         let found = env.iter().find(|(known, _)| known == name)?;

@@ -407,9 +407,13 @@ impl<'a> Layer<'a> {
         if agent.command.is_empty() {
             return Err(self.bad(span, &format!("[agents.{name}] needs a command, such as command = [\"my-agent\"]")));
         }
+        let usual = agent.command.first().map(|program| Needs::of_program(program.as_ref())).unwrap_or_default();
         let needs = match agent.boxed {
-            Some(boxed) => boxed.needs().map_err(|what| self.bad(span, &format!("[agents.{name}] boxed: {what}")))?,
-            None => agent.command.first().map(|program| Needs::of_program(program.as_ref())).unwrap_or_default(),
+            Some(boxed) => {
+                let needs = boxed.needs().map_err(|what| self.bad(span, &format!("[agents.{name}] boxed: {what}")))?;
+                Needs { settings: usual.settings, ..needs }
+            }
+            None => usual,
         };
         Ok(AgentDefinition {
             name,

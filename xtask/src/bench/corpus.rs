@@ -190,6 +190,7 @@ fn one_turn(
     texts: &mut Texts,
 ) -> Result<()> {
     writer.append(TurnStart {
+        boxed: false,
         turn,
         agent: agent.into(),
         role: Role::Solo,

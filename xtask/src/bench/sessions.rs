@@ -149,6 +149,7 @@ pub(crate) fn begin(root: &Path, number: usize, sizes: &Sizes) -> Result<Session
     let command = vec!["claude".into(), "-p".into()];
     let snapshot = Some("78429554b20dbf2b86f782e416e8f6edf29f2299".into());
     writer.append(TurnStart {
+        boxed: false,
         turn: 1,
         agent,
         role,

@@ -147,6 +147,9 @@ payload! {
         /// The program and its arguments, without the prompt.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         command: Vec<String>,
+        /// Whether the agent runs in the session's container (since 1.5).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        boxed: bool,
         /// In an imported session: the prompt, or the beginning of a long one.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         prompt: String,

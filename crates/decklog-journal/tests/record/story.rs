@@ -58,6 +58,7 @@ fn first_turn(mut writer: SessionWriter) {
         writer.write_artifact(&TurnFile::Prompt.path(1), b"Make the greeting greet its first argument.").unwrap();
     let mut add = |body: EventBody| drop(writer.append(body).unwrap());
     add(TurnStart {
+        boxed: false,
         role: Role::Actor,
         model: Some("opus".into()),
         permissions: Some(Permissions::Edit),
@@ -199,6 +200,7 @@ fn second_turn(mut writer: SessionWriter) {
     }
     .into());
     add(TurnStart {
+        boxed: true,
         prompt: "Judge it.".into(),
         agent: "codex".into(),
         role: Role::Critic,

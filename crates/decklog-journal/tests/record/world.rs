@@ -87,6 +87,7 @@ pub(crate) fn session_start(id: SessionId) -> SessionStart {
 
 pub(crate) fn turn_start(turn: u32) -> TurnStart {
     TurnStart {
+        boxed: false,
         turn,
         agent: "claude".into(),
         role: Role::Solo,

@@ -6,6 +6,7 @@
 //! Must not know: containers, policies.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use url::{Host, Url};
@@ -84,7 +85,8 @@ const GEMINI: Fact = (
     &["GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_GCA", "GOOGLE_GEMINI_BASE_URL", "GEMINI_MODEL"],
     &[("GEMINI_CLI_TRUST_WORKSPACE", "true"), ("GEMINI_TELEMETRY_ENABLED", "false")],
     &[[".gemini", "", "oauth_creds.json"], [".gemini", "", "google_accounts.json"]],
-    &["generativelanguage.googleapis.com:443", "cloudcode-pa.googleapis.com:443"],
+    // The last is where sign-ins are renewed, which leaves the old ones as they are.
+    &["generativelanguage.googleapis.com:443", "cloudcode-pa.googleapis.com:443", "oauth2.googleapis.com:443"],
 );
 const OPENCODE: Fact = (
     &["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENCODE_API_KEY"],
@@ -111,8 +113,10 @@ impl Needs {
     }
 
     /// What there is of it on a host with these variables.
-    #[must_use]
-    pub fn pack(&self, env: &[(OsString, OsString)]) -> Luggage {
+    ///
+    /// # Errors
+    /// In words for people, when something of it could not be handed on.
+    pub fn pack(&self, env: &[(OsString, OsString)]) -> Result<Luggage, String> {
         let set = |name: &str| {
             let value = env.iter().find(|(known, _)| known == name).map(|(_, value)| value);
             value.filter(|value| !value.is_empty())
@@ -121,7 +125,10 @@ impl Needs {
         let mut moved = Vec::new();
         for name in &self.variables {
             let Some(value) = set(name).and_then(|value| value.to_str()) else { continue };
-            let endpoint = name.ends_with("_BASE_URL").then(|| endpoint(value)).flatten();
+            if value.contains('\n') {
+                return Err(format!("{name} has a line break in it, which cannot be handed on to a container"));
+            }
+            let endpoint = if name.ends_with("_BASE_URL") { endpoint(value)? } else { None };
             let value = match endpoint {
                 Some(Endpoint { rule, url, on_this_machine }) => {
                     moved.push(rule);
@@ -143,7 +150,7 @@ impl Needs {
                 luggage.files.push((format!("{dir}/{name}"), file));
             }
         }
-        luggage
+        Ok(luggage)
     }
 }
 
@@ -191,23 +198,31 @@ struct Endpoint {
     on_this_machine: bool,
 }
 
-/// `None`: that is no URL with a host.
-fn endpoint(text: &str) -> Option<Endpoint> {
-    let mut url = Url::parse(text).ok()?;
-    let on_this_machine = match url.host()? {
-        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
+/// `None`: that is no URL with a host, which is the agent's to refuse.
+fn endpoint(text: &str) -> Result<Option<Endpoint>, String> {
+    let Ok(mut url) = Url::parse(text) else { return Ok(None) };
+    let (on_this_machine, is_reached) = match url.host() {
+        None => return Ok(None),
+        Some(Host::Domain(name)) => (name == "localhost" || name.ends_with(".localhost"), true),
+        // The name leads to this one, and a server that listens everywhere hears there, too.
+        Some(Host::Ipv4(address)) => {
+            let here = address == Ipv4Addr::LOCALHOST || address.is_unspecified();
+            (here || address.is_loopback(), here)
+        }
+        Some(Host::Ipv6(address)) => (address.is_loopback() || address.is_unspecified(), false),
     };
-    let port = url.port_or_known_default()?;
-    if on_this_machine {
-        url.set_host(Some(THIS_MACHINE)).ok()?;
+    if on_this_machine && !is_reached {
+        return Err(format!("{text} is an address of this machine that a container does not reach: use 127.0.0.1"));
     }
-    let rule = format!("{}:{port}", url.host_str()?);
+    let Some(port) = url.port_or_known_default() else { return Ok(None) };
+    if on_this_machine && url.set_host(Some(THIS_MACHINE)).is_err() {
+        return Ok(None);
+    }
+    let rule = format!("{}:{port}", url.host_str().unwrap_or_default());
     // A URL that had no slash at its end gets none: agents put their paths behind it.
     let bare = url.path() == "/" && !text.ends_with('/');
     let url = if bare { url.as_str().trim_end_matches('/').to_owned() } else { url.to_string() };
-    Some(Endpoint { rule, url, on_this_machine })
+    Ok(Some(Endpoint { rule, url, on_this_machine }))
 }
 
 #[cfg(test)]
@@ -221,8 +236,9 @@ mod tests {
     #[test]
     fn only_what_is_set_and_needed_is_packed() {
         let needs = Needs::of_program("/opt/bin/claude".as_ref());
-        let packed =
-            needs.pack(&env(&[("ANTHROPIC_API_KEY", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("ANTHROPIC_MODEL", "")]));
+        let packed = needs
+            .pack(&env(&[("ANTHROPIC_API_KEY", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("ANTHROPIC_MODEL", "")]))
+            .expect("plain");
         let names: Vec<&str> = packed.env.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
@@ -245,16 +261,23 @@ mod tests {
                 "http://host.containers.internal:4000/v1/",
                 true,
             ),
-            ("http://[::1]:4000", "host.containers.internal:4000", "http://host.containers.internal:4000", true),
+            ("http://0.0.0.0:4000", "host.containers.internal:4000", "http://host.containers.internal:4000", true),
             ("http://[2001:db8::1]:80/a", "[2001:db8::1]:80", "http://[2001:db8::1]/a", false),
         ] {
-            let packed = Needs::of_program("claude".as_ref()).pack(&env(&[("ANTHROPIC_BASE_URL", url)]));
+            let packed = Needs::of_program("claude".as_ref()).pack(&env(&[("ANTHROPIC_BASE_URL", url)])).expect(url);
             assert_eq!(packed.hosts, [rule], "{url}");
             assert_eq!(packed.env.last().map(|(_, value)| value.as_str()), Some(inside), "{url}");
             assert_eq!(packed.on_this_machine, here, "{url}");
         }
+        for bad in ["http://[::1]:4000", "http://127.0.0.2/", "http://[::]:4000"] {
+            let refused = Needs::of_program("claude".as_ref()).pack(&env(&[("ANTHROPIC_BASE_URL", bad)]));
+            assert!(refused.is_err_and(|why| why.contains("use 127.0.0.1")), "{bad}");
+        }
         // What is no URL is the agent's to refuse.
-        let packed = Needs::of_program("claude".as_ref()).pack(&env(&[("ANTHROPIC_BASE_URL", "nonsense")]));
+        let packed = Needs::of_program("claude".as_ref())
+            .pack(&env(&[("ANTHROPIC_BASE_URL", "nonsense")]))
+            .expect("it is passed on");
+
         assert_eq!(packed.hosts, ["api.anthropic.com:443"]);
     }
 
@@ -268,9 +291,10 @@ mod tests {
         }
         let text = |path: &std::path::Path| path.to_str().expect("text").to_owned();
         let needs = Needs::of_program("codex".as_ref());
-        let at_home = needs.pack(&env(&[("HOME", &text(home.path()))]));
+        let at_home = needs.pack(&env(&[("HOME", &text(home.path()))])).expect("plain");
         assert_eq!(at_home.files, [(".codex/auth.json".to_owned(), home.path().join(".codex/auth.json"))]);
-        let moved = needs.pack(&env(&[("HOME", &text(home.path())), ("CODEX_HOME", &text(&elsewhere))]));
+        let moved =
+            needs.pack(&env(&[("HOME", &text(home.path())), ("CODEX_HOME", &text(&elsewhere))])).expect("plain");
         assert_eq!(moved.files, [(".codex/auth.json".to_owned(), elsewhere.join("auth.json"))]);
     }
 

@@ -177,6 +177,7 @@ impl<'a> Draft<'a> {
         let is_known = self.turn == 1 && prompt_hash(text.as_bytes()) == self.asked;
         let prompt = if is_known { String::new() } else { text.to_owned() };
         let start = TurnStart {
+            boxed: false,
             turn: self.turn,
             agent: self.clip(agent.unwrap_or(&self.agent).to_owned()),
             role,

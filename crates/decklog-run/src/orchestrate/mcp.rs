@@ -95,6 +95,7 @@ pub fn mcp(
         recording.kept = false;
     }
     recording.append(TurnStart {
+        boxed: false,
         turn: TURN,
         agent: String::new(),
         role: Role::Solo,

@@ -70,6 +70,13 @@ pub struct Setup {
     pub sandbox: Option<SandboxPlan>,
 }
 
+impl Setup {
+    /// Whether agents run in the session's container.
+    pub(super) fn is_boxed(&self) -> bool {
+        self.sandbox.as_ref().is_some_and(|plan| plan.boxed.is_some())
+    }
+}
+
 /// How a check came out.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckResult {

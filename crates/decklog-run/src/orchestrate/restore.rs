@@ -155,6 +155,7 @@ fn begin(writer: &Log, about: &Restoration<'_>, before: &Taken) -> Result<(), Wr
     let prompt = about.command.join(" ");
     let prompt_artifact = Some(writer.write_artifact(&TurnFile::Prompt.path(about.turn), prompt.as_bytes())?);
     writer.append(TurnStart {
+        boxed: false,
         prompt: String::new(),
         turn: about.turn,
         agent: AGENT.into(),

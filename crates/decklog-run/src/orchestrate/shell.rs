@@ -196,7 +196,7 @@ impl Shell {
         self.live = Some(Live::of(recording, first));
         self.recall(&past);
         let name = self.party().agent.name.clone();
-        if !past.turns.is_empty() && conversation(&past, &name).is_none() {
+        if !past.turns.is_empty() && conversation(&past, &name, &self.setup).is_none() {
             self.hand_over(&name, watch)?;
         }
         Ok(())
@@ -206,7 +206,9 @@ impl Shell {
     fn recall(&mut self, past: &Session) {
         self.conversations.clear();
         for turn in &past.turns {
-            if let Some(id) = turn.conversation() {
+            if self.setup.is_boxed() || turn.boxed {
+                self.conversations.remove(&turn.agent);
+            } else if let Some(id) = turn.conversation() {
                 self.conversations.insert(turn.agent.clone(), (id.to_owned(), used_by(past, id)));
             }
         }

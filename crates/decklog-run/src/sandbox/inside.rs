@@ -2,16 +2,23 @@
 //!
 //! Must not know: agents' protocols.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 
-use decklog_sandbox::container::{self, Container};
+use command_fds::{CommandFdExt as _, FdMapping};
+use decklog_sandbox::container::{self, Container, Left};
 use decklog_sandbox::podman::{Podman, PodmanError};
+use rustix::fs::OFlags;
 
 use super::SandboxError;
 use crate::agents::Luggage;
+use crate::supervise::INHERITED_FD;
 
 /// The home directory of what runs in the container: in memory alone, so that nothing of it outlives the container.
 pub(super) const HOME: &str = "/home/decklog";
@@ -23,19 +30,25 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub struct BoxedAgents {
     /// By the agent's name.
     pub luggage: Vec<(String, Luggage)>,
+    /// Variables that the user sets for all that runs in it.
+    pub env: Vec<(String, String)>,
 }
 
-impl BoxedAgents {
-    /// Copies their files in.
-    pub(super) fn unpack(&self, container: &Container) -> Result<(), SandboxError> {
-        let mut files = Vec::new();
-        for (inside, path) in self.luggage.iter().flat_map(|(_, luggage)| &luggage.files) {
-            let mut content = Vec::new();
-            File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
-            files.push((inside.clone(), content));
-        }
-        Ok(container.put(HOME, &files)?)
+/// A file as it is now, if it is one and no longer than credentials are.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let told = |why: String| std::io::Error::other(format!("{}: {why}", path.display()));
+    // What is there may have changed since it was found: nothing is waited for.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| told(error.to_string()))?;
+    if !file.metadata().map_err(|error| told(error.to_string()))?.is_file() {
+        return Err(told("it is no file".into()));
     }
+    let mut content = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(|error| told(error.to_string()))?;
+    if content.len() as u64 > MAX_FILE {
+        return Err(told(format!("it is larger than {MAX_FILE} bytes")));
+    }
+    Ok(content)
 }
 
 /// The way into a container.
@@ -45,6 +58,8 @@ pub(crate) struct Inside<'a> {
     pub(super) agents: &'a BoxedAgents,
     pub(super) workspace: &'a str,
     pub(super) image: &'a str,
+    /// Agents that have had their files.
+    pub(super) unpacked: &'a RefCell<Vec<String>>,
 }
 
 /// A command that runs in a container, as it is run on the host.
@@ -53,8 +68,8 @@ pub(crate) struct Entering {
     pub(crate) words: Vec<OsString>,
     /// Its whole environment: podman's.
     pub(crate) env: Vec<(OsString, OsString)>,
-    /// To be kept until it has begun.
-    _variables: Variables,
+    /// What podman reads its variables from.
+    pub(crate) variables: Arc<File>,
 }
 
 impl Inside<'_> {
@@ -68,37 +83,54 @@ impl Inside<'_> {
         self.agents.luggage.iter().any(|(name, _)| name == agent)
     }
 
-    /// How `command` is started in it as `agent`, with these variables besides what is handed on of the host's; as nobody:
-    /// with nothing of the host's.
+    /// How `command` is started in it as `agent`, with these variables besides what is handed on of the host's for it; as
+    /// nobody: with what the user sets for all.
     pub(crate) fn enter(
         &self,
         agent: Option<&str>,
         command: &[OsString],
         env: &[(String, String)],
-    ) -> std::io::Result<Entering> {
+    ) -> Result<Entering, SandboxError> {
+        let luggage = self.agents.luggage.iter().find(|(name, _)| Some(name.as_str()) == agent);
         let mut all = vec![("HOME".to_owned(), HOME.to_owned())];
-        let luggage = self.agents.luggage.iter().filter(|(name, _)| Some(name.as_str()) == agent);
-        all.extend(luggage.flat_map(|(_, luggage)| luggage.env.iter().cloned()).chain(env.iter().cloned()));
-        let variables = Variables::new(&all)?;
-        let words = container::exec_words(self.container.name(), &variables.options(), self.workspace, command);
-        let started = self.podman.command(&words);
-        let env = self.podman.environment().to_vec();
-        let words = std::iter::once(started.get_program().to_owned()).chain(words).collect();
-        Ok(Entering { words, env, _variables: variables })
+        if let Some((name, luggage)) = luggage {
+            self.unpack(name, luggage)?;
+            all.extend(luggage.env.iter().cloned());
+        }
+        all.extend(env.iter().chain(&self.agents.env).cloned());
+        let options = Variables::options(&all);
+        let variables = Variables::new(&all)?.0;
+        let words = container::exec_words(self.container.name(), &options, self.workspace, command);
+        let program = self.podman.command(&words).get_program().to_owned();
+        let words = std::iter::once(program).chain(words).collect();
+        Ok(Entering { words, env: self.podman.environment().to_vec(), variables })
+    }
+
+    /// Copies an agent's files in, once: what it makes of them there is its own.
+    fn unpack(&self, name: &str, luggage: &Luggage) -> Result<(), SandboxError> {
+        if self.unpacked.borrow().iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let files = luggage.files.iter().map(|(inside, path)| Ok((inside.clone(), read(path)?)));
+        let files: Vec<_> = files.collect::<std::io::Result<_>>()?;
+        self.container.put(HOME, &files)?;
+        self.unpacked.borrow_mut().push(name.to_owned());
+        Ok(())
     }
 
     /// Puts a text where what runs in it can read it, and says where that is.
-    pub(crate) fn leave_note(&self, name: &str, text: &str) -> Result<std::path::PathBuf, PodmanError> {
+    pub(crate) fn leave_note(&self, name: &str, text: &str) -> Result<PathBuf, PodmanError> {
         self.container.put(HOME, &[(name.to_owned(), text.as_bytes().to_vec())])?;
-        Ok(std::path::Path::new(HOME).join(name))
+        Ok(Path::new(HOME).join(name))
     }
 
     /// Ends what was left running in it. What went wrong is said.
     pub(crate) fn tidy(&self) -> Option<String> {
+        let name = self.container.name();
         match self.container.end_others() {
-            Ok(true) => None,
-            Ok(false) => Some(format!("something goes on in the container {}", self.container.name())),
-            Err(error) => Some(error.to_string()),
+            Left::Nothing => None,
+            Left::Something => Some(format!("something may go on in the container {name}")),
+            Left::Ended => Some(format!("the container {name} has ended: nothing more can run in it")),
         }
     }
 
@@ -114,29 +146,36 @@ impl Inside<'_> {
 }
 
 /// Variables for podman to hand on, in a file that exists only in memory: arguments can be read by everybody, and podman's
-/// own environment is its own.
-pub(super) struct Variables(Option<File>);
+/// own environment is its own. Podman inherits it, for an ordinary user's is in a user namespace from which it could not
+/// open it in this process.
+pub(super) struct Variables(Arc<File>);
 
 impl Variables {
     pub(super) fn new(env: &[(String, String)]) -> std::io::Result<Self> {
-        if env.is_empty() {
-            return Ok(Self(None));
-        }
         let mut file = File::from(rustix::fs::memfd_create("variables", rustix::fs::MemfdFlags::CLOEXEC)?);
         for (name, value) in env {
             if value.contains('\n') {
-                return Err(std::io::Error::other(format!("the variable {name} has a line break in it")));
+                return Err(std::io::Error::other(format!(
+                    "the variable {name} has a line break in it, which podman cannot hand on"
+                )));
             }
             writeln!(file, "{name}={value}")?;
         }
         file.rewind()?;
-        Ok(Self(Some(file)))
+        Ok(Self(Arc::new(file)))
     }
 
-    /// The options of `podman exec`. Podman opens the file itself: this process must live, and keep it, until then.
-    pub(super) fn options(&self) -> Vec<OsString> {
-        let Some(file) = &self.0 else { return Vec::new() };
-        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        vec!["--env-file".into(), path.into()]
+    /// The options of `podman exec` for these.
+    pub(super) fn options(env: &[(String, String)]) -> Vec<OsString> {
+        if env.is_empty() { Vec::new() } else { vec!["--env-file".into(), format!("/dev/fd/{INHERITED_FD}").into()] }
+    }
+
+    /// Has `command` inherit them.
+    pub(super) fn hand_to(&self, command: &mut Command) {
+        // A copy that cannot be made is a program without its variables, which says so itself; and the only mapping there is
+        // cannot collide with another.
+        if let Ok(file) = self.0.try_clone() {
+            let _ = command.fd_mappings(vec![FdMapping { parent_fd: file.into(), child_fd: INHERITED_FD }]);
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod inside;
 mod told;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use decklog_sandbox::network::{About, Mode, NAMESERVER, Network, NetworkError, P
 use decklog_sandbox::podman::{Podman, PodmanError};
 
 pub use inside::BoxedAgents;
+pub(crate) use inside::Inside;
 use inside::Variables;
-pub(crate) use inside::{Entering, Inside};
 pub(crate) use told::Told;
 
 use tempfile::TempDir;
@@ -100,6 +101,8 @@ pub(crate) struct Sandbox {
     scratch: TempDir,
     serves_agents: bool,
     plan: SandboxPlan,
+    /// Agents that have had their files.
+    unpacked: RefCell<Vec<String>>,
 }
 
 /// What agents start to reach the servers is called this, and their tools' names begin with it.
@@ -140,8 +143,8 @@ impl Sandbox {
             }
         };
         gateway.open();
-        let plan = plan.clone();
-        Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, plan })
+        let (plan, unpacked) = (plan.clone(), RefCell::default());
+        Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, plan, unpacked })
     }
 
     /// Lets agents on the host reach the servers.
@@ -171,7 +174,14 @@ impl Sandbox {
     pub(crate) fn inside(&self) -> Option<Inside<'_>> {
         let (container, image) = (&self.container, &self.plan.image);
         let (podman, workspace, image) = (&self.plan.podman, image.workspace.as_str(), image.name.as_str());
-        self.plan.boxed.as_ref().map(|agents| Inside { container, podman, agents, workspace, image })
+        self.plan.boxed.as_ref().map(|agents| Inside {
+            container,
+            podman,
+            agents,
+            workspace,
+            image,
+            unpacked: &self.unpacked,
+        })
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {
@@ -229,7 +239,7 @@ fn open(
         home: boxed.as_ref().map(|_| inside::HOME),
         as_root: place.as_root,
     };
-    let container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
+    let mut container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
     let mode = match network {
         None => "default",
         Some(Policy { mode: Mode::Audit, .. }) => "audit",
@@ -246,8 +256,8 @@ fn open(
         }
     };
     container.start()?;
-    if let Some(agents) = boxed {
-        agents.unpack(&container)?;
+    if boxed.is_some() {
+        container.hold()?;
     }
     transcript.borrow_mut().line(&format!("{} is started", container.name()));
     let event = ContainerEvent {
@@ -286,9 +296,13 @@ pub fn network_main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
 
 fn server(spec: &ServerSpec, container: &str, plan: &SandboxPlan) -> std::io::Result<ServerCommand> {
     let podman = plan.podman.clone();
-    let (name, workspace, words) = (container.to_owned(), plan.image.workspace.clone(), spec.command.clone());
     let variables = Variables::new(&spec.env)?;
-    let command = move || podman.command(&container::exec_words(&name, &variables.options(), &workspace, &words));
+    let words = container::exec_words(container, &Variables::options(&spec.env), &plan.image.workspace, &spec.command);
+    let command = move || {
+        let mut command = podman.command(&words);
+        variables.hand_to(&mut command);
+        command
+    };
     Ok(ServerCommand { name: spec.name.clone(), command: Box::new(command), call_timeout: spec.call_timeout })
 }
 

@@ -18,6 +18,6 @@ mod reaper;
 mod signals;
 
 pub use drive::{Ended, Handler, Io, Limits, StopCause, drive};
-pub use process::{CommandSpec, Exit, SpawnError, Supervised};
+pub use process::{CommandSpec, Exit, INHERITED_FD, SpawnError, Supervised};
 pub use reaper::{REAPER_ARGUMENT, reaper_main};
 pub use signals::{Raise, Received, Signals};

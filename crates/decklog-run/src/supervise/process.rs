@@ -1,12 +1,14 @@
 //! Starting a program under a reaper, and the handles on it.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -26,7 +28,12 @@ pub struct CommandSpec {
     pub working_dir: PathBuf,
     /// The program that has [`super::reaper_main`]: this one.
     pub reaper: PathBuf,
+    /// A file that it inherits, as [`INHERITED_FD`].
+    pub inherited: Option<Arc<File>>,
 }
+
+/// The number under which a program inherits the file that it is given.
+pub const INHERITED_FD: i32 = 4;
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +92,12 @@ impl Supervised {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mapping = FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_FD };
-        command.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
+        let mut mappings = vec![FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_FD }];
+        if let Some(file) = &spec.inherited {
+            // The reaper keeps it open, and so hands it on.
+            mappings.push(FdMapping { parent_fd: file.try_clone()?.into(), child_fd: INHERITED_FD });
+        }
+        command.fd_mappings(mappings).map_err(io::Error::other)?;
         let mut reaper = command.spawn()?;
         // The command holds the reaper's end of the socket: while it is open, no end is seen.
         drop(command);

@@ -10,7 +10,7 @@ use decklog_run::orchestrate::{ChatPlan, ChatResult, Party, chat};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, parse_dollars, parse_variable};
-use crate::boxing::{self, Boxing};
+use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -93,7 +93,9 @@ fn resolve(mut args: Args, config: &Config, context: &Context) -> Result<ChatPla
     }
     let relay = args.relaying.resolve(config, programs, context)?;
     let mut setup = asking::setup(args.permissions, args.check, args.session_dir, env, config, context)?;
-    boxing::put(&mut setup, args.boxing.resolve(&boxing::asked(&speakers, &relay), config, context)?);
+    let asked = Asked::new(&speakers, &relay, (&setup.env, &args.env));
+    let sandbox = args.boxing.resolve(&asked, config, context)?;
+    boxing::put(&mut setup, sandbox);
     setup.stall_timeout = args.stall_timeout.or(setup.stall_timeout);
     let (max_turns, max_cost, max_time) = (args.max_turns, args.max_cost, args.max_time);
     Ok(ChatPlan { task, speakers, max_turns, max_cost, max_time, relay, setup })

@@ -10,7 +10,7 @@ use decklog_run::orchestrate::{LoopPlan, LoopResult, Party, run_loop};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_dollars, parse_variable};
-use crate::boxing::{self, Boxing};
+use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -141,8 +141,9 @@ fn resolve(args: Args, config: &Config, context: &Context) -> Result<LoopPlan, C
     }
     let (max_iterations, max_cost, max_time) = (args.max_iterations, args.max_cost, args.max_time);
     let relay = args.relaying.resolve(config, programs, context)?;
-    let asked = boxing::asked(std::iter::once(&actor).chain(&critic), &relay);
-    boxing::put(&mut setup, args.boxing.resolve(&asked, config, context)?);
+    let asked = Asked::new(std::iter::once(&actor).chain(&critic), &relay, (&setup.env, &args.env));
+    let sandbox = args.boxing.resolve(&asked, config, context)?;
+    boxing::put(&mut setup, sandbox);
     Ok(LoopPlan { task, actor, critic, max_iterations, max_cost, max_time, fresh: args.fresh, relay, setup })
 }
 

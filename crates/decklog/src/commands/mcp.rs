@@ -15,6 +15,7 @@ use decklog_run::supervise::Signals;
 use decklog_sandbox::gateway::HttpPlace;
 use serde_json::json;
 
+use crate::boxing::Servers;
 use crate::config::network::NetworkMode;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
@@ -86,7 +87,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         return before(context);
     }
     let config = context.config()?;
-    let sandbox = boxing::plan(args.image.as_deref(), args.network, &config, context)?;
+    let sandbox = boxing::plan(args.image.as_deref(), (args.network, Servers::All), &config, context)?;
     if sandbox.image.servers.is_empty() {
         let name = &sandbox.image.name;
         return Err(CliError::new(format!("image {name} has no MCP servers")).hint(format!(

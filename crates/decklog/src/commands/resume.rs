@@ -14,7 +14,7 @@ use decklog_run::orchestrate::{
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying};
-use crate::boxing::{self, Boxing};
+use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
@@ -110,8 +110,9 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
     setup.working_dir = asking::working_dir(store, id)?;
     let is_text = agent.protocol == Protocol::Text;
     let party = asking::with_model(agent, args.model)?;
-    let asked = boxing::asked([&party], &relay);
-    boxing::put(&mut setup, args.boxing.resolve_again(&past.head, &asked, config, context)?);
+    let asked = Asked::new([&party], &relay, (&setup.env, &[]));
+    let sandbox = args.boxing.resolve_again(&past.head, &asked, config, context)?;
+    boxing::put(&mut setup, sandbox);
     let plan = RunPlan { party, prompt, relay, setup };
     let signals = Signals::install()?;
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
@@ -160,8 +161,9 @@ fn go_on_chatting(
     let mut setup = asking::setup(Some(rules.permissions), Vec::new(), None, env, config, context)?;
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
-    let asked = boxing::asked(&speakers, &relay);
-    boxing::put(&mut setup, args.boxing.resolve_again(&head, &asked, config, context)?);
+    let asked = Asked::new(&speakers, &relay, (&setup.env, &[]));
+    let sandbox = args.boxing.resolve_again(&head, &asked, config, context)?;
+    boxing::put(&mut setup, sandbox);
     let plan = ChatPlan {
         task: task(&start, store, id, context)?,
         speakers,
@@ -244,8 +246,9 @@ fn plan(
     setup.checks = rules.checks;
     setup.working_dir = asking::working_dir(store, id)?;
     let relay = args.relaying.resolve(config, programs, context)?;
-    let asked = boxing::asked(std::iter::once(&actor).chain(&critic), &relay);
-    boxing::put(&mut setup, args.boxing.resolve_again(&head, &asked, config, context)?);
+    let asked = Asked::new(std::iter::once(&actor).chain(&critic), &relay, (&setup.env, &[]));
+    let sandbox = args.boxing.resolve_again(&head, &asked, config, context)?;
+    boxing::put(&mut setup, sandbox);
     let task = task(&start, store, id, context)?;
     Ok(LoopPlan {
         task,

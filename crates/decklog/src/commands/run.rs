@@ -12,7 +12,7 @@ use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
-use crate::boxing::{self, Boxing};
+use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -93,7 +93,7 @@ fn execute(
     setup.timeout = args.timeout.or(setup.timeout);
     // A command knows of no tools but the machine's: the default image is not for it.
     let has_box = !is_text || args.boxing.boxed || args.boxing.image.is_some();
-    let asked = boxing::asked([&party], &relay);
+    let asked = Asked::new([&party], &relay, (&setup.env, &args.env));
     let sandbox = if has_box { args.boxing.resolve(&asked, config, context)? } else { None };
     if sandbox.as_ref().is_some_and(|plan| plan.boxed.is_none()) {
         boxing::takes_tools(&party.agent)?;

@@ -8,7 +8,7 @@ use decklog_journal::words::Permissions;
 use decklog_run::orchestrate::last_agents_turn;
 
 use crate::asking::{self, Relaying, parse_variable};
-use crate::boxing::{self, Boxing};
+use crate::boxing::{self, Asked, Boxing};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::shell::editor::parse_delimiter;
@@ -91,7 +91,7 @@ fn open(args: Args, on: Option<(&SessionId, Option<String>, bool)>, context: &Co
     let relay = args.relaying.resolve(&config, programs, context)?;
     let permissions = args.permissions.or(last.and_then(|turn| turn.permissions));
     let mut setup = asking::setup(permissions, args.check, None, env, &config, context)?;
-    let asked = boxing::asked([&party], &relay);
+    let asked = Asked::new([&party], &relay, (&setup.env, &args.env));
     let sandbox = match &past {
         Some(past) => args.boxing.resolve_again(&past.head, &asked, &config, context)?,
         None => args.boxing.resolve(&asked, &config, context)?,

@@ -48,6 +48,8 @@ impl NetworkMode {
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     pub(crate) mode: Option<Set<NetworkMode>>,
+    /// The one that the user has set, or a repository that is trusted.
+    pub(crate) users_mode: Option<NetworkMode>,
     pub(crate) default: Option<Set<Action>>,
     pub(crate) allow: Vec<Set<Rule>>,
     pub(crate) deny: Vec<Set<Rule>>,
@@ -55,6 +57,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
+    /// What agents that run in a container are kept to when nobody says otherwise: the way to their models. A repository
+    /// that is not trusted may only tighten it.
+    pub(crate) fn of_boxed_agents(&self) -> NetworkMode {
+        let anybodys = self.mode.as_ref().map(|set| set.value).unwrap_or_default();
+        self.users_mode.unwrap_or(NetworkMode::Filter).max(anybodys)
+    }
+
     /// What is to be kept to, if `flag` says nothing else; `None`: podman's own network.
     pub(crate) fn policy(&self, flag: Option<NetworkMode>) -> Option<Policy> {
         let mode = flag.or(self.mode.as_ref().map(|set| set.value)).unwrap_or_default();
@@ -84,6 +93,9 @@ pub(super) fn apply(layer: &Layer<'_>, table: NetworkTable, config: &mut Config)
         let lowers = config.network.mode.as_ref().is_some_and(|known| value < known.value);
         if !(lowers && layer.refuses(config, &span, "this network mode is lower than yours")) {
             config.network.mode = Some(layer.set(&span, value));
+            if layer.inside.is_none() {
+                config.network.users_mode = Some(value);
+            }
         }
     }
     if let Some(default) = table.default {

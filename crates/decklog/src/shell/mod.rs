@@ -20,7 +20,7 @@ use decklog_run::supervise::{Received, Signals};
 use self::editor::{Lines, Read};
 use self::line::{COMMANDS, Command, Line};
 use crate::asking::{self, Programs, Relaying};
-use crate::boxing::{self, Boxing};
+use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Cli;
 use crate::config::Config;
 use crate::context::Context;
@@ -365,15 +365,16 @@ impl<'a> Repl<'a> {
         self.goes_on_here(id)?;
         let past = self.store.load(id)?;
         let last = last_agents_turn(&past).map(|turn| turn.agent.clone());
-        let programs = self.boxing.programs(Some(&past.head), &self.shell.setup.env);
+        // What it had, and not what this shell was told.
+        let boxing = self.boxing.of_another();
+        let programs = boxing.programs(Some(&past.head), &self.shell.setup.env);
         let known = last.and_then(|name| asking::party(&name, &self.config, programs).ok());
         let party = given.or(known).unwrap_or_else(|| self.shell.party().clone());
         let working_dir = asking::working_dir(&self.store, id)?;
         let mut setup = Setup { working_dir, ..self.shell.setup.clone() };
         let relay = self.relaying.resolve(&self.config, programs, self.context)?;
-        // What it had, and not what the present one has.
-        let asked = boxing::asked([&party], &relay);
-        boxing::put(&mut setup, self.boxing.resolve_again(&past.head, &asked, &self.config, self.context)?);
+        let asked = Asked::new([&party], &relay, (&self.shell.setup.env, &[]));
+        boxing::put(&mut setup, boxing.resolve_again(&past.head, &asked, &self.config, self.context)?);
         // The present session stands until the other one is at hand.
         let mut next = Shell::new(self.store.clone(), setup, &party, &relay, configured(&self.config));
         let mut story = self.story();

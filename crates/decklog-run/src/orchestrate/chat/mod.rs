@@ -241,7 +241,7 @@ impl<'a> Driver<'a> {
             self.last_tree = turn.snapshot_after.clone().or(self.last_tree.take());
             if turn.outcome == Some(TurnOutcome::Success) {
                 let text = turn.final_text().unwrap_or_default().to_owned();
-                let conversation = turn.conversation().map(str::to_owned);
+                let conversation = turn.conversation().filter(|_| !self.plan.setup.is_boxed()).map(str::to_owned);
                 self.note(turn.turn, turn.agent.clone(), conversation, text, turn.files_changed);
                 // What ended it then does not end it now.
                 self.state.go_on(u32::MAX);

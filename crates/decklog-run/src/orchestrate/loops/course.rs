@@ -49,6 +49,8 @@ pub(super) struct Course {
     pub(super) actor: Option<String>,
     /// The actor's conversation, and what it has used.
     pub(super) actor_session: Option<(String, Used)>,
+    /// Whether it is in a container.
+    actor_boxed: bool,
     pub(super) cost_usd: Option<f64>,
     pub(super) tokens: Tokens,
     /// Seconds in which the loop was at work, up to the last event.
@@ -102,6 +104,7 @@ impl Course {
             last_role: Role::Actor,
             actor: None,
             actor_session: None,
+            actor_boxed: false,
             cost_usd: None,
             tokens: Tokens::default(),
             seconds: 0.0,
@@ -142,6 +145,7 @@ impl Course {
                         self.actor_session = None;
                     }
                     self.actor = Some(start.agent.clone());
+                    self.actor_boxed = start.boxed;
                     self.iteration_tree = self.iteration_tree.take().or_else(|| start.snapshot.clone());
                 }
                 self.open = Some(Turn {
@@ -153,7 +157,8 @@ impl Course {
                     end: None,
                 });
             }
-            // What the agent kept in the container before this one is gone with it.
+            // What an agent kept in a container is gone with it, and what it kept outside is not in one.
+            EventBody::Resumed(_) if self.actor_boxed => self.actor_session = None,
             EventBody::Container(container) if container.boxed => self.actor_session = None,
             EventBody::Message(message) => {
                 let Some(turn) = &mut self.open else { return };

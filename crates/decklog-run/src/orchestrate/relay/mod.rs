@@ -167,7 +167,7 @@ pub fn hand_off(
     let first = recording.next_turn();
     if let Some(party) = outgoing {
         let past = loaded(recording.writer.dir())?;
-        summarize(&mut recording, party, conversation(&past, &party.agent.name))?;
+        summarize(&mut recording, party, conversation(&past, &party.agent.name, setup))?;
     }
     let (_, handed) = write_packet(&recording, to, "handoff")?;
     recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(0) });
@@ -191,7 +191,7 @@ pub fn resume(
     let redactor = redactor(&plan.setup.env, &plan.setup.secrets, plan.relay.configured(&plan.party));
     let mut recording = Recording::resume(store, id, &plan.setup, &redactor, signals, observer)?;
     let order = Order::new(&plan.party, &plan.relay);
-    let own = conversation(&past, &plan.party.agent.name);
+    let own = conversation(&past, &plan.party.agent.name, &plan.setup);
     let course = match own {
         Some(resume) => {
             let prompt = if plan.prompt.is_empty() { GO_ON.to_owned() } else { plan.prompt.clone() };
@@ -206,10 +206,15 @@ pub fn resume(
     go(recording, plan, course)
 }
 
-/// The conversation of `agent`, if it had the last turn and told which one that is.
-pub(super) fn conversation(past: &Session, agent: &str) -> Option<(String, Used)> {
+/// The conversation of `agent`, if it had the last turn and told which one that is, and is where it was.
+pub(super) fn conversation(past: &Session, agent: &str, setup: &Setup) -> Option<(String, Used)> {
     last_agents_turn(past).filter(|turn| turn.agent == agent)?;
-    let id = past.turns.iter().rev().filter(|turn| turn.agent == agent).find_map(|turn| turn.conversation())?;
+    if setup.is_boxed() {
+        // What the agent kept on the host is not in the container.
+        return None;
+    }
+    let mut own = past.turns.iter().rev().filter(|turn| turn.agent == agent);
+    let id = own.find(|turn| turn.agent_session_id.is_some())?.conversation()?;
     Some((id.to_owned(), used_by(past, id)))
 }
 

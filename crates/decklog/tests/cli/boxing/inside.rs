@@ -179,3 +179,51 @@ fn who_was_boxed_does_not_come_out_without_a_word() {
     let out = env.decklog(&["resume", &id, "--image", "none", "and here"]).expect(0);
     assert!(!out.stdout.contains("podman-init") && !out.stdout.contains("catatonit"), "{out:?}");
 }
+
+#[test]
+fn what_the_user_sets_reaches_all_that_runs_there() {
+    let env = world("", "");
+    let arguments =
+        ["--env", "WORD=xylophone", "--check", "test \"$WORD\" = xylophone", "--", "sh", "-c", "echo told $WORD"];
+    let ran = env.decklog(&boxed(&arguments)).expect(0);
+    assert!(ran.stdout.contains("told xylophone"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_repository_does_not_open_the_network_of_boxed_agents() {
+    let env = world("", "");
+    let runs = || {
+        env.decklog(&boxed(&["--", "true"])).expect(0);
+        let journal = std::fs::read_to_string(env.session().join("journal.jsonl")).unwrap();
+        env.decklog(&["discard", "-y", "@"]).expect(0);
+        journal.split("\"network\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    assert_eq!(runs(), "filter");
+    std::fs::create_dir_all(env.work().join(".decklog")).unwrap();
+    for mode in ["default", "audit"] {
+        env.write(".decklog/config.toml", format!("[network]\nmode = \"{mode}\"\n"));
+        assert_eq!(runs(), "filter", "{mode}");
+    }
+    env.decklog(&["trust", "-y"]).expect(0);
+    assert_eq!(runs(), "audit");
+}
+
+#[test]
+fn what_hides_in_a_namespace_of_its_own_is_ended_too() {
+    let env = world("", "");
+    let hides = "unshare -U -r -p -f sh -c 'trap \"\" TERM; while true; do echo tick >>ticks; sleep 0.1; done' \
+         >/dev/null 2>&1 & sleep 1; test -s ticks || echo tick >ticks; echo left";
+    let waits = "before=$(wc -l <ticks); sleep 1; test $before = $(wc -l <ticks)";
+    env.decklog(&boxed(&["--check", waits, "--", "sh", "-c", hides])).expect(0);
+    assert_eq!(shown(&env)["turns"][0]["validations"][0]["passed"], true);
+}
+
+#[test]
+fn a_container_that_is_ended_from_within_is_told() {
+    let env = world("", "");
+    // The one that keeps it alive, whatever its number is.
+    env.decklog(&boxed(&["--", "sh", "-c", "kill -9 $(pidof sleep); sleep 60"]));
+    let notices = crate::boxing::world::notices(&env, "left_running");
+    assert!(notices.iter().any(|notice| notice.contains("has ended")), "{notices:?}");
+    assert_eq!(containers(&env), Vec::<String>::new());
+}

@@ -85,6 +85,24 @@ fn an_agent_works_with_the_tools_of_an_ordinary_users_container() {
     assert_eq!(containers(&env), Vec::<String>::new());
 }
 
+#[test]
+fn variables_reach_servers_and_what_runs_in_an_ordinary_users_container() {
+    let told = "shell = { command = [\"node\", \"/srv/shell-mcp.js\"], env = { GREETING = \"hello there\" } }";
+    let teller = "[agents.teller]\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; echo told $GREETING; id -u; cat ~/.teller/auth.json; (sleep 600 >/dev/null 2>&1 &); echo made >by-teller.txt\"]\nprotocol = \"text\"\n\
+         boxed = { files = [\"~/.teller/auth.json\"] }\nenv = { GREETING = \"good day\" }\n";
+    let env = Ordinary::new(told, teller);
+    let mut client = Client::new(&env, &["--image", "coding"]);
+    assert_eq!(shell(&mut client, "echo $GREETING"), (false, "hello there\n".into()));
+    assert_eq!(client.leave().0, 0);
+    std::fs::create_dir_all(env.home().join(".teller")).unwrap();
+    std::fs::write(env.home().join(".teller/auth.json"), "signed in\n").unwrap();
+    let nothing_left = "! ps | grep -v grep | grep 'sleep 600'";
+    let ran = env.decklog(&["run", "--image", "coding", "--boxed", "--check", nothing_left, "teller", "go"]).expect(0);
+    assert_eq!(ran.stdout, format!("told good day\n{}\nsigned in\n", env.id), "{}", ran.stderr);
+    assert_eq!(env.work().join("by-teller.txt").metadata().unwrap().uid(), env.id);
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
 /// What a container reaches when its network is `mode`, with the host's port opened by a rule where that is `allowed`.
 fn network(mode: &str, allowed: bool) {
     let port = web();
