@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use decklog_journal::event::{SessionEnd, TurnEnd, TurnStart};
+use decklog_journal::event::{TurnEnd, TurnStart};
 use decklog_journal::redact::Redactor;
 use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
@@ -15,7 +15,7 @@ use decklog_journal::{SessionId, SessionStore};
 use decklog_sandbox::gateway::{Gateway, HttpPlace};
 use serde::Serialize;
 
-use super::recording::{Recording, RunError, Setup, exit, place, redactor};
+use super::recording::{Ended, Ending, Recording, RunError, Setup, exit, place, redactor};
 use crate::observe::Observer;
 use crate::sandbox::{Sandbox, SandboxPlan, Told};
 use crate::supervise::{Received, Signals};
@@ -158,7 +158,7 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
 }
 
 fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (calls, failed): (u64, u64)) -> McpResult {
-    let (outcome, turn_outcome, mut exit_code, error) = match stopped {
+    let (outcome, turn_outcome, exit_code, error) = match stopped {
         Stopped::Left => (Outcome::Success, TurnOutcome::Success, exit::DONE, None),
         Stopped::Signal(signal) => (Outcome::Interrupted, TurnOutcome::Interrupted, exit::stopped(signal), None),
         Stopped::Failed(error) => (Outcome::Failed, TurnOutcome::Failed, exit::FAILED, Some(error)),
@@ -191,24 +191,17 @@ fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (ca
         stderr_artifact: None,
         output_artifact: None,
     });
-    if !recording.kept && exit_code == exit::DONE {
-        exit_code = exit::FAILED;
-    }
     let summary = error.clone().unwrap_or_else(|| match failed {
         0 => format!("{calls} calls"),
         failed => format!("{calls} calls, {failed} of them failed"),
     });
-    let summary = Some(summary);
-    recording.end(
-        SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code }
-            .into(),
-    );
-    let recorded = recording.finish([]);
+    let ending = Ending { summary: Some(summary), ..Ending::of(Some(outcome), exit_code) };
+    let Ended { exit_code, recorded, .. } = recording.close(ending, []);
     McpResult {
         id: recording.writer.id().clone(),
         session_dir: recording.writer.dir().to_owned(),
         outcome,
-        exit_code: if !recorded && exit_code == exit::DONE { exit::FAILED } else { exit_code },
+        exit_code,
         duration_secs,
         calls,
         failed,

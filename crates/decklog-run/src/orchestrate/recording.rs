@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{EventBody, Notice, SessionEnd, SessionStart};
+use decklog_journal::event::{Checkpoint, EventBody, Notice, SessionEnd, SessionStart};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::{Redactor, credential_values};
 use decklog_journal::store::{Place, StoreError};
@@ -156,6 +156,33 @@ pub(super) struct Ask<'a> {
     pub(super) at_most: Option<Duration>,
 }
 
+/// How a session comes to its end.
+pub(super) struct Ending {
+    /// Absent: it waits until an agent may go on.
+    pub(super) outcome: Option<Outcome>,
+    pub(super) exit_code: i32,
+    pub(super) iterations: Option<u32>,
+    pub(super) summary: Option<String>,
+    pub(super) confidence: Option<f64>,
+    /// In a race: the turn whose change was applied.
+    pub(super) picked: Option<u32>,
+}
+
+impl Ending {
+    pub(super) fn of(outcome: Option<Outcome>, exit_code: i32) -> Self {
+        Self { outcome, exit_code, iterations: None, summary: None, confidence: None, picked: None }
+    }
+}
+
+/// How a session has been ended.
+pub(super) struct Ended {
+    /// Of the program: nothing succeeds that could not be recorded.
+    pub(super) exit_code: i32,
+    pub(super) duration_secs: f64,
+    /// Whether all of it could be kept.
+    pub(super) recorded: bool,
+}
+
 /// One session being recorded.
 pub(super) struct Recording<'a> {
     pub(super) writer: Log,
@@ -225,11 +252,8 @@ impl<'a> Recording<'a> {
             Some(signal) => (Outcome::Interrupted, exit::stopped(signal)),
             None => (Outcome::Failed, exit::FAILED),
         };
-        let duration_secs = seconds_between(self.writer.started_at(), self.now());
         let summary = Some(clip_safely(error.to_string(), 4096, self.writer.redactor()));
-        let end =
-            SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code };
-        self.end(end.into());
+        self.close(Ending { summary, ..Ending::of(Some(outcome), exit_code) }, []);
         Err(match outcome {
             Outcome::Interrupted => RunError::Stopped { id, exit_code },
             _ => RunError::Sandbox { id, error },
@@ -342,11 +366,30 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Records the end, unless the session is checkpointed already.
-    pub(super) fn end(&mut self, end: EventBody) {
+    /// Records the end, unless the session is checkpointed already; removes the container, and compresses the raw streams
+    /// of `turns`.
+    pub(super) fn close(&mut self, ending: Ending, turns: impl IntoIterator<Item = u32>) -> Ended {
+        let Ending { outcome, exit_code, iterations, summary, confidence, picked } = ending;
+        // What could not be kept is no success.
+        let told = |exit_code: i32, kept: bool| if !kept && exit_code == exit::DONE { exit::FAILED } else { exit_code };
+        let exit_code = told(exit_code, self.kept);
+        let duration_secs = seconds_between(self.writer.started_at(), self.now());
         if self.writer.state().status() == Some(Status::Active) {
-            self.append(end);
+            match outcome {
+                Some(outcome) => self.append(SessionEnd {
+                    outcome,
+                    iterations,
+                    summary,
+                    confidence,
+                    picked,
+                    duration_secs,
+                    exit_code,
+                }),
+                None => self.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }),
+            }
         }
+        let recorded = self.finish(turns);
+        Ended { exit_code: told(exit_code, recorded), duration_secs, recorded }
     }
 
     /// Writes the state file of a turn that is over.

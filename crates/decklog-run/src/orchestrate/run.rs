@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use decklog_journal::event::{Checkpoint, EventBody, SessionEnd, Tokens};
+use decklog_journal::event::Tokens;
 use decklog_journal::redact::Redactor;
-use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::party::Party;
-use super::recording::{CheckResult, Recording, RunError, Setup, exit, redactor};
+use super::recording::{CheckResult, Ended, Ending, Recording, RunError, Setup, exit, redactor};
 use super::relay::{Answer, Limited, Order, Question, Relay, answer};
 use crate::agents::Used;
 use crate::observe::Observer;
@@ -122,7 +121,6 @@ pub fn run(
 
 /// Goes on from `course` to the session's end.
 pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -> Result<RunResult, RunError> {
-    let started = recording.writer.started_at();
     let Course { prompt, besides, resume, mut order } = course;
     let first = recording.next_turn();
     let permissions = plan.setup.permissions;
@@ -137,24 +135,10 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
     if !closed {
         recording.close_turn(number, &turn, &checks);
     }
-    let (outcome, mut exit_code) = decide(&turn, &checks, stopped_by, !limited.is_empty());
-    if !recording.kept && exit_code == exit::DONE {
-        exit_code = exit::FAILED;
-    }
-    let duration_secs = seconds_between(started, recording.writer.clock().now());
-    let end: EventBody = match outcome {
-        Some(outcome) => {
-            let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text, recording.writer.redactor()));
-            SessionEnd { outcome, iterations: None, summary, confidence: None, picked: None, duration_secs, exit_code }
-                .into()
-        }
-        None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
-    };
-    recording.end(end);
-    let kept = recording.finish(first..=number);
-    if !kept && exit_code == exit::DONE {
-        exit_code = exit::FAILED;
-    }
+    let (outcome, exit_code) = decide(&turn, &checks, stopped_by, !limited.is_empty());
+    let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text, recording.writer.redactor()));
+    let ended = recording.close(Ending { summary, ..Ending::of(outcome, exit_code) }, first..=number);
+    let Ended { exit_code, duration_secs, recorded: kept } = ended;
     let writer = &recording.writer;
     Ok(RunResult {
         id: writer.id().clone(),

@@ -7,16 +7,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{Checkpoint, EventBody, Resumed, SessionEnd, SessionStart, Tokens};
+use decklog_journal::event::{Checkpoint, Resumed, SessionStart, Tokens};
 use decklog_journal::redact::Redactor;
 use decklog_journal::session::{Session, Turn};
-use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, Status, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_snapshot::{Restored, Tree};
 
 use super::party::Party;
-use super::recording::{CheckResult, Recording, RunError, Setup, exit, redactor};
+use super::recording::{CheckResult, Ended, Ending, Recording, RunError, Setup, exit, redactor};
 use super::relay::{
     Answer, HandedOff, Limited, Order, Question, Relay, answer, conversation, hand_over, loaded, summarize, used_by,
     with_prompt, write_packet,
@@ -403,7 +402,7 @@ impl Shell {
         let live = self.live.take()?;
         let first = live.first;
         let mut recording = live.recording(&self.setup, signals, observer);
-        let (outcome, mut exit_code) = match self.last {
+        let (outcome, exit_code) = match self.last {
             _ if recording.writer.state().status() == Some(Status::Checkpointed) => (None, exit::LIMITED),
             None | Some(TurnOutcome::Success) => (Some(Outcome::Success), exit::DONE),
             Some(TurnOutcome::RateLimited) => (None, exit::LIMITED),
@@ -412,29 +411,8 @@ impl Shell {
                 (Some(Outcome::Failed), exit::FAILED)
             }
         };
-        if !recording.kept && exit_code == exit::DONE {
-            exit_code = exit::FAILED;
-        }
-        let now = recording.now();
-        let started = recording.writer.started_at();
-        let end: EventBody = match outcome {
-            Some(outcome) => SessionEnd {
-                outcome,
-                iterations: None,
-                summary: None,
-                confidence: None,
-                picked: None,
-                duration_secs: seconds_between(started, now),
-                exit_code,
-            }
-            .into(),
-            None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
-        };
-        recording.end(end);
-        let recorded = recording.finish(first..recording.next_turn());
-        if !recorded && exit_code == exit::DONE {
-            exit_code = exit::FAILED;
-        }
+        let turns = first..recording.next_turn();
+        let Ended { exit_code, recorded, .. } = recording.close(Ending::of(outcome, exit_code), turns);
         let id = recording.writer.id().clone();
         self.forget();
         Some(Finished { id, outcome, exit_code, recorded })

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::CallKind;
 use super::hub::Hub;
-use super::server::{Server, Unanswered};
+use super::server::{Offer, Server, Unanswered};
 use super::text;
 
 /// One client's connection.
@@ -46,6 +46,19 @@ impl Front {
             server.settled().await;
         }
         self.hub.servers()
+    }
+
+    /// What all servers offer of one kind, under the names that clients know it by.
+    async fn offered<T: Clone>(&self, of: fn(&Offer) -> &[T], rename: fn(&mut T, &dyn Fn(&str) -> String)) -> Vec<T> {
+        let mut all = Vec::new();
+        for server in self.settled().await {
+            let offer = server.offer();
+            all.extend(of(&offer).iter().cloned().map(|mut one| {
+                rename(&mut one, &|own| Hub::published(server, own));
+                one
+            }));
+        }
+        all
     }
 
     /// Asks a server, with the call in the record.
@@ -165,13 +178,10 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut tools = Vec::new();
-        for server in self.settled().await {
-            for mut tool in server.offer().tools.iter().filter(|tool| !self.reads_only || reads_only(tool)).cloned() {
-                tool.name = Cow::Owned(Hub::published(server, &tool.name));
-                tools.push(tool);
-            }
-        }
+        let rename =
+            |tool: &mut Tool, published: &dyn Fn(&str) -> String| tool.name = Cow::Owned(published(&tool.name));
+        let mut tools = self.offered(|offer| &offer.tools, rename).await;
+        tools.retain(|tool| !self.reads_only || reads_only(tool));
         Ok(ListToolsResult::with_all_items(tools))
     }
 
@@ -205,13 +215,7 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let mut prompts = Vec::new();
-        for server in self.settled().await {
-            for mut prompt in server.offer().prompts.iter().cloned() {
-                prompt.name = Hub::published(server, &prompt.name);
-                prompts.push(prompt);
-            }
-        }
+        let prompts = self.offered(|offer| &offer.prompts, |one, published| one.name = published(&one.name)).await;
         Ok(ListPromptsResult::with_all_items(prompts))
     }
 
@@ -240,13 +244,7 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let mut resources = Vec::new();
-        for server in self.settled().await {
-            for mut resource in server.offer().resources.iter().cloned() {
-                resource.name = Hub::published(server, &resource.name);
-                resources.push(resource);
-            }
-        }
+        let resources = self.offered(|offer| &offer.resources, |one, published| one.name = published(&one.name)).await;
         Ok(ListResourcesResult::with_all_items(resources))
     }
 
@@ -255,13 +253,7 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let mut templates = Vec::new();
-        for server in self.settled().await {
-            for mut template in server.offer().templates.iter().cloned() {
-                template.name = Hub::published(server, &template.name);
-                templates.push(template);
-            }
-        }
+        let templates = self.offered(|offer| &offer.templates, |one, published| one.name = published(&one.name)).await;
         Ok(ListResourceTemplatesResult::with_all_items(templates))
     }
 

@@ -44,6 +44,23 @@ fn changed(snapshots: &decklog_snapshot::Snapshotter, from: &Tree, to: &Tree) ->
 }
 
 sandboxed! {
+    fn filters_that_stand_in_them_are_not_run(sandbox) {
+        prepare(sandbox);
+        let (one, ran) = (sandbox.work.join("libs/one"), sandbox.spare.join("ran"));
+        git_in(&one, &["config", "filter.x.clean", &format!("touch '{}'; tr a-z A-Z", ran.display())]);
+        sandbox.write("libs/one/.gitattributes", "*.x filter=x\n");
+        sandbox.write("libs/one/a.x", "as it is\n");
+        let mut snapshots = sandbox.open();
+        let tree = take_all(&mut snapshots);
+        assert!(format!("{:?}", sandbox.files_of(&tree)).contains("as it is"));
+        assert!(!ran.exists());
+        // The user's own are.
+        sandbox.git(&["config", "--global", "filter.x.clean", "tr a-z A-Z"]);
+        let tree = take_all(&mut sandbox.open());
+        assert!(format!("{:?}", sandbox.files_of(&tree)).contains("AS IT IS"));
+        sandbox.git(&["config", "--global", "--unset", "filter.x.clean"]);
+    }
+
     fn their_content_is_recorded(sandbox) {
         prepare(sandbox);
         sandbox.write("libs/one/dirty", "already\n");

@@ -9,9 +9,8 @@ mod prompts;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use decklog_journal::event::{Checkpoint, EventBody, SessionEnd, SessionRules, SessionStart, Tokens};
+use decklog_journal::event::{SessionRules, SessionStart, Tokens};
 use decklog_journal::session::Session;
-use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
 use serde::Serialize;
@@ -19,7 +18,7 @@ use serde::Serialize;
 use self::machine::{Event, Phase, Rules, State};
 use self::prompts::{Facts, PATCH};
 use super::party::{Party, labels};
-use super::recording::{Recording, RunError, Setup, exit, redactor};
+use super::recording::{Ended, Ending, Recording, RunError, Setup, exit, redactor};
 use super::relay::{Answer, Limited, Order, Question, Relay, answer, loaded};
 use super::text::{Keep, cut};
 use crate::agents::Used;
@@ -383,7 +382,7 @@ impl<'a> Driver<'a> {
     }
 
     fn finish(mut self, outcome: Option<Outcome>, reason: String) -> ChatResult {
-        let mut exit_code = match outcome {
+        let exit_code = match outcome {
             Some(Outcome::Success) => exit::DONE,
             Some(Outcome::MaxIterationsReached) => exit::NOT_APPROVED,
             Some(Outcome::Failed) => exit::FAILED,
@@ -392,32 +391,10 @@ impl<'a> Driver<'a> {
             }
             None => exit::LIMITED,
         };
-        if !self.recording.kept && exit_code == exit::DONE {
-            exit_code = exit::FAILED;
-        }
-        let now = self.recording.now();
-        let started = self.recording.writer.started_at();
-        let duration_secs = seconds_between(started, now);
         let summary = clip_safely(reason, 4096, self.recording.writer.redactor());
-        let end: EventBody = match outcome {
-            Some(outcome) => SessionEnd {
-                outcome,
-                iterations: None,
-                summary: Some(summary.clone()),
-                confidence: None,
-                picked: None,
-                duration_secs,
-                exit_code,
-            }
-            .into(),
-            None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
-        };
-        self.recording.end(end);
+        let ending = Ending { summary: Some(summary.clone()), ..Ending::of(outcome, exit_code) };
         let turns = self.first_turn..self.recording.next_turn();
-        let recorded = self.recording.finish(turns);
-        if !recorded && exit_code == exit::DONE {
-            exit_code = exit::FAILED;
-        }
+        let Ended { exit_code, duration_secs, recorded } = self.recording.close(ending, turns);
         let first_back = outcome.is_none().then(|| self.seats[self.state.seat()].order.first_back()).flatten();
         ChatResult {
             id: self.recording.writer.id().clone(),

@@ -14,10 +14,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use decklog_journal::event::{Checkpoint, EventBody, Iteration, Notice, SessionEnd, SessionRules};
+use decklog_journal::event::{Iteration, Notice, SessionRules};
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
-use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Permissions, Role, SessionKind, TurnOutcome};
 use decklog_journal::{Event, SessionId, SessionStore};
 use jiff::Timestamp;
@@ -27,7 +26,7 @@ use self::machine::{Decided, End, Event as Happened, Phase};
 pub use self::plan::{IterationResult, LoopPlan, LoopResult, ResumeError};
 use self::prompts::{Facts, Patch};
 use super::party::Party;
-use super::recording::{Ask, CheckResult, Recording, RunError, exit, redactor};
+use super::recording::{Ask, CheckResult, Ended, Ending, Recording, RunError, exit, redactor};
 use super::relay::{Limited, Order, follow, with_prompt};
 use super::text::{Keep, cut};
 use crate::agents::{Asking, Leave, Used};
@@ -457,39 +456,23 @@ impl<'a> Driver<'a> {
     fn finish_with(mut self, outcome: Option<Outcome>, reason: String, confidence: Option<f64>) -> LoopResult {
         self.close_turn();
         let stopped = self.recording.signals.received();
-        let mut exit_code = match outcome {
+        let exit_code = match outcome {
             Some(Outcome::Success) => exit::DONE,
             Some(Outcome::MaxIterationsReached) => exit::NOT_APPROVED,
             Some(Outcome::Failed) => exit::FAILED,
             Some(Outcome::Interrupted) => exit::stopped(stopped.unwrap_or(Received::Interrupt)),
             None => exit::LIMITED,
         };
-        if !self.recording.kept && exit_code == exit::DONE {
-            exit_code = exit::FAILED;
-        }
-        let started = self.recording.writer.started_at();
-        let duration_secs = seconds_between(started, self.recording.writer.clock().now());
         let rounds = self.course(|course| course.rounds.clone());
         let summary = clip_safely(reason, 4096, self.recording.writer.redactor());
-        let end: EventBody = match outcome {
-            Some(outcome) => SessionEnd {
-                outcome,
-                iterations: Some(u32::try_from(rounds.len()).unwrap_or(u32::MAX)),
-                summary: Some(summary.clone()),
-                confidence,
-                picked: None,
-                duration_secs,
-                exit_code,
-            }
-            .into(),
-            None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
+        let ending = Ending {
+            iterations: Some(u32::try_from(rounds.len()).unwrap_or(u32::MAX)),
+            summary: Some(summary.clone()),
+            confidence,
+            ..Ending::of(outcome, exit_code)
         };
-        self.recording.end(end);
-        let turns = std::mem::take(&mut self.turns);
-        let recorded = self.recording.finish(turns);
-        if !recorded && exit_code == exit::DONE {
-            exit_code = exit::FAILED;
-        }
+        let Ended { exit_code, duration_secs, recorded } =
+            self.recording.close(ending, std::mem::take(&mut self.turns));
         let (tokens, cost_usd) = self.course(|course| (course.tokens, course.cost_usd));
         LoopResult {
             id: self.recording.writer.id().clone(),

@@ -13,9 +13,8 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::SessionStore;
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{Checkpoint, EventBody, Notice, SessionEnd, SessionStart};
+use decklog_journal::event::{Notice, SessionStart};
 use decklog_journal::redact::Redactor;
-use decklog_journal::time::seconds_between;
 use decklog_journal::words::{Outcome, Permissions, Role, SessionKind, TurnOutcome};
 use decklog_snapshot::{SnapshotReader, Tree};
 
@@ -25,7 +24,7 @@ pub use self::place::{Sweeping, Swept, sweep};
 pub use self::plan::{Pick, RaceError, RacePlan, RaceResult, Racer};
 use self::side_by_side::{Teller, side_by_side};
 use super::party::{Party, labels};
-use super::recording::{Ask, CheckResult, Recording, Setup, exit, redactor};
+use super::recording::{Ask, CheckResult, Ended, Ending, Recording, Setup, exit, redactor};
 use super::relay::Limited;
 use super::run::check_all;
 use crate::check::{CheckPlace, run_check};
@@ -363,37 +362,15 @@ impl Race<'_> {
     }
 }
 
-/// How the session was ended.
-struct Ended {
-    exit_code: i32,
-    duration_secs: f64,
-    recorded: bool,
-}
-
 fn end(
     recording: &mut Recording<'_>,
     outcome: Option<Outcome>,
-    mut exit_code: i32,
+    exit_code: i32,
     summary: String,
     picked: Option<u32>,
 ) -> Ended {
-    if !recording.kept && exit_code == exit::DONE {
-        exit_code = exit::FAILED;
-    }
-    let duration_secs = seconds_between(recording.writer.started_at(), recording.now());
     let summary = Some(clip_safely(summary, 4096, recording.writer.redactor()));
-    let body: EventBody = match outcome {
-        Some(outcome) => {
-            SessionEnd { outcome, iterations: None, summary, confidence: None, picked, duration_secs, exit_code }.into()
-        }
-        None => Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }.into(),
-    };
-    recording.end(body);
-    let recorded = recording.finish(1..recording.next_turn());
-    if !recorded && exit_code == exit::DONE {
-        exit_code = exit::FAILED;
-    }
-    Ended { exit_code, duration_secs, recorded }
+    recording.close(Ending { summary, picked, ..Ending::of(outcome, exit_code) }, 1..recording.next_turn())
 }
 
 /// A racer's turn: its number and result, its checks, and whether all was kept.
