@@ -49,12 +49,12 @@ impl Front {
     }
 
     /// What all servers offer of one kind, under the names that clients know it by.
-    async fn offered<T: Clone>(&self, of: fn(&Offer) -> &[T], rename: fn(&mut T, &dyn Fn(&str) -> String)) -> Vec<T> {
+    async fn offered<T: Clone>(&self, of: fn(&Offer) -> &[T], rename: fn(&mut T, &Server)) -> Vec<T> {
         let mut all = Vec::new();
         for server in self.settled().await {
             let offer = server.offer();
             all.extend(of(&offer).iter().cloned().map(|mut one| {
-                rename(&mut one, &|own| Hub::published(server, own));
+                rename(&mut one, server);
                 one
             }));
         }
@@ -178,8 +178,7 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let rename =
-            |tool: &mut Tool, published: &dyn Fn(&str) -> String| tool.name = Cow::Owned(published(&tool.name));
+        let rename = |tool: &mut Tool, server: &Server| tool.name = Cow::Owned(Hub::published(server, &tool.name));
         let mut tools = self.offered(|offer| &offer.tools, rename).await;
         tools.retain(|tool| !self.reads_only || reads_only(tool));
         Ok(ListToolsResult::with_all_items(tools))
@@ -215,7 +214,8 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let prompts = self.offered(|offer| &offer.prompts, |one, published| one.name = published(&one.name)).await;
+        let prompts =
+            self.offered(|offer| &offer.prompts, |one, server| one.name = Hub::published(server, &one.name)).await;
         Ok(ListPromptsResult::with_all_items(prompts))
     }
 
@@ -244,7 +244,8 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let resources = self.offered(|offer| &offer.resources, |one, published| one.name = published(&one.name)).await;
+        let resources =
+            self.offered(|offer| &offer.resources, |one, server| one.name = Hub::published(server, &one.name)).await;
         Ok(ListResourcesResult::with_all_items(resources))
     }
 
@@ -253,7 +254,8 @@ impl ServerHandler for Front {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let templates = self.offered(|offer| &offer.templates, |one, published| one.name = published(&one.name)).await;
+        let templates =
+            self.offered(|offer| &offer.templates, |one, server| one.name = Hub::published(server, &one.name)).await;
         Ok(ListResourceTemplatesResult::with_all_items(templates))
     }
 
