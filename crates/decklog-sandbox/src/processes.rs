@@ -22,7 +22,7 @@ const KILLED: Duration = Duration::from_secs(2);
 /// New ones may come while others are ended: a fork bomb is left to the container's own end.
 const ROUNDS: usize = 20;
 
-/// What may still run after [`Space::end_others`].
+/// What may still run in a container that was to be emptied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     /// Nothing but what keeps the container alive.
