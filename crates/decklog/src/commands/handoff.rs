@@ -63,8 +63,12 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
 fn outgoing(store: &SessionStore, id: &SessionId, config: &Config, context: &Context) -> Result<Party, CliError> {
     let past = store.load(id)?;
     let turn = last_agents_turn(&past).filter(|turn| turn.conversation().is_some()).ok_or_else(|| {
-        CliError::new("nobody can be asked: no agent has told which conversation was its own")
-            .hint("without --summarize the packet is made from the record alone")
+        let gone = last_agents_turn(&past).is_some_and(|turn| turn.boxed);
+        CliError::new(match gone {
+            true => "nobody can be asked: the conversation went with the container that it was in",
+            false => "nobody can be asked: no agent has told which conversation was its own",
+        })
+        .hint("without --summarize the packet is made from the record alone")
     })?;
     // In its own conversation it has its model.
     asking::agent(Some(&turn.agent), config, Programs::Here(&asking::environment(&[], context))).map(Party::plain)
