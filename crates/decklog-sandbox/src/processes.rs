@@ -106,7 +106,7 @@ impl Space {
         }
         // The oldest child of the first process is what the container was started with.
         let children = all.iter().filter(|(_, seen)| seen.in_space && seen.parent == self.init);
-        let Some((&keeper, _)) = children.min_by_key(|(_, seen)| seen.started) else {
+        let Some((&keeper, _)) = children.min_by_key(|(pid, seen)| (seen.started, **pid)) else {
             return Err(io::Error::other("nothing keeps the container alive"));
         };
         let mut held = Vec::new();
@@ -180,5 +180,63 @@ mod tests {
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");
         assert!(Space::of(u32::MAX).is_err() && Space::of(0).is_err());
+    }
+
+    /// The number, seen from here, of the process with these words in its command.
+    fn find(words: &str) -> Option<u32> {
+        let all = fs::read_dir("/proc").expect("processes");
+        let pids = all.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.into_iter().find(|pid| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).replace('\0', " ").trim_end() == words
+        })
+    }
+
+    fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < end, "{what} did not come");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn all_but_the_keeper_is_ended_and_nothing_outside() {
+        // Like a container: a first process, the child that keeps it alive, and others, one deaf, one in a namespace within.
+        let keeper = "sleep 86401.5";
+        let others = ["sleep 86402.5", "sleep 86403.5", "sleep 86404.5"];
+        let script = format!(
+            "{keeper} & {} & (trap '' TERM; {} & wait; wait) & \
+             unshare --user --pid --fork sh -c '{} & wait' & wait",
+            others[0], others[1], others[2],
+        );
+        let mut container = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
+            .spawn()
+            .expect("unshare");
+        let mut outside = std::process::Command::new("sleep").arg("86405.5").spawn().expect("sleep");
+        let pids: Vec<u32> = others.iter().map(|words| eventually(words, || find(words))).collect();
+        let keeper = eventually("the keeper", || find(keeper));
+        let (init, ..) = stat(keeper).expect("it runs");
+        let space = Space::of(init).expect("a namespace of its own");
+        assert_eq!(space.end_others(), Left::Nothing);
+        for (words, pid) in others.iter().zip(pids) {
+            assert!(stat(pid).is_none_or(|(.., is_over)| is_over), "{words} goes on");
+        }
+        assert!(stat(keeper).is_some_and(|(.., is_over)| !is_over));
+        assert!(outside.try_wait().expect("it is ours").is_none(), "what is outside was ended");
+        // The first process knows of no more to wait for than its keeper; it ends with it.
+        pidfd_send_signal(
+            pidfd_open(Pid::from_raw(keeper.cast_signed()).expect("a pid"), PidfdFlags::empty()).expect("it runs"),
+            Signal::KILL,
+        )
+        .expect("it is ours");
+        container.wait().expect("it is ours");
+        assert_eq!(space.end_others(), Left::Ended);
+        outside.kill().expect("it is ours");
+        outside.wait().expect("it is ours");
     }
 }

@@ -179,3 +179,24 @@ impl Variables {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_small_files_are_copied_and_nothing_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = |name: &str| dir.path().join(name);
+        let limit = usize::try_from(MAX_FILE).expect("it is small");
+        std::fs::write(place("whole"), vec![b'x'; limit]).expect("a file");
+        std::fs::write(place("long"), vec![b'x'; limit + 1]).expect("a file");
+        rustix::fs::mkfifoat(rustix::fs::CWD, place("fifo"), rustix::fs::Mode::RUSR).expect("a fifo");
+        assert_eq!(read(&place("whole")).map(|content| content.len()).ok(), Some(limit));
+        for (name, why) in [("long", "larger than"), ("fifo", "no file"), (".", "no file"), ("absent", "No such file")]
+        {
+            let told = read(&place(name)).expect_err(name).to_string();
+            assert!(told.contains(why) && told.contains(dir.path().to_str().expect("text")), "{name}: {told}");
+        }
+    }
+}

@@ -123,7 +123,8 @@ impl<'a> Repl<'a> {
             self.context.say(self.context.err_paint.dim(&line));
         }
         if let Some((id, given)) = on {
-            self.resume(id, given)?;
+            let boxing = self.boxing.clone();
+            self.resume(id, given, &boxing)?;
         }
         let mut interrupts = 0;
         let signal = loop {
@@ -277,7 +278,9 @@ impl<'a> Repl<'a> {
                 if self.shell.id() == Some(&id) {
                     return Err(CliError::new("this is that session"));
                 }
-                self.resume(&id, None)?;
+                // What it had, and not what this shell was told.
+                let boxing = self.boxing.of_another();
+                self.resume(&id, None, &boxing)?;
             }
             Command::Status => self.status(),
             Command::Agents => self.decklog(&["agents".into()])?,
@@ -361,12 +364,10 @@ impl<'a> Repl<'a> {
     }
 
     /// Goes on with another session. The agent that had it goes on, where it can, unless `given` says who.
-    fn resume(&mut self, id: &SessionId, given: Option<Party>) -> Result<(), CliError> {
+    fn resume(&mut self, id: &SessionId, given: Option<Party>, boxing: &Boxing) -> Result<(), CliError> {
         self.goes_on_here(id)?;
         let past = self.store.load(id)?;
         let last = last_agents_turn(&past).map(|turn| turn.agent.clone());
-        // What it had, and not what this shell was told.
-        let boxing = self.boxing.of_another();
         let programs = boxing.programs(Some(&past.head), &self.shell.setup.env);
         let known = last.and_then(|name| asking::party(&name, &self.config, programs).ok());
         let party = given.or(known).unwrap_or_else(|| self.shell.party().clone());

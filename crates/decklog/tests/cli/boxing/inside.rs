@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::boxing::world::{LONG, containers, world};
 use crate::env::{TestEnv, eventually, kill};
+use crate::screen::Screen;
 
 /// Runs a command in the container.
 fn boxed<'a>(command: &[&'a str]) -> Vec<&'a str> {
@@ -129,6 +130,11 @@ fn credentials_go_in_and_files_of_theirs_and_leave_nothing_behind() {
     }
     let transcript = env.decklog(&["logs", "@", "container"]).expect(0).stdout;
     assert!(!transcript.contains("tk-5f1c"), "{transcript}");
+    // Where its model is may be said on the command line.
+    let there = "TELLER_BASE_URL=http://localhost:5432";
+    let ran = env.decklog(&["run", "--image", "coding", "--boxed", "--env", there, "teller", "go"]).expect(0);
+    assert!(ran.stdout.contains("TELLER_BASE_URL=http://host.containers.internal:5432\n"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("localhost"), "{}", ran.stdout);
 }
 
 #[test]
@@ -176,6 +182,9 @@ fn who_was_boxed_does_not_come_out_without_a_word() {
     let again = env.decklog(&["resume", &id, "once more"]).expect(0);
     assert!(again.stdout.contains("podman-init") || again.stdout.contains("catatonit"), "{again:?}");
     assert_eq!(shown(&env)["turns"][1]["boxed"], true);
+    // Its tools alone: the image has none.
+    let tools = env.decklog(&["resume", &id, "--tools", "both", "with tools"]).expect(2);
+    assert!(tools.stderr.contains("image coding has no MCP servers"), "{}", tools.stderr);
     let out = env.decklog(&["resume", &id, "--image", "none", "and here"]).expect(0);
     assert!(!out.stdout.contains("podman-init") && !out.stdout.contains("catatonit"), "{out:?}");
 }
@@ -209,16 +218,6 @@ fn a_repository_does_not_open_the_network_of_boxed_agents() {
 }
 
 #[test]
-fn what_hides_in_a_namespace_of_its_own_is_ended_too() {
-    let env = world("", "");
-    let hides = "unshare -U -r -p -f sh -c 'trap \"\" TERM; while true; do echo tick >>ticks; sleep 0.1; done' \
-         >/dev/null 2>&1 & sleep 1; test -s ticks || echo tick >ticks; echo left";
-    let waits = "before=$(wc -l <ticks); sleep 1; test $before = $(wc -l <ticks)";
-    env.decklog(&boxed(&["--check", waits, "--", "sh", "-c", hides])).expect(0);
-    assert_eq!(shown(&env)["turns"][0]["validations"][0]["passed"], true);
-}
-
-#[test]
 fn a_container_that_is_ended_from_within_is_told() {
     let env = world("", "");
     // The one that keeps it alive, whatever its number is.
@@ -226,4 +225,39 @@ fn a_container_that_is_ended_from_within_is_told() {
     let notices = crate::boxing::world::notices(&env, "left_running");
     assert!(notices.iter().any(|notice| notice.contains("has ended")), "{notices:?}");
     assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn a_shell_is_gone_on_with_where_it_was_unless_it_is_told() {
+    let teller = "[agents.teller]\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; test -d /srv/node_modules && echo inside || echo outside\"]\n\
+         protocol = \"text\"\n";
+    let env = world("", teller);
+    let ran = env.decklog_with_input(&["shell", "--image", "coding", "--boxed", "teller"], b"Where?\n").expect(0);
+    assert_eq!(ran.stdout, "inside\n");
+    for (flags, where_it_is) in [("", "inside"), ("--image none", "outside"), ("--image coding --boxed", "inside")] {
+        let mut screen = Screen::new(&env, &format!("resume @ {flags}"));
+        screen.wait_for("❯ ");
+        screen.press("Where?\r");
+        screen.wait_for(where_it_is);
+        screen.wait_for_after(where_it_is, "❯ ");
+        screen.press("\u{4}");
+        let (text, code) = screen.end();
+        assert_eq!(code, 0, "{flags}: {text}");
+    }
+    let turns: Vec<bool> = shown(&env)["turns"].as_array().unwrap().iter().map(|turn| turn["boxed"] == true).collect();
+    assert_eq!(turns, [true, true, false, true]);
+    assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn a_prompt_that_is_too_long_stands_in_the_container() {
+    let reads = "read -r line; file=$(echo \\\"$line\\\" | sed 's/.*in the file \\\\([^ ]*\\\\) (.*/\\\\1/'); \
+         printf '{\\\"type\\\":\\\"result\\\",\\\"is_error\\\":false,\\\"result\\\":\\\"ok\\\"}\\\\n'; wc -c <$file >count; echo $file >name";
+    let definition =
+        format!("[agents.reader]\ncommand = [\"sh\", \"-c\", \"{reads}\"]\nprotocol = \"claude-stream\"\n");
+    let env = world("", &definition);
+    env.write("prompt.txt", "x".repeat(1_000_000));
+    let long = ["run", "--image", "coding", "--boxed", "--prompt-file", "prompt.txt", "reader"];
+    env.decklog(&long).expect(0);
+    assert_eq!((env.read("count").as_str(), env.read("name").as_str()), ("1000000\n", "/home/decklog/prompt.md\n"));
 }
