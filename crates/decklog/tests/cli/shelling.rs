@@ -255,7 +255,7 @@ fn on_a_terminal_agents_are_used_in_turn() {
     screen.press("three\r");
     screen.wait_for("ada says 2.");
     // The end of input is none while an agent works.
-    screen.wait_for(READY);
+    screen.wait_for_after("ada says 2.", READY);
     screen.press("\u{4}");
     assert_eq!(screen.end().1, 0);
     assert_eq!(turns(&env), ["ada", "bob", "ada"]);
@@ -298,8 +298,7 @@ fn who_asks_for_leave_is_answered_by_the_user_and_it_is_recorded() {
         screen.wait_for("[y]es, [a]lways, [n]o");
         assert!(!screen.text().contains("\u{1b}[31mtest"), "what an agent says does not act on the terminal");
         screen.press(key);
-        screen.wait_for(told);
-        screen.wait_for(READY);
+        screen.wait_for_after(told, READY);
     }
     screen.press("\u{4}");
     screen.end();

@@ -183,7 +183,7 @@ fn the_shell_uses_one_after_the_other() {
     screen.wait_for("codex → claude (manual)");
     screen.press("What is there?\r");
     screen.wait_for("I see two.");
-    screen.wait_for("tokens in");
+    screen.wait_for_after("tokens in", "❯ ");
     screen.press("\u{4}");
     let (shown, code) = screen.end();
     assert_eq!(code, 0, "{shown}");

@@ -259,5 +259,6 @@ fn a_prompt_that_is_too_long_stands_in_the_container() {
     env.write("prompt.txt", "x".repeat(1_000_000));
     let long = ["run", "--image", "coding", "--boxed", "--prompt-file", "prompt.txt", "reader"];
     env.decklog(&long).expect(0);
-    assert_eq!((env.read("count").as_str(), env.read("name").as_str()), ("1000000\n", "/home/decklog/prompt.md\n"));
+    assert_eq!(env.read("count"), "1000000\n");
+    assert!(env.read("name").ends_with("/decklog/prompt.md\n"), "{}", env.read("name"));
 }
