@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use decklog_journal::store::Listed;
 use decklog_journal::{Row, SessionFilter};
+use decklog_text::visible;
 use serde_json::Value;
 
 use crate::cli::Json;
@@ -11,8 +12,8 @@ use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
 use crate::listing::{self, Found};
+use crate::render::session;
 use crate::render::table::Cells;
-use crate::render::{session, visible};
 
 /// How many are listed unless told otherwise.
 const NEWEST: usize = 50;

@@ -10,6 +10,8 @@ use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
 use decklog_journal::words::SessionKind;
 use decklog_query::network;
+use decklog_text::format::size;
+use decklog_text::visible;
 use serde_json::json;
 
 use super::ls::shown_head;
@@ -17,7 +19,7 @@ use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{self, session, size, visible};
+use crate::render::{self, session};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -10,10 +10,12 @@ use decklog_journal::event::EventBody;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::{SessionId, SessionStore, store};
+use decklog_text::format::{cost, counted, time};
+use decklog_text::visible;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::render::{cost, counted, session, time, visible};
+use crate::render::session;
 
 /// Bytes of a longer journal that are read.
 const MAX_JOURNAL: u64 = 16 * 1024 * 1024;

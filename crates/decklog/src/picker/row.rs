@@ -3,9 +3,10 @@
 //! Must not know: the screen, where sessions come from.
 
 use decklog_journal::SessionId;
+use decklog_text::visible;
 use jiff::Timestamp;
 
-use crate::render::{session, visible};
+use crate::render::session;
 
 /// Characters of each part: the preview shows more.
 const MAX_NAME: usize = 40;

@@ -13,12 +13,13 @@ use decklog_journal::event::{Notice, PlanEntry, RateLimited, Validation};
 use decklog_journal::session::{Step, ToolUse, Turn};
 use decklog_journal::words::{Outcome, ShownStatus, ToolStatus, TurnOutcome};
 use decklog_query::network::{Network, OfCalls};
+use decklog_text::format::{cost, counted, duration, size, thousands, time};
+use decklog_text::highlight::Highlighter;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::text::{code, escape, markdown};
-use super::highlight::Highlighter;
-use super::{cost, counted, duration, session, size, thousands, time, transcript};
+use super::{session, transcript};
 
 /// Lines of patches on one page.
 const PATCH_LINES: usize = 20_000;
@@ -44,7 +45,7 @@ pub(crate) fn page(page: &Page<'_>) -> String {
     let session = page.session;
     let head = &session.head;
     let title = head.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or("(no prompt)");
-    let title = escape(&super::table::cut(title.trim(), 100));
+    let title = escape(&decklog_text::format::cut(title.trim(), 100));
     let mut out = format!(
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width, \
          initial-scale=1\">\n<meta name=referrer content=no-referrer>\n<meta http-equiv=Content-Security-Policy \
@@ -266,7 +267,7 @@ fn show_tool(tool: &ToolUse, highlighter: &mut Highlighter, out: &mut String) {
     };
     out.push_str(&format!(
         "<details{class}><summary><span class={color}>{mark}{code_shown}</span> {name}{}{took}</summary>\n",
-        escape(&super::table::cut(title, 300))
+        escape(&decklog_text::format::cut(title, 300))
     ));
     if !tool.input.is_null() {
         let input = serde_json::to_string_pretty(&tool.input).unwrap_or_default();
@@ -301,7 +302,7 @@ fn cut(text: &str, out: &mut String) {
 
 fn notice(notice: &Notice, out: &mut String) {
     let class = if super::transcript::is_loud(&notice.code) { "warn" } else { "quiet" };
-    let text = super::table::cut(&notice.text, 1000);
+    let text = decklog_text::format::cut(&notice.text, 1000);
     out.push_str(&format!("<p class=\"notice {class}\">{}: {}</p>\n", escape(&notice.code), escape(&text)));
 }
 

@@ -1,9 +1,11 @@
 //! Where a container connected, as text.
 
 use decklog_query::network::{Network, Place};
+use decklog_text::format::{counted, size};
+use decklog_text::visible;
 
+use super::Paint;
 use super::table::{Column, table};
-use super::{Paint, counted, size, visible};
 
 /// One line for each place, under the call that reached for it.
 pub(crate) fn under_call(network: &Network, paint: Paint) -> String {

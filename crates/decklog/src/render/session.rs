@@ -2,11 +2,13 @@
 
 use decklog_journal::words::{Outcome, ShownStatus};
 use decklog_journal::{Head, Row};
+use decklog_text::format::{cost, counted, duration, push_time, thousands, time};
+use decklog_text::{visible, visible_lines};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::Paint;
 use super::table::{Cells, Column, WHEN_FILLED, pieces};
-use super::{Paint, cost, counted, duration, push_time, thousands, time, visible, visible_lines};
 
 /// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
 const COLUMNS: [Column; 18] = [

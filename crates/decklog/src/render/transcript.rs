@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
 use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
+use decklog_text::format::{counted, duration, size};
+use decklog_text::{visible, visible_lines};
 
 use decklog_query::network::OfCalls;
 
+use super::Paint;
 use super::said::{MARGIN, Said};
-use super::{Paint, counted, duration, size, visible, visible_lines};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,7 +255,7 @@ impl Transcript {
                 let input = match &call.input {
                     serde_json::Value::Null => String::new(),
                     _ if !title.is_empty() => String::new(),
-                    other => super::table::cut(&other.to_string(), 120),
+                    other => decklog_text::format::cut(&other.to_string(), 120),
                 };
                 // Over ACP the name is but the sort of tool, and the title says the same in words.
                 let name = if call.name == call.kind.as_str() && !title.is_empty() {
@@ -285,7 +287,7 @@ impl Transcript {
             }
             EventBody::Notice(notice) if notice.code == "unknown_line" && !full => String::new(),
             EventBody::Notice(notice) => {
-                let text = super::table::cut(&visible(&notice.text), 300);
+                let text = decklog_text::format::cut(&visible(&notice.text), 300);
                 let line = format!("  {}: {text}", visible(&notice.code));
                 (if is_loud(&notice.code) { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
             }
@@ -408,7 +410,7 @@ impl Transcript {
     }
 
     fn gutter(&self, line: &str) -> String {
-        self.paint.dim(&format!("    │ {}", super::table::cut(&visible(line), 400))) + "\n"
+        self.paint.dim(&format!("    │ {}", decklog_text::format::cut(&visible(line), 400))) + "\n"
     }
 }
 

@@ -1,11 +1,11 @@
 //! A session's container and where it connected.
 
 use decklog_query::network::{Network, Place};
+use decklog_text::format::{counted, cut};
 
+use super::Page;
 use super::text::escape;
-use super::{Page, counted};
 use crate::render::network::{COLUMNS, listed, row, told};
-use crate::render::table::cut;
 
 /// Places that are listed under one call, and in the table.
 const UNDER_CALL: usize = 50;

@@ -1,9 +1,9 @@
 //! A patch as HTML: a table for each file, lines numbered and highlighted.
 
+use decklog_text::highlight::{Highlighter, Language};
+use decklog_text::patch::{FilePatch, Kind, Row, annotate, parse};
+
 use super::text::{escape, token};
-use crate::render::highlight::{Highlighter, Language};
-use crate::render::patch::annotate::{Row, annotate};
-use crate::render::patch::parse::{FilePatch, Kind, parse};
 
 /// Lines of a file above which it is folded at first.
 const FOLDED: usize = 400;

@@ -2,10 +2,9 @@
 //!
 //! Nothing that an agent wrote becomes a tag or an attribute of its own making.
 
+use decklog_text::highlight::{Code, Highlighter, Language, Token};
+use decklog_text::visible_lines;
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
-
-use crate::render::highlight::{Code, Highlighter, Language, Token};
-use crate::render::visible_lines;
 
 /// `text` as the content of an element or of a quoted attribute.
 pub(crate) fn escape(text: &str) -> String {
