@@ -16,6 +16,7 @@ pub mod query;
 pub mod restore;
 pub mod scan;
 pub mod search;
+pub mod show;
 pub mod stats;
 pub mod text;
 pub mod words;

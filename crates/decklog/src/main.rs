@@ -11,7 +11,6 @@ mod error;
 mod filters;
 mod ledger;
 mod listing;
-mod page;
 mod picker;
 mod race_story;
 mod render;

@@ -98,7 +98,8 @@ impl Format {
             Self::Jsonl => jsonl::write(&read(store, id)?, out)?,
             Self::Markdown => out.write_all(markdown::page(&read(store, id)?).as_bytes())?,
             Self::Html => {
-                let page = crate::page::page(&store.entry(id), &store.load(id)?, context);
+                let page =
+                    decklog_web::page::page(&store.entry(id), &store.load(id)?, context.clock.now(), &context.zone);
                 out.write_all(page.as_bytes())?;
             }
             Self::Atif => {

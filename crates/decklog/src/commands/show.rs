@@ -10,6 +10,7 @@ use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
 use decklog_journal::words::SessionKind;
 use decklog_query::network;
+use decklog_query::show::full_prompt;
 use decklog_text::format::size;
 use decklog_text::visible;
 use serde_json::json;
@@ -116,7 +117,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
 
 /// Writes the page of a session.
 fn html(dir: &Path, session: &Session, target: Option<&Path>, force: bool, context: &Context) -> CliResult {
-    let page = crate::page::page(dir, session, context);
+    let page = decklog_web::page::page(dir, session, context.clock.now(), &context.zone);
     let Some(target) = target else {
         context.print(page)?;
         return Ok(0);
@@ -140,21 +141,6 @@ fn html(dir: &Path, session: &Session, target: Option<&Path>, force: bool, conte
     }
     context.say(format!("wrote {} ({})", visible(&target.to_string_lossy()), size(page.len() as u64)));
     Ok(0)
-}
-
-/// The whole prompt, from its artifact when it is long.
-pub(crate) fn full_prompt(dir: &Path, session: &Session) -> String {
-    use std::io::Read;
-    let Some(artifact) = &session.prompt_artifact else { return session.prompt.clone() };
-    let mut prompt = String::new();
-    let read = decklog_journal::verify::find_artifact(dir, &artifact.path)
-        .and_then(|found| found.file.take(64 * 1024 * 1024).read_to_string(&mut prompt));
-    match read {
-        Ok(_) => prompt,
-        Err(error) => {
-            format!("{}… (the rest is in {}, which cannot be read: {error})", session.prompt, visible(&artifact.path))
-        }
-    }
 }
 
 fn events(dir: &Path, turn: Option<u32>, context: &Context) -> CliResult {

@@ -4,7 +4,6 @@
 //! Must not know: files, arguments.
 
 pub(crate) mod code;
-pub(crate) mod html;
 pub(crate) mod markdown;
 pub(crate) mod network;
 pub(crate) mod patch;

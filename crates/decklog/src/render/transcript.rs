@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
-use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
+use decklog_journal::words::{Decision, Role, ToolKind, ToolStatus, TurnOutcome};
+use decklog_query::network::OfCalls;
+use decklog_query::show::{is_loud, is_output};
 use decklog_text::format::{counted, duration, size};
 use decklog_text::{visible, visible_lines};
-
-use decklog_query::network::OfCalls;
 
 use super::Paint;
 use super::said::{MARGIN, Said};
@@ -46,12 +46,6 @@ pub(crate) struct Transcript {
     at: u32,
     /// What was reached for during each call.
     network: OfCalls,
-}
-
-/// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
-/// whose protocol is known is given permissions. Where no command was run, the record comes from another tool.
-pub(crate) fn is_output(permissions: Option<Permissions>, command: &[String]) -> bool {
-    permissions.is_none() && !command.is_empty()
 }
 
 impl Transcript {
@@ -412,19 +406,6 @@ impl Transcript {
     fn gutter(&self, line: &str) -> String {
         self.paint.dim(&format!("    │ {}", decklog_text::format::cut(&visible(line), 400))) + "\n"
     }
-}
-
-/// Whether a notice tells of something that people should not miss.
-pub(crate) fn is_loud(code: &str) -> bool {
-    matches!(
-        code,
-        "recording_failed"
-            | "permission_refused"
-            | "stalled"
-            | "timed_out"
-            | "critic_changed_files"
-            | "conversation_lost"
-    )
 }
 
 fn indent(by: &str, text: &str) -> String {

@@ -3,13 +3,13 @@
 use decklog_text::highlight::{Highlighter, Language};
 use decklog_text::patch::{FilePatch, Kind, Row, annotate, parse};
 
-use super::text::{escape, token};
+use crate::html::{escape, token};
 
 /// Lines of a file above which it is folded at first.
 const FOLDED: usize = 400;
 
 /// The files of `patch`, at most `lines` lines of them, which are counted down.
-pub(crate) fn patch(patch: &[u8], highlighter: &mut Highlighter, lines: &mut usize) -> String {
+pub(super) fn patch(patch: &[u8], highlighter: &mut Highlighter, lines: &mut usize) -> String {
     parse(patch).iter().map(|one| file(one, highlighter, lines)).collect()
 }
 
