@@ -4,13 +4,51 @@
 
 pub mod network;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use decklog_journal::Session;
+use decklog_journal::store::{Listed, listed};
 use decklog_journal::words::{Outcome, Permissions, ShownStatus};
 use decklog_text::format::duration;
 use decklog_text::visible;
 use jiff::Timestamp;
+use serde_json::{Value, json, to_value};
+
+/// A head as JSON, with the status that is shown: what `ls --json` lists.
+///
+/// # Errors
+/// Those of making JSON, of which none is known.
+pub fn shown_head(listed: &Listed) -> serde_json::Result<BTreeMap<String, Value>> {
+    let mut head: BTreeMap<String, Value> = serde_json::from_value(to_value(&listed.head)?)?;
+    head.insert("status".into(), listed.status.as_str().into());
+    Ok(head)
+}
+
+/// The session in `dir` as JSON: what `show --json` prints. With `turn`, of the turns only that one.
+///
+/// # Errors
+/// Those of making JSON, of which none is known.
+pub fn shown(dir: &Path, session: &Session, turn: Option<u32>) -> serde_json::Result<Value> {
+    let turns: Vec<_> = session.turns.iter().filter(|known| turn.is_none_or(|wanted| known.turn == wanted)).collect();
+    let mut head = shown_head(&listed(session.head.clone(), dir.to_owned()))?;
+    head.insert("prompt".into(), full_prompt(dir, session).into());
+    let mut shown = json!({
+        "session": head,
+        "turns": to_value(turns)?,
+        "iterations": to_value(&session.iterations)?,
+        "handoffs": to_value(&session.handoffs)?,
+        "notices": to_value(&session.notices)?,
+        "faults": to_value(&session.faults)?,
+    });
+    if !session.containers.is_empty() {
+        shown["containers"] = to_value(&session.containers)?;
+    }
+    if let Some(picked) = session.picked {
+        shown["picked"] = picked.into();
+    }
+    Ok(shown)
+}
 
 /// What a session is shown as: its outcome once it has one, else its status.
 #[must_use]

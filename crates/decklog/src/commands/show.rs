@@ -10,12 +10,10 @@ use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
 use decklog_journal::words::SessionKind;
 use decklog_query::network;
-use decklog_query::show::full_prompt;
+use decklog_query::show::{full_prompt, shown};
 use decklog_text::format::size;
 use decklog_text::visible;
-use serde_json::json;
 
-use super::ls::shown_head;
 use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
@@ -58,29 +56,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if let Some(target) = &args.html {
         return html(&dir, &session, target.as_deref(), args.force, context);
     }
-    let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
     if context.json {
-        let turns: Vec<_> =
-            session.turns.iter().filter(|turn| args.turn.is_none_or(|wanted| turn.turn == wanted)).collect();
-        let mut head = shown_head(&listed)?;
-        head.insert("prompt".into(), full_prompt(&dir, &session).into());
-        let mut shown = json!({
-            "session": head,
-            "turns": turns,
-            "iterations": session.iterations,
-            "handoffs": session.handoffs,
-            "notices": session.notices,
-            "faults": session.faults,
-        });
-        if !session.containers.is_empty() {
-            shown["containers"] = json!(session.containers);
-        }
-        if let Some(picked) = session.picked {
-            shown["picked"] = picked.into();
-        }
-        context.print_json(&shown)?;
+        context.print_json(&shown(&dir, &session, args.turn)?)?;
         return Ok(0);
     }
+    let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
     let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
