@@ -7,6 +7,7 @@ pub mod blame;
 pub mod diff;
 pub mod excerpt;
 pub mod export;
+pub mod filters;
 pub mod follow;
 pub mod index;
 pub mod logs;
