@@ -10,11 +10,12 @@ use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::excerpt::{self, Excerpt};
 use crate::index::{Found, IndexError, RowIndex, TextIndex, each_row};
 use crate::query::Query;
-use crate::text::{Passage, Passages};
+use crate::text::{Field, Passage, Passages};
 
 /// So many of the newest passages that match are ranked; older ones are not looked at.
 pub const RANKED: usize = 2000;
@@ -30,6 +31,24 @@ pub struct Hit {
     pub at: Timestamp,
     /// The best piece of it.
     pub excerpt: Excerpt,
+}
+
+impl Hit {
+    /// The hit as JSON, as `search --json` lists it; marks count characters, as most languages do.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let excerpt = &self.excerpt;
+        let characters = |at: usize| excerpt.text[..at].chars().count();
+        let marks: Vec<[usize; 2]> = excerpt.marks.iter().map(|mark| [mark.start, mark.end].map(characters)).collect();
+        json!({
+            "id": self.id,
+            "turn": self.turn,
+            "at": self.at,
+            "field": excerpt.field.map(Field::as_str),
+            "excerpt": excerpt.text,
+            "marks": marks,
+        })
+    }
 }
 
 /// What a search gave.

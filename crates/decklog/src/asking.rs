@@ -10,11 +10,12 @@ use decklog_journal::words::Permissions;
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::AgentDefinition;
 use decklog_run::orchestrate::{Candidate, Limited, Party, Relay, Setup};
+use decklog_text::format::time;
+use decklog_text::visible;
 
 use crate::config::Config;
 use crate::context::{Context, find_program};
 use crate::error::CliError;
-use crate::render::{time, visible};
 
 /// The agents' environment, with `more` set in it.
 pub(crate) fn environment(more: &[(OsString, OsString)], context: &Context) -> Vec<(OsString, OsString)> {

@@ -284,7 +284,7 @@ impl Context {
 
     /// Warns on stderr.
     pub(crate) fn warn(&self, text: &str) {
-        self.say(format!("{} {}", self.err_paint.warn("warning:"), crate::render::visible(text)));
+        self.say(format!("{} {}", self.err_paint.warn("warning:"), decklog_text::visible(text)));
     }
 
     /// Asks for a yes on the terminal.

@@ -7,10 +7,10 @@ use std::io::Write;
 use decklog_journal::store::Unreadable;
 use decklog_journal::{Row, SessionFilter, SessionStore};
 use decklog_query::index::{IndexError, Progress, Refreshed, RowIndex, TextIndex, each_row, sum_up};
+use decklog_text::format::thousands;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::render::thousands;
 
 /// What a listing left to say.
 pub(crate) struct Found {

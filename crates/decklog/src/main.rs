@@ -11,7 +11,6 @@ mod error;
 mod filters;
 mod ledger;
 mod listing;
-mod page;
 mod picker;
 mod race_story;
 mod render;
@@ -85,8 +84,8 @@ fn report(error: &error::CliError, json: bool, color: ColorChoice) {
         return;
     }
     let paint = context::paint(color, &err);
-    let _ = writeln!(err, "{} {}", paint.bad("error:"), render::visible_lines(&error.message));
+    let _ = writeln!(err, "{} {}", paint.bad("error:"), decklog_text::visible_lines(&error.message));
     if let Some(hint) = &error.hint {
-        let _ = writeln!(err, "{} {}", paint.dim(" hint:"), render::visible_lines(hint));
+        let _ = writeln!(err, "{} {}", paint.dim(" hint:"), decklog_text::visible_lines(hint));
     }
 }

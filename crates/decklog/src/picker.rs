@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{self, Event};
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
 use decklog_query::index::{RowIndex, each_row};
+use decklog_text::visible;
 use jiff::Timestamp;
 use ratatui::layout::Rect;
 
@@ -31,7 +32,6 @@ use self::screen::Screen;
 use self::state::{Act, State};
 use crate::context::Context;
 use crate::error::CliError;
-use crate::render::visible;
 
 /// How long a key is waited for while an answer is due, and while none is.
 const BUSY: Duration = Duration::from_millis(2);

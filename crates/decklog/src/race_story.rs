@@ -8,11 +8,12 @@ use decklog_journal::event::{EventBody, TurnEnd};
 use decklog_journal::words::{Role, TurnOutcome};
 use decklog_journal::{Event, SessionId};
 use decklog_run::observe::Observer;
+use decklog_text::format::{counted, cut, duration};
+use decklog_text::visible;
 
 use crate::context::Context;
-use crate::render::table::cut;
+use crate::render::Paint;
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{Paint, counted, duration, visible};
 
 const FRAME: Duration = Duration::from_millis(100);
 

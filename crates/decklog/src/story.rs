@@ -10,13 +10,15 @@ use decklog_journal::{Event, SessionId};
 use decklog_run::agents::{Asking, Leave};
 use decklog_run::observe::{AgentStream, Observer};
 use decklog_run::supervise::Signals;
+use decklog_text::format::{cost, counted, duration, time};
+use decklog_text::{visible, visible_lines};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::commands::run::pass_on;
 use crate::context::Context;
+use crate::render::Paint;
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{Paint, cost, counted, duration, time, visible, visible_lines};
 
 /// Tells a run's story.
 pub(crate) struct Story {
@@ -149,7 +151,7 @@ impl Observer for Story {
     }
 
     fn checking(&mut self, command: &str) {
-        self.doing = format!("check {}", crate::render::table::cut(&visible(command), 40));
+        self.doing = format!("check {}", decklog_text::format::cut(&visible(command), 40));
         self.spun_at = None;
     }
 
@@ -166,7 +168,7 @@ impl Observer for Story {
         match &event.body {
             EventBody::ToolCall(call) => {
                 let title = call.title.as_deref().unwrap_or_default();
-                self.doing = crate::render::table::cut(&visible(&format!("{} {title}", call.name)), 60);
+                self.doing = decklog_text::format::cut(&visible(&format!("{} {title}", call.name)), 60);
             }
             EventBody::ToolResult(_) | EventBody::TurnStart(_) => self.doing.clear(),
             _ => {}

@@ -6,10 +6,10 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_sandbox::container::{self, Labelled};
 use decklog_sandbox::podman::Podman;
+use decklog_text::visible;
 
 use crate::boxing;
 use crate::context::{Context, find_program};
-use crate::render::visible;
 
 /// Containers of sessions under the root of `store` that nobody records any more. Those of other roots are theirs.
 pub(crate) fn find(store: &SessionStore, context: &Context) -> Vec<Labelled> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use decklog_run::agents::{AgentDefinition, Protocol};
+use decklog_text::format::time;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -12,7 +13,6 @@ use crate::cli::Json;
 use crate::context::{Context, find_program};
 use crate::error::CliResult;
 use crate::render::table::{Column, table};
-use crate::render::time;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::portable::{self, Arrived, Limits};
 use decklog_journal::{SessionId, SessionStore};
+use decklog_text::format::counted;
+use decklog_text::visible;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::render::{counted, visible};
 
 /// An archive, and what became of the sessions in it.
 #[derive(Serialize)]

@@ -8,13 +8,14 @@ use std::path::Path;
 
 use decklog_journal::SessionId;
 use decklog_query::blame::{Blame, Origin, blame};
+use decklog_text::format::{cut, duration, time};
+use decklog_text::visible;
 use jiff::Timestamp;
 
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::table::{Column, cut, table};
-use crate::render::{duration, time, visible};
+use crate::render::table::{Column, table};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -1,11 +1,11 @@
 //! `build`: an image of the configuration, made when what it is made of has changed.
 
 use decklog_sandbox::image;
+use decklog_text::visible;
 
 use crate::boxing;
 use crate::context::Context;
 use crate::error::CliResult;
-use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -8,6 +8,8 @@ use decklog_journal::SessionStore;
 use decklog_journal::words::Permissions;
 use decklog_run::orchestrate::{ChatPlan, ChatResult, Party, chat};
 use decklog_run::supervise::Signals;
+use decklog_text::format::{cost, counted, duration, thousands};
+use decklog_text::visible_lines;
 
 use crate::asking::{self, Relaying, parse_dollars, parse_variable};
 use crate::boxing::{self, Asked, Boxing};
@@ -15,7 +17,6 @@ use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{cost, counted, duration, thousands, visible_lines};
 use crate::story::Story;
 
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 use decklog_journal::SessionId;
 use decklog_journal::retention::{self, Candidate, Policy};
+use decklog_text::format::{counted, time};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -11,7 +12,6 @@ use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
 use crate::render::table::{Column, table};
-use crate::render::{counted, time};
 use crate::strays;
 
 #[derive(Debug, clap::Args)]

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decklog_text::visible;
+
 use crate::context::{Context, find_program};
 use crate::demo_agent;
 use crate::error::{CliError, CliResult};
-use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

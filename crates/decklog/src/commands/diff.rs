@@ -1,12 +1,13 @@
 //! `diff`: what a session changed.
 
 use decklog_query::diff::{self, DiffRange};
+use decklog_text::format::counted;
+use decklog_text::visible;
 
 use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::patch::{self, Layout, MIN_SPLIT};
-use crate::render::{counted, visible};
 
 /// Columns of characters where there is no terminal to ask.
 const WIDTH: usize = 120;

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::remove::{Removed, remove};
 use decklog_journal::words::ShownStatus;
+use decklog_text::visible;
 use serde_json::json;
 
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::CliResult;
-use crate::render::visible;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

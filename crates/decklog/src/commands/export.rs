@@ -8,6 +8,8 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::portable;
 use decklog_journal::{SessionId, SessionStore};
 use decklog_query::export::{self, Whole, atif, jsonl, markdown, otlp};
+use decklog_text::format::{counted, size};
+use decklog_text::{visible, visible_lines};
 use serde_json::json;
 
 use super::otlp_client::Collector;
@@ -15,7 +17,6 @@ use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
-use crate::render::{counted, size, visible, visible_lines};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -97,7 +98,8 @@ impl Format {
             Self::Jsonl => jsonl::write(&read(store, id)?, out)?,
             Self::Markdown => out.write_all(markdown::page(&read(store, id)?).as_bytes())?,
             Self::Html => {
-                let page = crate::page::page(&store.entry(id), &store.load(id)?, context);
+                let page =
+                    decklog_web::page::page(&store.entry(id), &store.load(id)?, context.clock.now(), &context.zone);
                 out.write_all(page.as_bytes())?;
             }
             Self::Atif => {

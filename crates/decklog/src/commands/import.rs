@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use decklog_journal::SessionStore;
 use decklog_journal::redact::{Redactor, credential_values};
 use decklog_run::import::{self, Finds, Found, Importer, Outcome, Progress, Report, Root, Tool};
+use decklog_text::format::{counted, size};
+use decklog_text::visible;
 use jiff::Timestamp;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -19,7 +21,6 @@ use super::archive;
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{counted, size, visible};
 
 /// How often `--watch` looks.
 const LOOK: Duration = Duration::from_secs(1);

@@ -8,12 +8,13 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::store::current_head;
 use decklog_query::follow::FileFollower;
 use decklog_query::{logs, made};
+use decklog_text::format::size;
+use decklog_text::visible_lines;
 
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::table::{Column, table};
-use crate::render::{size, visible_lines};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -8,6 +8,8 @@ use decklog_journal::SessionStore;
 use decklog_journal::words::{Decision, Permissions};
 use decklog_run::orchestrate::{LoopPlan, LoopResult, Party, run_loop};
 use decklog_run::supervise::Signals;
+use decklog_text::format::{cost, counted, duration, thousands};
+use decklog_text::{visible, visible_lines};
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_dollars, parse_variable};
 use crate::boxing::{self, Asked, Boxing};
@@ -16,7 +18,6 @@ use crate::config::{Config, parse_duration};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::table::{Column, table};
-use crate::render::{cost, counted, duration, thousands, visible, visible_lines};
 use crate::story::Story;
 
 /// What is read when no prompt is given and it is there.

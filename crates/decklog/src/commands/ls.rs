@@ -1,18 +1,16 @@
 //! `ls`: sessions, newest first.
 
-use std::collections::BTreeMap;
-
-use decklog_journal::store::Listed;
 use decklog_journal::{Row, SessionFilter};
-use serde_json::Value;
+use decklog_query::show::shown_head;
+use decklog_text::visible;
 
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
 use crate::listing::{self, Found};
+use crate::render::session;
 use crate::render::table::Cells;
-use crate::render::{session, visible};
 
 /// How many are listed unless told otherwise.
 const NEWEST: usize = 50;
@@ -47,7 +45,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         let found = listing::rows(context, &store, &filter, |row| {
             // What is gone or spoiled since it was found is left out.
             if let (Ok(()), Ok(Some(listed))) = (&written, store.look(&row.id())) {
-                written = shown_head(&listed).and_then(|head| list.push(&head));
+                written = shown_head(&listed).map_err(CliError::from).and_then(|head| list.push(&head));
             }
         })?;
         written?;
@@ -80,11 +78,4 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.say("look closer with `decklog verify ID`; remove one with `decklog discard ID`");
     }
     Ok(0)
-}
-
-/// A head as JSON, with the status that is shown.
-pub(crate) fn shown_head(listed: &Listed) -> Result<BTreeMap<String, Value>, CliError> {
-    let mut head: BTreeMap<String, Value> = serde_json::from_value(serde_json::to_value(&listed.head)?)?;
-    head.insert("status".into(), listed.status.as_str().into());
-    Ok(head)
 }

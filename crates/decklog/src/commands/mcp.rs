@@ -13,13 +13,14 @@ use decklog_run::observe::Observer;
 use decklog_run::orchestrate::{McpPlan, McpResult, mcp};
 use decklog_run::supervise::Signals;
 use decklog_sandbox::gateway::HttpPlace;
+use decklog_text::format::{counted, duration};
+use decklog_text::visible;
 use serde_json::json;
 
 use crate::boxing::Servers;
 use crate::config::network::NetworkMode;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{counted, duration, visible};
 use crate::{asking, boxing};
 
 /// The variable that may hold the token of `--listen`.

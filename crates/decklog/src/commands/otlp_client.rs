@@ -5,12 +5,12 @@
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use decklog_text::visible;
 use serde::Deserialize;
 use ureq::Agent;
 
 use crate::context::Context;
 use crate::error::CliError;
-use crate::render::visible;
 
 /// Where the OpenTelemetry SDKs, too, look for headers such as a key: `name=value,name=value`.
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";

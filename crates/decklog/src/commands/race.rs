@@ -11,6 +11,8 @@ use decklog_journal::words::{Permissions, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::orchestrate::{Party, Pick, RaceError, RacePlan, RaceResult, Racer, Sweeping, labels, race, sweep};
 use decklog_run::supervise::Signals;
+use decklog_text::format::{cost, duration, thousands};
+use decklog_text::{visible, visible_lines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::asking::{self, Programs, parse_variable};
@@ -20,7 +22,6 @@ use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::race_story::RaceStory;
 use crate::render::table::{Column, table};
-use crate::render::{cost, duration, thousands, visible, visible_lines};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -11,12 +11,13 @@ use decklog_query::restore::{self, Point, RestoreError};
 use decklog_run::orchestrate::{self, RestorePlan};
 use decklog_run::supervise::Signals;
 use decklog_snapshot::{Left, Restored};
+use decklog_text::format::counted;
+use decklog_text::visible;
 use serde_json::{Value, json};
 
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{counted, visible};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -12,6 +12,7 @@ use decklog_run::orchestrate::{
     ChatPlan, LoopPlan, Party, ResumeError, RunPlan, last_agents_turn, resume, resume_chat, resume_loop,
 };
 use decklog_run::supervise::Signals;
+use decklog_text::visible;
 
 use crate::asking::{self, Relaying};
 use crate::boxing::{self, Asked, Boxing};
@@ -19,7 +20,6 @@ use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::visible;
 use crate::story::Story;
 
 use super::looping::{names, tell};

@@ -10,6 +10,8 @@ use decklog_journal::words::{Permissions, TurnOutcome};
 use decklog_run::agents::{AgentDefinition, Protocol};
 use decklog_run::orchestrate::{RunPlan, RunResult, run as record};
 use decklog_run::supervise::Signals;
+use decklog_text::format::{cost, counted, duration, thousands};
+use decklog_text::visible_lines;
 
 use crate::asking::{self, Relaying, from_file, from_stdin, parse_variable};
 use crate::boxing::{self, Asked, Boxing};
@@ -17,7 +19,7 @@ use crate::cli::Json;
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{Paint, cost, counted, duration, thousands, visible_lines};
+use crate::render::Paint;
 use crate::story::Story;
 
 #[derive(Debug, clap::Args)]

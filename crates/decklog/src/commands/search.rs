@@ -4,7 +4,7 @@ use decklog_journal::{SessionFilter, SessionId, SessionStore};
 use decklog_query::query::Query;
 use decklog_query::scan::{self, Pattern};
 use decklog_query::search::{self, Hit, RANKED};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::Json;
 use crate::context::Context;
@@ -78,7 +78,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         (found.hits, found.matching)
     };
     if context.json {
-        let hits: Vec<Value> = hits.iter().map(as_json).collect();
+        let hits: Vec<Value> = hits.iter().map(Hit::to_json).collect();
         context.print_json(&hits)?;
     } else {
         let about = hits.iter().map(|hit| about(&store, &hit.id));
@@ -128,19 +128,4 @@ fn about(store: &SessionStore, id: &SessionId) -> About {
     let head = decklog_journal::store::current_head(&store.entry(id)).ok();
     let agent = head.as_ref().and_then(|head| head.agents.clone()).unwrap_or_default().join(",");
     About { agent, project: head.map(|head| head.project).unwrap_or_default() }
-}
-
-/// A hit as JSON; marks count characters, as most languages do.
-fn as_json(hit: &Hit) -> Value {
-    let excerpt = &hit.excerpt;
-    let marks: Vec<[usize; 2]> =
-        excerpt.marks.iter().map(|mark| [mark.start, mark.end].map(|at| excerpt.text[..at].chars().count())).collect();
-    json!({
-        "id": hit.id,
-        "turn": hit.turn,
-        "at": hit.at,
-        "field": excerpt.field.map(decklog_query::text::Field::as_str),
-        "excerpt": excerpt.text,
-        "marks": marks,
-    })
 }

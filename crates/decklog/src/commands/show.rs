@@ -10,14 +10,15 @@ use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
 use decklog_journal::words::SessionKind;
 use decklog_query::network;
-use serde_json::json;
+use decklog_query::show::{full_prompt, shown};
+use decklog_text::format::size;
+use decklog_text::visible;
 
-use super::ls::shown_head;
 use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::render::transcript::{Detail, Transcript};
-use crate::render::{self, session, size, visible};
+use crate::render::{self, session};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -55,29 +56,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if let Some(target) = &args.html {
         return html(&dir, &session, target.as_deref(), args.force, context);
     }
-    let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
     if context.json {
-        let turns: Vec<_> =
-            session.turns.iter().filter(|turn| args.turn.is_none_or(|wanted| turn.turn == wanted)).collect();
-        let mut head = shown_head(&listed)?;
-        head.insert("prompt".into(), full_prompt(&dir, &session).into());
-        let mut shown = json!({
-            "session": head,
-            "turns": turns,
-            "iterations": session.iterations,
-            "handoffs": session.handoffs,
-            "notices": session.notices,
-            "faults": session.faults,
-        });
-        if !session.containers.is_empty() {
-            shown["containers"] = json!(session.containers);
-        }
-        if let Some(picked) = session.picked {
-            shown["picked"] = picked.into();
-        }
-        context.print_json(&shown)?;
+        context.print_json(&shown(&dir, &session, args.turn)?)?;
         return Ok(0);
     }
+    let listed = decklog_journal::store::listed(session.head.clone(), dir.clone());
     let paint = context.out_paint;
     let prompt = full_prompt(&dir, &session);
     let mut text = session::header(&session.head, &prompt, listed.status, context.clock.now(), &context.zone, paint);
@@ -114,7 +97,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
 
 /// Writes the page of a session.
 fn html(dir: &Path, session: &Session, target: Option<&Path>, force: bool, context: &Context) -> CliResult {
-    let page = crate::page::page(dir, session, context);
+    let page = decklog_web::page::page(dir, session, context.clock.now(), &context.zone);
     let Some(target) = target else {
         context.print(page)?;
         return Ok(0);
@@ -138,21 +121,6 @@ fn html(dir: &Path, session: &Session, target: Option<&Path>, force: bool, conte
     }
     context.say(format!("wrote {} ({})", visible(&target.to_string_lossy()), size(page.len() as u64)));
     Ok(0)
-}
-
-/// The whole prompt, from its artifact when it is long.
-pub(crate) fn full_prompt(dir: &Path, session: &Session) -> String {
-    use std::io::Read;
-    let Some(artifact) = &session.prompt_artifact else { return session.prompt.clone() };
-    let mut prompt = String::new();
-    let read = decklog_journal::verify::find_artifact(dir, &artifact.path)
-        .and_then(|found| found.file.take(64 * 1024 * 1024).read_to_string(&mut prompt));
-    match read {
-        Ok(_) => prompt,
-        Err(error) => {
-            format!("{}… (the rest is in {}, which cannot be read: {error})", session.prompt, visible(&artifact.path))
-        }
-    }
 }
 
 fn events(dir: &Path, turn: Option<u32>, context: &Context) -> CliResult {

@@ -4,10 +4,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
+use decklog_text::{visible, visible_lines};
+
 use crate::config::{REPOSITORY_FILE, trust_line};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{visible, visible_lines};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

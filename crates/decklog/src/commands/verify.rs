@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use decklog_journal::verify::{Finding, Report, verify};
+use decklog_text::format::counted;
+use decklog_text::visible;
 use serde::Serialize;
 
 use crate::cli::{Json, Which};
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{counted, visible};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use decklog_text::format::thousands;
 use jiff::Timestamp;
 use nucleo_matcher::pattern::Pattern;
 use nucleo_matcher::{Matcher, Utf32Str};
@@ -18,7 +19,7 @@ use super::matching::{Found, pattern};
 use super::preview::{self, Preview};
 use super::row::{Row, age};
 use super::state::State;
-use crate::render::{Paint, thousands};
+use crate::render::Paint;
 
 /// Columns from which the preview stands beside the list.
 const BESIDE: u16 = 80;
@@ -104,7 +105,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, view: &View<'_>, first: usize, matcher
     }
     if let Some(area) = areas.keys {
         let keys = "enter takes it · esc leaves · ctrl-/ preview · shift-↑↓ scrolls it";
-        frame.render_widget(Line::styled(crate::render::table::cut(keys, area.width.into()), view.quiet()), area);
+        frame.render_widget(Line::styled(decklog_text::format::cut(keys, area.width.into()), view.quiet()), area);
     }
 }
 
@@ -122,7 +123,7 @@ fn query(frame: &mut Frame<'_>, view: &View<'_>, area: Rect) {
         from += 1;
     }
     let text: String = view.state.query.chars().skip(from).collect();
-    let text = crate::render::table::cut(&text, room);
+    let text = decklog_text::format::cut(&text, room);
     let line = Line::from(vec![Span::styled("> ", view.color(Color::Cyan)), Span::raw(text)]);
     frame.render_widget(line, area);
     frame.render_widget(Line::styled(counts, view.quiet()).right_aligned(), area);
@@ -209,7 +210,7 @@ fn list_row<'a>(
         if width == 0 {
             continue;
         }
-        let cut = crate::render::table::cut(&text, width);
+        let cut = decklog_text::format::cut(&text, width);
         let padding = width.saturating_sub(cut.width()) + 1;
         for (at, c) in cut.chars().enumerate() {
             let is_hit = u32::try_from(start + at).is_ok_and(|at| indices.binary_search(&at).is_ok());

@@ -10,10 +10,11 @@ use decklog_journal::event::EventBody;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::{SessionId, SessionStore, store};
+use decklog_query::show;
+use decklog_text::format::{cost, counted, time};
+use decklog_text::visible;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-use crate::render::{cost, counted, session, time, visible};
 
 /// Bytes of a longer journal that are read.
 const MAX_JOURNAL: u64 = 16 * 1024 * 1024;
@@ -78,10 +79,10 @@ fn preview(
     let show = |text: &str| visible(text).into_owned();
     let exit = head.exit_code.map(|code| format!(" (exit {code})")).unwrap_or_default();
     let end = head.ended_at.unwrap_or(head.last_event_at);
-    let took = session::took(head.started_at, end, listed.status, now);
+    let took = show::took(head.started_at, end, listed.status, now);
     let mut lines = vec![
         Line::Fact("session", head.id.to_string()),
-        Line::Fact("outcome", format!("{}{exit}", session::outcome(listed.status, head.outcome))),
+        Line::Fact("outcome", format!("{}{exit}", show::outcome(listed.status, head.outcome))),
         Line::Fact("started", format!("{}, {}", time(head.started_at, zone), took)),
         Line::Fact("dir", show(&head.working_dir)),
     ];

@@ -3,9 +3,9 @@
 //! Must not know: the screen, where sessions come from.
 
 use decklog_journal::SessionId;
+use decklog_query::show;
+use decklog_text::visible;
 use jiff::Timestamp;
-
-use crate::render::{session, visible};
 
 /// Characters of each part: the preview shows more.
 const MAX_NAME: usize = 40;
@@ -26,7 +26,7 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(of: &decklog_journal::Row<'_>) -> Self {
-        let outcome = session::outcome(of.status, of.outcome);
+        let outcome = show::outcome(of.status, of.outcome);
         let mut row = Self { id: of.id(), started_at: of.started_at, outcome, text: outcome.into(), starts: [0; 3] };
         let agents = of.agents.join(",");
         let parts = [(agents.as_str(), MAX_NAME), (of.project, MAX_NAME), (of.prompt, MAX_PROMPT)];

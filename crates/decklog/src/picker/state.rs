@@ -86,7 +86,7 @@ impl State {
     pub(crate) fn insert(&mut self, text: &str) -> Act {
         let room = MAX_QUERY.saturating_sub(self.query.chars().count());
         let line = text.replace(['\n', '\r', '\t'], " ");
-        let text: String = line.chars().filter(|c| crate::render::is_harmless(*c)).take(room).collect();
+        let text: String = line.chars().filter(|c| decklog_text::is_harmless(*c)).take(room).collect();
         if text.is_empty() {
             return Act::Nothing;
         }

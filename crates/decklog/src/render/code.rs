@@ -3,8 +3,9 @@
 //!
 //! Must not know: languages.
 
+use decklog_text::highlight::{Code, Highlighter, Language, Token};
+
 use super::Paint;
-use super::highlight::{Code, Highlighter, Language, Token};
 
 /// The SGR code of a token; nothing for plain text.
 pub(crate) fn color(token: Token) -> &'static str {

@@ -4,11 +4,12 @@
 //! the same whether the pieces come live or from a record. Unfinished and hostile markdown is text like any other.
 //! Must not know: events, where the text comes from.
 
+use decklog_text::highlight::{Code, Highlighter};
+use decklog_text::visible;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::highlight::{Code, Highlighter};
-use super::{Paint, code, visible};
+use super::{Paint, code};
 
 /// Rows of a table that are held back to be aligned; one that is longer is aligned in parts.
 const MAX_TABLE: usize = 200;

@@ -1,9 +1,12 @@
 //! Where a container connected, as text.
 
 use decklog_query::network::{Network, Place};
+use decklog_query::show::network::{TITLES, listed, row, told};
+use decklog_text::format::counted;
+use decklog_text::visible;
 
+use super::Paint;
 use super::table::{Column, table};
-use super::{Paint, counted, size, visible};
 
 /// One line for each place, under the call that reached for it.
 pub(crate) fn under_call(network: &Network, paint: Paint) -> String {
@@ -12,28 +15,6 @@ pub(crate) fn under_call(network: &Network, paint: Paint) -> String {
         (if place.action == "allow" { paint.dim(&line) } else { paint.warn(&line) }) + "\n"
     };
     network.places.iter().filter(|place| listed(place)).map(line).collect()
-}
-
-/// One line on what was reached for, with nothing in it that acts on a terminal.
-pub(crate) fn told(place: &Place) -> String {
-    let times = if place.connections > 1 { format!(" ×{}", place.connections) } else { String::new() };
-    let claimed = place.claimed.as_deref().map(|name| format!(", claimed to be {}", visible(name))).unwrap_or_default();
-    let whom = format!("{}:{} {}{claimed}{times}", visible(&place.host), place.port, spoken(place));
-    if place.action == "allow" {
-        let bytes = format!("{} out, {} in", size(place.bytes_out), size(place.bytes_in));
-        format!("⇄ {whom} · {bytes}")
-    } else {
-        format!("⊘ {whom} · refused ({})", visible(&place.rule))
-    }
-}
-
-/// Whether it is listed: a question that was answered is told by the connection it was for.
-pub(crate) fn listed(place: &Place) -> bool {
-    place.protocol != "dns" || place.action != "allow"
-}
-
-fn spoken(place: &Place) -> String {
-    if place.service == "-" { visible(&place.protocol).into_owned() } else { visible(&place.service).into_owned() }
 }
 
 /// One line on all of it; nothing when there is nothing.
@@ -62,30 +43,15 @@ pub(crate) fn totals(network: &Network, paint: Paint) -> String {
 
 /// The columns of the table of `network`. Those with a lower number stay longer on a narrow terminal.
 pub(crate) const COLUMNS: [Column; 8] = [
-    Column { title: "HOST", priority: 0 },
-    Column { title: "PORT", priority: 1 },
-    Column { title: "SERVICE", priority: 3 },
-    Column { title: "ACTION", priority: 0 },
-    Column { title: "COUNT", priority: 2 },
-    Column { title: "OUT", priority: 4 },
-    Column { title: "IN", priority: 4 },
-    Column { title: "RULE", priority: 5 },
+    Column { title: TITLES[0], priority: 0 },
+    Column { title: TITLES[1], priority: 1 },
+    Column { title: TITLES[2], priority: 3 },
+    Column { title: TITLES[3], priority: 0 },
+    Column { title: TITLES[4], priority: 2 },
+    Column { title: TITLES[5], priority: 4 },
+    Column { title: TITLES[6], priority: 4 },
+    Column { title: TITLES[7], priority: 5 },
 ];
-
-/// A row of it.
-pub(crate) fn row(place: &Place) -> [String; COLUMNS.len()] {
-    let claimed = place.claimed.as_ref().map(|name| format!(" (claimed {name})")).unwrap_or_default();
-    [
-        place.host.clone(),
-        place.port.to_string(),
-        spoken(place),
-        place.action.clone(),
-        place.connections.to_string(),
-        size(place.bytes_out),
-        size(place.bytes_in),
-        format!("{}{claimed}", place.rule),
-    ]
-}
 
 /// The table of `network`.
 pub(crate) fn by_host(network: &Network, all: bool, width: Option<usize>, paint: Paint) -> String {

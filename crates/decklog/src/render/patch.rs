@@ -2,16 +2,12 @@
 //!
 //! Must not know: where the patch comes from, what the terminal is; it is told width and colours.
 
-pub(crate) mod annotate;
-pub(crate) mod parse;
-
+use decklog_text::format::cut;
+use decklog_text::highlight::{Highlighter, Language, Token};
+use decklog_text::patch::{FilePatch, Kind, Piece, Row, annotate, parse};
 use unicode_width::UnicodeWidthChar;
 
-use super::highlight::{Highlighter, Language, Token};
-use super::table::cut;
 use super::{Paint, code};
-use annotate::{Piece, Row, annotate};
-use parse::{FilePatch, Kind};
 
 /// What the background of the terminal is, where colours that lean on it can be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +36,7 @@ pub(crate) const MIN_SPLIT: usize = 80;
 pub(crate) fn patch(patch: &[u8], layout: &Layout) -> String {
     let mut highlighter = Highlighter::default();
     let mut shown = String::with_capacity(patch.len() * 2);
-    for (at, file) in parse::parse(patch).iter().enumerate() {
+    for (at, file) in parse(patch).iter().enumerate() {
         if at > 0 {
             shown.push('\n');
         }

@@ -2,8 +2,10 @@
 //!
 //! Must not know: events, what else is on the screen.
 
+use decklog_text::visible_lines;
+
+use super::Paint;
 use super::markdown::Markdown;
-use super::{Paint, visible_lines};
 
 /// What stands left of everything within a turn.
 pub(crate) const MARGIN: &str = "  ";

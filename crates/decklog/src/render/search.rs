@@ -1,10 +1,11 @@
 //! What a search found, as text.
 
 use decklog_query::search::Hit;
+use decklog_text::format::{cut, time};
+use decklog_text::visible;
 use jiff::tz::TimeZone;
 
-use super::table::cut;
-use super::{Paint, time, visible};
+use super::Paint;
 use crate::commands::search::About;
 
 /// How far excerpts are indented.

@@ -2,11 +2,14 @@
 
 use decklog_journal::words::{Outcome, ShownStatus};
 use decklog_journal::{Head, Row};
+use decklog_query::show::{outcome, took};
+use decklog_text::format::{cost, counted, push_time, thousands, time};
+use decklog_text::{visible, visible_lines};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::Paint;
 use super::table::{Cells, Column, WHEN_FILLED, pieces};
-use super::{Paint, cost, counted, duration, push_time, thousands, time, visible, visible_lines};
 
 /// Columns of `ls`, by name. Those with a lower number stay longer on a narrow terminal.
 const COLUMNS: [Column; 18] = [
@@ -47,15 +50,6 @@ pub(crate) fn parse_columns(text: &str) -> Result<Vec<usize>, String> {
         .collect()
 }
 
-/// What a session is shown as: its outcome once it has one, else its status.
-pub(crate) fn outcome(status: ShownStatus, outcome: Option<Outcome>) -> &'static str {
-    match (status, outcome) {
-        (ShownStatus::Completed, Some(outcome)) => outcome.as_str(),
-        (ShownStatus::Active, _) => "running",
-        (status, _) => status.as_str(),
-    }
-}
-
 fn paint_outcome(word: &str, cell: String, paint: Paint) -> String {
     match word {
         "success" => paint.good(&cell),
@@ -64,12 +58,6 @@ fn paint_outcome(word: &str, cell: String, paint: Paint) -> String {
         "running" => paint.accent(&cell),
         _ => cell,
     }
-}
-
-/// How long it took, or has taken so far.
-pub(crate) fn took(start: Timestamp, end: Timestamp, status: ShownStatus, now: Timestamp) -> String {
-    let until = if status == ShownStatus::Active { now } else { end };
-    duration(decklog_journal::time::seconds_between(start, until))
 }
 
 fn cell(text: &mut String, column: usize, row: &Row<'_>, now: Timestamp, zone: &TimeZone) {

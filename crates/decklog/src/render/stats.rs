@@ -3,11 +3,13 @@
 //! Must not know: how they were counted.
 
 use decklog_query::stats::{Average, By, Group, Stats, periods};
+use decklog_text::format::{cost, cut, duration, thousands};
+use decklog_text::visible;
 use jiff::civil::Date;
 use unicode_width::UnicodeWidthStr;
 
-use super::table::{Column, cut, table};
-use super::{Paint, cost, duration, thousands, visible};
+use super::Paint;
+use super::table::{Column, table};
 
 /// Columns of characters a chart takes when nobody says how many there are.
 const WIDTH: usize = 80;

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use decklog_text::format::{columns_of, fit};
+use decklog_text::visible;
+use unicode_width::UnicodeWidthStr;
 
-use super::{Paint, visible};
+use super::Paint;
 
 /// A column.
 pub(crate) struct Column {
@@ -165,34 +167,6 @@ fn pad(text: &mut String, columns: usize) {
         text.push_str(&SPACES[..some]);
         left -= some;
     }
-}
-
-/// Columns that a text takes.
-fn columns_of(text: &str) -> usize {
-    if text.is_ascii() { text.len() } else { text.width() }
-}
-
-/// `text` in at most `width` columns, ending in `…` if something is missing.
-pub(crate) fn cut(text: &str, width: usize) -> String {
-    fit(text, width).into_owned()
-}
-
-fn fit(text: &str, width: usize) -> Cow<'_, str> {
-    if columns_of(text) <= width {
-        return Cow::Borrowed(text);
-    }
-    let mut kept = String::new();
-    let mut used = 0;
-    for c in text.chars() {
-        let next = c.width().unwrap_or(0);
-        if used + next + 1 > width {
-            break;
-        }
-        used += next;
-        kept.push(c);
-    }
-    kept.push('…');
-    Cow::Owned(kept)
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 use decklog_journal::Event;
 use decklog_journal::event::{ArtifactRef, EventBody, Iteration, PlanEntry, SessionEnd, TurnEnd};
-use decklog_journal::words::{Decision, Permissions, Role, ToolKind, ToolStatus, TurnOutcome};
-
+use decklog_journal::words::{Decision, Role, ToolKind, ToolStatus, TurnOutcome};
 use decklog_query::network::OfCalls;
+use decklog_query::show::{is_loud, is_output};
+use decklog_text::format::{counted, duration, size};
+use decklog_text::{visible, visible_lines};
 
+use super::Paint;
 use super::said::{MARGIN, Said};
-use super::{Paint, counted, duration, size, visible, visible_lines};
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +46,6 @@ pub(crate) struct Transcript {
     at: u32,
     /// What was reached for during each call.
     network: OfCalls,
-}
-
-/// Whether the messages of a turn are what a program printed, and no markdown: any command can be run, and only an agent
-/// whose protocol is known is given permissions. Where no command was run, the record comes from another tool.
-pub(crate) fn is_output(permissions: Option<Permissions>, command: &[String]) -> bool {
-    permissions.is_none() && !command.is_empty()
 }
 
 impl Transcript {
@@ -253,7 +249,7 @@ impl Transcript {
                 let input = match &call.input {
                     serde_json::Value::Null => String::new(),
                     _ if !title.is_empty() => String::new(),
-                    other => super::table::cut(&other.to_string(), 120),
+                    other => decklog_text::format::cut(&other.to_string(), 120),
                 };
                 // Over ACP the name is but the sort of tool, and the title says the same in words.
                 let name = if call.name == call.kind.as_str() && !title.is_empty() {
@@ -285,7 +281,7 @@ impl Transcript {
             }
             EventBody::Notice(notice) if notice.code == "unknown_line" && !full => String::new(),
             EventBody::Notice(notice) => {
-                let text = super::table::cut(&visible(&notice.text), 300);
+                let text = decklog_text::format::cut(&visible(&notice.text), 300);
                 let line = format!("  {}: {text}", visible(&notice.code));
                 (if is_loud(&notice.code) { paint.warn(&line) } else { paint.dim(&line) }) + "\n"
             }
@@ -408,21 +404,8 @@ impl Transcript {
     }
 
     fn gutter(&self, line: &str) -> String {
-        self.paint.dim(&format!("    │ {}", super::table::cut(&visible(line), 400))) + "\n"
+        self.paint.dim(&format!("    │ {}", decklog_text::format::cut(&visible(line), 400))) + "\n"
     }
-}
-
-/// Whether a notice tells of something that people should not miss.
-pub(crate) fn is_loud(code: &str) -> bool {
-    matches!(
-        code,
-        "recording_failed"
-            | "permission_refused"
-            | "stalled"
-            | "timed_out"
-            | "critic_changed_files"
-            | "conversation_lost"
-    )
 }
 
 fn indent(by: &str, text: &str) -> String {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use decklog_run::agents::{Asking, Leave};
 use decklog_run::supervise::Signals;
+use decklog_text::format::cut;
+use decklog_text::visible;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
-use crate::render::table::cut;
-use crate::render::{Paint, visible};
+use crate::render::Paint;
 
 /// How often signals are looked for.
 const LOOK: Duration = Duration::from_millis(100);

@@ -16,6 +16,8 @@ use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::Protocol;
 use decklog_run::orchestrate::{Party, Relay, Reply, Setup, Shell, UndoError, last_agents_turn};
 use decklog_run::supervise::{Received, Signals};
+use decklog_text::format::{cost, counted, duration, thousands, time};
+use decklog_text::{visible, visible_lines};
 
 use self::editor::{Lines, Read};
 use self::line::{COMMANDS, Command, Line};
@@ -25,7 +27,6 @@ use crate::cli::Cli;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
-use crate::render::{cost, counted, duration, thousands, time, visible, visible_lines};
 use crate::story::Story;
 
 /// What was decided before the shell opens.

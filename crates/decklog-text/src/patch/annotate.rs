@@ -1,5 +1,5 @@
 //! A hunk's lines with their numbers, cut into tokens, and with the words marked that differ between a removed line
-//! and the one that takes its place. What terminal and page have in common.
+//! and the one that takes its place.
 //!
 //! Must not know: colours, escape codes, HTML.
 
@@ -8,27 +8,32 @@ use std::ops::Range;
 use similar::{Algorithm, ChangeTag, TextDiff};
 
 use super::parse::{Hunk, Kind};
-use crate::render::highlight::{Code, Highlighter, Language, Token};
+use crate::highlight::{Code, Highlighter, Language, Token};
 
 /// A line ready to be laid out.
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) kind: Kind,
-    /// Its number before, and after, as far as it has them.
-    pub(crate) old: Option<u64>,
-    pub(crate) new: Option<u64>,
-    pub(crate) pieces: Vec<Piece>,
+pub struct Row {
+    /// What becomes of it.
+    pub kind: Kind,
+    /// Its number before, if it was there.
+    pub old: Option<u64>,
+    /// Its number after, if it is there.
+    pub new: Option<u64>,
+    /// Its text, cut.
+    pub pieces: Vec<Piece>,
     /// Whether it is the last of its file and has no line end.
-    pub(crate) unended: bool,
+    pub unended: bool,
 }
 
 /// A part of a line.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Piece {
-    pub(crate) text: String,
-    pub(crate) token: Token,
+pub struct Piece {
+    /// The text.
+    pub text: String,
+    /// What it is to the language.
+    pub token: Token,
     /// Whether it is what differs from the line's counterpart.
-    pub(crate) differs: bool,
+    pub differs: bool,
 }
 
 /// Lines longer than this are not compared word by word.
@@ -39,7 +44,7 @@ const MAX_PAIRS: usize = 64;
 const ALIKE: f32 = 0.4;
 
 /// Annotates `hunk` of a file in `language`.
-pub(crate) fn annotate(hunk: &Hunk, language: Option<Language>, highlighter: &mut Highlighter) -> Vec<Row> {
+pub fn annotate(hunk: &Hunk, language: Option<Language>, highlighter: &mut Highlighter) -> Vec<Row> {
     let differing = differences(hunk);
     // Two texts run through a hunk, the one before and the one after. What they share is parsed twice, unless
     // nothing was removed.
@@ -177,7 +182,7 @@ fn words(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::patch::parse::parse;
+    use crate::patch::parse;
 
     #[test]
     fn words_that_differ_and_numbers() {

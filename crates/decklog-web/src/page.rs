@@ -1,30 +1,39 @@
-//! The HTML page of a session: what it needs is gathered here, and rendered in `render::html`.
+//! A session as one HTML page that stands for itself: what it needs is gathered here, and rendered in `render`.
+//!
+//! Must not know: where the page goes, the clock.
+
+mod network;
+mod patch;
+mod render;
+mod turn;
 
 use std::path::Path;
 
 use decklog_journal::Session;
 use decklog_query::diff::{self, Diff, DiffRange};
-use decklog_query::network;
+use decklog_query::network::{CONNECTIONS_FILE, read};
+use decklog_query::show::full_prompt;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
-use crate::commands::show::full_prompt;
-use crate::context::Context;
-use crate::render::html;
+use self::render::Page;
 
 /// Bytes of one turn's patch that are read for the page.
 const MAX_PATCH: usize = 4 * 1024 * 1024;
 
-/// The page of the session in `dir`.
-pub(crate) fn page(dir: &Path, session: &Session, context: &Context) -> String {
+/// The page of the session in `dir`, as it stands at `now`; times are told in `zone`.
+#[must_use]
+pub fn page(dir: &Path, session: &Session, now: Timestamp, zone: &TimeZone) -> String {
     let patches: Vec<_> = session.turns.iter().map(|turn| patch(dir, session, turn.turn)).collect();
     let status = decklog_journal::store::listed(session.head.clone(), dir.to_owned()).status;
-    html::page(&html::Page {
+    render::page(&Page {
         session,
         status,
         prompt: &full_prompt(dir, session),
         patches: &patches,
-        network: network::read(dir).map_err(|error| format!("{}: {error}", network::CONNECTIONS_FILE)),
-        now: context.clock.now(),
-        zone: &context.zone,
+        network: read(dir).map_err(|error| format!("{}: {error}", CONNECTIONS_FILE)),
+        now,
+        zone,
     })
 }
 

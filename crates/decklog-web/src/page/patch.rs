@@ -1,15 +1,15 @@
 //! A patch as HTML: a table for each file, lines numbered and highlighted.
 
-use super::text::{escape, token};
-use crate::render::highlight::{Highlighter, Language};
-use crate::render::patch::annotate::{Row, annotate};
-use crate::render::patch::parse::{FilePatch, Kind, parse};
+use decklog_text::highlight::{Highlighter, Language};
+use decklog_text::patch::{FilePatch, Kind, Row, annotate, parse};
+
+use crate::html::{escape, token};
 
 /// Lines of a file above which it is folded at first.
 const FOLDED: usize = 400;
 
 /// The files of `patch`, at most `lines` lines of them, which are counted down.
-pub(crate) fn patch(patch: &[u8], highlighter: &mut Highlighter, lines: &mut usize) -> String {
+pub(super) fn patch(patch: &[u8], highlighter: &mut Highlighter, lines: &mut usize) -> String {
     parse(patch).iter().map(|one| file(one, highlighter, lines)).collect()
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Nothing that an agent wrote becomes a tag or an attribute of its own making.
 
+use decklog_text::highlight::{Code, Highlighter, Language, Token};
+use decklog_text::visible_lines;
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
-use crate::render::highlight::{Code, Highlighter, Language, Token};
-use crate::render::visible_lines;
-
 /// `text` as the content of an element or of a quoted attribute.
-pub(crate) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + text.len() / 16);
     for c in visible_lines(text).chars() {
         match c {
@@ -37,7 +37,8 @@ fn class(token: Token) -> Option<char> {
 }
 
 /// A piece of source code.
-pub(crate) fn token(text: &str, token: Token) -> String {
+#[must_use]
+pub fn token(text: &str, token: Token) -> String {
     match class(token) {
         None => escape(text),
         Some(class) => format!("<span class={class}>{}</span>", escape(text)),
@@ -45,7 +46,8 @@ pub(crate) fn token(text: &str, token: Token) -> String {
 }
 
 /// Source code in a language that is named, such as by a code block.
-pub(crate) fn code(text: &str, language: &str, highlighter: &mut Highlighter) -> String {
+#[must_use]
+pub fn code(text: &str, language: &str, highlighter: &mut Highlighter) -> String {
     let mut state = Language::named(language).map(Code::new);
     let mut out = String::from("<pre><code>");
     for line in text.lines() {
@@ -65,7 +67,8 @@ fn leads_out(target: &str) -> bool {
 
 /// Markdown; HTML in it is text, and so is a link that does not lead to a page. Pictures become links: a page that
 /// stands for itself loads nothing.
-pub(crate) fn markdown(text: &str, highlighter: &mut Highlighter) -> String {
+#[must_use]
+pub fn markdown(text: &str, highlighter: &mut Highlighter) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut events: Vec<Event<'_>> = Vec::new();
     let mut block: Option<(String, String)> = None;

@@ -3,25 +3,27 @@
 //! A patch comes from a record, so it may be anything: what is not understood becomes a note and is shown.
 //! Must not know: how any of it is shown, and where the patch comes from.
 
-use crate::render::visible;
+use crate::visible;
 
 /// What a patch does to one file.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct FilePatch {
+pub struct FilePatch {
     /// Where the file is now, or was if it is gone. Safe to show, like all texts here.
-    pub(crate) path: String,
+    pub path: String,
     /// Where it was, if it was renamed.
-    pub(crate) old_path: Option<String>,
+    pub old_path: Option<String>,
     /// `added`, `modified`, `deleted`, `renamed`.
-    pub(crate) status: &'static str,
+    pub status: &'static str,
     /// What there is to say beside lines: modes, that it is binary.
-    pub(crate) notes: Vec<String>,
-    pub(crate) hunks: Vec<Hunk>,
+    pub notes: Vec<String>,
+    /// What changes, in the order of the file.
+    pub hunks: Vec<Hunk>,
 }
 
 impl FilePatch {
     /// Lines added and removed.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
         let count = |kind| {
             self.hunks.iter().map(|hunk| hunk.lines.iter().filter(|line| line.kind == kind).count()).sum::<usize>()
         };
@@ -31,34 +33,42 @@ impl FilePatch {
 
 /// Lines that stand together.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Hunk {
+pub struct Hunk {
     /// Its first line: `@@ -1,2 +1,3 @@ fn main()`.
-    pub(crate) title: String,
-    /// Number of its first line before, and after.
-    pub(crate) old: u64,
-    pub(crate) new: u64,
-    pub(crate) lines: Vec<Line>,
+    pub title: String,
+    /// Number of its first line before.
+    pub old: u64,
+    /// And after.
+    pub new: u64,
+    /// Its lines, as they come.
+    pub lines: Vec<Line>,
 }
 
 /// One line.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Line {
-    pub(crate) kind: Kind,
+pub struct Line {
+    /// What becomes of it.
+    pub kind: Kind,
     /// Without its mark and its end; tabs stay tabs.
-    pub(crate) text: String,
+    pub text: String,
     /// Whether it is the last of its file and has no line end.
-    pub(crate) unended: bool,
+    pub unended: bool,
 }
 
+/// What a patch does to a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// It stays.
     Context,
+    /// It goes.
     Removed,
+    /// It comes.
     Added,
 }
 
 /// Reads a patch.
-pub(crate) fn parse(patch: &[u8]) -> Vec<FilePatch> {
+#[must_use]
+pub fn parse(patch: &[u8]) -> Vec<FilePatch> {
     let mut files: Vec<FilePatch> = Vec::new();
     // Lines that the hunk at work still lacks, before and after.
     let (mut old_left, mut new_left) = (0_u64, 0_u64);

@@ -1,4 +1,4 @@
-//! Source code cut into tokens, by language: for the terminal and for the page alike.
+//! Source code cut into tokens, by language.
 //!
 //! Grammars are loaded when the first line is to be highlighted, never before. What is highlighted was written by
 //! others, and grammars backtrack: lines and time are bounded, and what is beyond is plain.
@@ -22,16 +22,20 @@ const MAX_TIME: Duration = Duration::from_millis(2500);
 
 /// What a piece of source code is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Token {
+pub enum Token {
     /// Names, operators, space, and all that is not known.
     Plain,
+    /// A comment.
     Comment,
+    /// A text in quotes.
     String,
     /// A number or another constant.
     Constant,
+    /// A word of the language.
     Keyword,
     /// A type, an attribute or a tag.
     Type,
+    /// The name of a function.
     Function,
 }
 
@@ -80,11 +84,12 @@ fn styler() -> &'static Styler<'static> {
 
 /// A language that is known.
 #[derive(Clone, Copy)]
-pub(crate) struct Language(&'static SyntaxReference);
+pub struct Language(&'static SyntaxReference);
 
 impl Language {
     /// The language of a file, by its name alone.
-    pub(crate) fn of_path(path: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
         let name = path.rsplit('/').next()?;
         let extension = name.rsplit_once('.').map_or(name, |(_, extension)| extension);
         let by = |word: &str| grammars().syntaxes.find_syntax_by_extension(word);
@@ -92,7 +97,8 @@ impl Language {
     }
 
     /// The language that a code block names.
-    pub(crate) fn named(word: &str) -> Option<Self> {
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
         // `rust,ignore`, `{.python}`, `python title="…"`: the first word counts.
         let word = word.trim_start_matches(['{', '.']).split([',', ' ', '}', '\t']).next().filter(|w| !w.is_empty())?;
         let alias = match word {
@@ -110,7 +116,7 @@ impl Language {
 
 /// One text that is being highlighted, line by line.
 #[derive(Clone)]
-pub(crate) struct Code {
+pub struct Code {
     parse: ParseState,
     styles: HighlightState,
     lines: usize,
@@ -118,7 +124,8 @@ pub(crate) struct Code {
 
 impl Code {
     /// From the beginning.
-    pub(crate) fn new(language: Language) -> Self {
+    #[must_use]
+    pub fn new(language: Language) -> Self {
         Self {
             parse: ParseState::new(language.0),
             styles: HighlightState::new(styler(), ScopeStack::new()),
@@ -129,13 +136,13 @@ impl Code {
 
 /// Highlights, and keeps account of the time it takes.
 #[derive(Debug, Default)]
-pub(crate) struct Highlighter {
+pub struct Highlighter {
     spent: Duration,
 }
 
 impl Highlighter {
     /// The tokens of the next line of a text; a line is given without its end. `None`: plain from here on.
-    pub(crate) fn line(&mut self, code: &mut Option<Code>, line: &str) -> Vec<(Range<usize>, Token)> {
+    pub fn line(&mut self, code: &mut Option<Code>, line: &str) -> Vec<(Range<usize>, Token)> {
         let plain = || vec![(0..line.len(), Token::Plain)];
         if let Some(state) = code
             && (state.lines == 0 || line.len() > MAX_LINE || self.spent > MAX_TIME)

@@ -1,11 +1,11 @@
 //! A session's container and where it connected.
 
 use decklog_query::network::{Network, Place};
+use decklog_query::show::network::{TITLES, listed, row, told};
+use decklog_text::format::{counted, cut};
 
-use super::text::escape;
-use super::{Page, counted};
-use crate::render::network::{COLUMNS, listed, row, told};
-use crate::render::table::cut;
+use super::render::Page;
+use crate::html::escape;
 
 /// Places that are listed under one call, and in the table.
 const UNDER_CALL: usize = 50;
@@ -43,7 +43,7 @@ pub(super) fn section(page: &Page<'_>, out: &mut String) {
             0 => String::new(),
             count => format!(" <small class=warn>· {}</small>", counted(count, "refusal")),
         };
-        let titles: String = COLUMNS.iter().map(|column| format!("<th>{}", column.title.to_lowercase())).collect();
+        let titles: String = TITLES.iter().map(|title| format!("<th>{}", title.to_lowercase())).collect();
         out.push_str(&format!(
             "<section id=network>\n<h2>Network{refused}</h2>\n<div class=scroll tabindex=0>\
              <table class=network>\n<thead><tr>{titles}</thead>\n<tbody>\n"
