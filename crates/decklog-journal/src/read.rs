@@ -289,6 +289,12 @@ impl Follower {
         self.reader.next_item()
     }
 
+    /// Bytes of the journal that were read as whole lines.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.reader.offset()
+    }
+
     /// Says that nothing more will come: an unfinished last line is now reported as torn.
     ///
     /// # Errors

@@ -234,20 +234,66 @@ pub struct SessionFold {
     faults: Vec<Fault>,
 }
 
+/// What an event changed of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Changed {
+    /// The turn's index among the turns.
+    pub turn: usize,
+    /// The step that came or changed, as its index in [`Turn::steps`]; `None` for the turn itself.
+    pub step: Option<usize>,
+}
+
+/// A session as far as a fold has come; see [`Session`] for its parts.
+#[derive(Debug, Clone, Copy)]
+#[expect(missing_docs, reason = "they are a session's")]
+pub struct SoFar<'a> {
+    pub head: &'a Head,
+    pub prompt: &'a str,
+    pub prompt_artifact: Option<&'a ArtifactRef>,
+    pub turns: &'a [Turn],
+    pub iterations: &'a [Iteration],
+    pub handoffs: &'a [Handoff],
+    pub containers: &'a [Container],
+    pub picked: Option<u32>,
+    pub notices: &'a [Notice],
+    pub faults: &'a [Fault],
+}
+
 impl SessionFold {
-    /// Takes in what a reader gave.
-    pub fn item(&mut self, item: Item) {
+    /// Takes in what a reader gave, and says what that changed of a turn.
+    pub fn item(&mut self, item: Item) -> Option<Changed> {
         match item {
             Item::Event(event) => self.apply(event),
-            Item::Fault(fault) => self.faults.push(fault),
+            Item::Fault(fault) => {
+                self.faults.push(fault);
+                None
+            }
         }
     }
 
-    fn turn(&mut self, number: u32) -> Option<&mut Turn> {
-        self.turns.iter_mut().rev().find(|turn| turn.turn == number)
+    /// The session so far; `None` before `session_start`.
+    #[must_use]
+    pub fn so_far(&self) -> Option<SoFar<'_>> {
+        Some(SoFar {
+            head: self.fold.head()?,
+            prompt: &self.prompt,
+            prompt_artifact: self.prompt_artifact.as_ref(),
+            turns: &self.turns,
+            iterations: &self.iterations,
+            handoffs: &self.handoffs,
+            containers: &self.containers,
+            picked: self.picked,
+            notices: &self.notices,
+            faults: &self.faults,
+        })
     }
 
-    fn apply(&mut self, event: Event) {
+    fn turn(&mut self, number: u32) -> Option<(Changed, &mut Turn)> {
+        let turn = self.turns.iter().rposition(|turn| turn.turn == number)?;
+        Some((Changed { turn, step: None }, &mut self.turns[turn]))
+    }
+
+    fn apply(&mut self, event: Event) -> Option<Changed> {
         self.fold.apply(&event);
         let at = event.timestamp;
         match event.body {
@@ -255,67 +301,60 @@ impl SessionFold {
                 self.prompt = start.prompt;
                 self.prompt_artifact = start.prompt_artifact;
             }
-            EventBody::TurnStart(start) => self.turns.push(Turn::begin(start, at)),
+            EventBody::TurnStart(start) => {
+                self.turns.push(Turn::begin(start, at));
+                return Some(Changed { turn: self.turns.len() - 1, step: None });
+            }
             EventBody::Message(e) => {
-                self.say(
-                    e.turn,
-                    Step::Message(Said {
-                        at,
-                        text: e.text,
-                        text_artifact: e.text_artifact,
-                        cut_artifact: e.cut_artifact,
-                    }),
-                    e.continued,
-                );
+                let said =
+                    Said { at, text: e.text, text_artifact: e.text_artifact, cut_artifact: e.cut_artifact };
+                return self.say(e.turn, Step::Message(said), e.continued);
             }
             EventBody::Thought(e) => {
-                self.say(
-                    e.turn,
-                    Step::Thought(Said { at, text: e.text, text_artifact: e.text_artifact, cut_artifact: None }),
-                    e.continued,
-                );
+                let said = Said { at, text: e.text, text_artifact: e.text_artifact, cut_artifact: None };
+                return self.say(e.turn, Step::Thought(said), e.continued);
             }
-            EventBody::Plan(plan) => self.say(plan.turn, Step::Plan { entries: plan.entries }, false),
-            EventBody::ToolCall(call) => self.tool_call(call, at),
+            EventBody::Plan(plan) => return self.say(plan.turn, Step::Plan { entries: plan.entries }, false),
+            EventBody::ToolCall(call) => return self.tool_call(call, at),
             EventBody::ToolResult(result) => {
-                let place = self.calls.get(&(result.turn, result.call_id.clone())).copied();
-                if let Some(tool) = place.and_then(|(turn, step)| self.tool(turn, step)) {
-                    tool.status = result.status;
-                    tool.output = result.output;
-                    tool.output_artifact = result.output_artifact;
-                    tool.exit_code = result.exit_code;
-                    tool.duration_secs = result.duration_secs;
-                }
+                let (turn, step) = *self.calls.get(&(result.turn, result.call_id.clone()))?;
+                let tool = self.tool(turn, step)?;
+                tool.status = result.status;
+                tool.output = result.output;
+                tool.output_artifact = result.output_artifact;
+                tool.exit_code = result.exit_code;
+                tool.duration_secs = result.duration_secs;
+                return Some(Changed { turn, step: Some(step) });
             }
             EventBody::Usage(usage) => {
-                if let Some(turn) = self.turn(usage.turn) {
-                    turn.tokens += usage.tokens;
-                    if let Some(cost) = usage.cost_usd {
-                        *turn.cost_usd.get_or_insert(0.0) += cost;
-                    }
-                    if usage.model.is_some() {
-                        turn.model = usage.model;
-                    }
+                let (changed, turn) = self.turn(usage.turn)?;
+                turn.tokens += usage.tokens;
+                if let Some(cost) = usage.cost_usd {
+                    *turn.cost_usd.get_or_insert(0.0) += cost;
                 }
+                if usage.model.is_some() {
+                    turn.model = usage.model;
+                }
+                return Some(changed);
             }
             EventBody::RateLimited(limit) => {
-                if let Some(turn) = self.turn(limit.turn) {
-                    turn.rate_limits.push(limit);
-                }
+                let (changed, turn) = self.turn(limit.turn)?;
+                turn.rate_limits.push(limit);
+                return Some(changed);
             }
             EventBody::Notice(notice) => match notice.turn {
-                Some(turn) if self.turn(turn).is_some() => self.say(turn, Step::Notice(notice), false),
+                Some(turn) if self.turn(turn).is_some() => return self.say(turn, Step::Notice(notice), false),
                 _ => self.notices.push(notice),
             },
             EventBody::TurnEnd(end) => {
-                if let Some(turn) = self.turn(end.turn) {
-                    turn.finish(end, at);
-                }
+                let (changed, turn) = self.turn(end.turn)?;
+                turn.finish(end, at);
+                return Some(changed);
             }
             EventBody::Validation(check) => {
-                if let Some(turn) = self.turn(check.turn) {
-                    turn.validations.push(check);
-                }
+                let (changed, turn) = self.turn(check.turn)?;
+                turn.validations.push(check);
+                return Some(changed);
             }
             EventBody::Iteration(iteration) => self.iterations.push(iteration),
             EventBody::Handoff(handoff) => self.handoffs.push(handoff),
@@ -323,6 +362,7 @@ impl SessionFold {
             EventBody::SessionEnd(end) => self.picked = end.picked,
             _ => {}
         }
+        None
     }
 
     fn tool(&mut self, turn: usize, step: usize) -> Option<&mut ToolUse> {
@@ -332,25 +372,30 @@ impl SessionFold {
         }
     }
 
-    fn say(&mut self, turn: u32, step: Step, continued: bool) {
-        let Some(turn) = self.turn(turn) else { return };
+    fn say(&mut self, turn: u32, step: Step, continued: bool) -> Option<Changed> {
+        let (changed, turn) = self.turn(turn)?;
+        let last_changed = Changed { step: turn.steps.len().checked_sub(1), ..changed };
         if continued {
             match (turn.steps.last_mut(), &step) {
                 (Some(Step::Message(last)), Step::Message(more)) | (Some(Step::Thought(last)), Step::Thought(more)) => {
                     last.text.push_str(&more.text);
                     last.cut_artifact = more.cut_artifact.clone().or(last.cut_artifact.take());
-                    return;
+                    return Some(last_changed);
                 }
                 _ => {}
             }
         }
         turn.steps.push(step);
+        Some(Changed { step: Some(turn.steps.len() - 1), ..changed })
     }
 
     /// A call that comes again with the same id says more of the same call.
-    fn tool_call(&mut self, call: ToolCall, at: Timestamp) {
+    fn tool_call(&mut self, call: ToolCall, at: Timestamp) -> Option<Changed> {
         let key = (call.turn, call.call_id.clone());
-        if let Some(tool) = self.calls.get(&key).copied().and_then(|(turn, step)| self.tool(turn, step)) {
+        let known = self.calls.get(&key).copied();
+        if let Some((turn, step)) = known
+            && let Some(tool) = self.tool(turn, step)
+        {
             tool.name = call.name;
             tool.kind = call.kind;
             tool.status = call.status;
@@ -359,11 +404,12 @@ impl SessionFold {
                 tool.input = call.input;
                 tool.input_artifact = call.input_artifact;
             }
-            return;
+            return Some(Changed { turn, step: Some(step) });
         }
-        let Some(index) = self.turns.iter().rposition(|turn| turn.turn == call.turn) else { return };
+        let index = self.turns.iter().rposition(|turn| turn.turn == call.turn)?;
         let steps = &mut self.turns[index].steps;
-        self.calls.insert(key, (index, steps.len()));
+        let place = (index, steps.len());
+        self.calls.insert(key, place);
         steps.push(Step::Tool(Box::new(ToolUse {
             call_id: call.call_id,
             at,
@@ -378,6 +424,7 @@ impl SessionFold {
             exit_code: None,
             duration_secs: None,
         })));
+        Some(Changed { turn: place.0, step: Some(place.1) })
     }
 
     /// The session so far; `None` before `session_start`.

@@ -4,6 +4,7 @@
 //! Must not know: `decklog-run`, the terminal. Nothing here prints, and nothing writes into a session.
 
 pub mod blame;
+pub mod charts;
 pub mod diff;
 pub mod excerpt;
 pub mod export;

@@ -1,7 +1,22 @@
-//! Sessions as pages for a browser.
+//! The record as pages: `decklog ui`'s server with its API and its page, and the one page that stands for itself.
 //!
-//! Everything shown may come from an agent and is hostile: nothing of it becomes a tag or an attribute of its own making.
-//! Must not know: the terminal, `decklog-run`, the environment. Nothing here prints, and nothing writes into a session.
+//! Everything that is shown was written by agents, repositories and peers: it becomes HTML in [`html`] alone, which makes
+//! no tag of it, and each answer forbids the browser whatever else could act.
+//! Must not know: the terminal, the environment, how sessions are recorded.
 
+mod ansi;
+mod api;
+mod assets;
+mod cards;
+mod changes;
+mod guard;
 pub mod html;
+mod live;
 pub mod page;
+mod server;
+mod story;
+mod stream;
+mod views;
+
+pub use ansi::ansi;
+pub use server::{Links, ServeError, Server, Setup};

@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     agents, blame, build, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs,
-    looping, ls, mcp, network, race, restore, resume, run, search, shell, show, stats, trust, verify, watch,
+    looping, ls, mcp, network, race, restore, resume, run, search, shell, show, stats, trust, ui, verify,
+    watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;
@@ -36,6 +37,7 @@ Examples:
   decklog show @                              the newest session, turn by turn
   decklog diff @                              what it changed
   decklog search auth middleware              where that came up, ever
+  decklog ui                                  all of it in the browser
 
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
 Without a name, show, resume, diff, logs, watch, restore, export and discard open a picker on a terminal.
@@ -113,6 +115,8 @@ pub(crate) enum Verb {
     Diff(diff::Args),
     /// Follow a session as it happens
     Watch(watch::Args),
+    /// Look at sessions in the browser
+    Ui(ui::Args),
     /// Tell which session, turn and agent wrote each line of a file
     Blame(blame::Args),
     /// Bring back the tree as it stood after a turn
@@ -185,6 +189,7 @@ impl Verb {
             | Self::Mcp(_)
             | Self::Build(_)
             | Self::Watch(_)
+            | Self::Ui(_)
             | Self::Trust(_)
             | Self::Completions(_)
             | Self::Demo(_)
@@ -213,6 +218,7 @@ impl Verb {
             Self::Network(args) => network::run(&args, context),
             Self::Diff(args) => diff::run(args, context),
             Self::Watch(args) => watch::run(args, context),
+            Self::Ui(args) => ui::run(&args, context),
             Self::Blame(args) => blame::run(&args, context),
             Self::Restore(args) => restore::run(args, context),
             Self::Export(args) => export::run(args, context),

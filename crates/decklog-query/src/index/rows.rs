@@ -185,6 +185,14 @@ impl RowIndex {
         Ok(())
     }
 
+    /// What tells what it holds now from whatever it held before, and from an index made anew.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn state(&self) -> Result<(String, i64), IndexError> {
+        Ok((self.epoch()?, self.change()?))
+    }
+
     /// The number of the last change.
     pub(super) fn change(&self) -> Result<i64, IndexError> {
         let change = self.db.query_row("SELECT value FROM meta WHERE key = 'change'", [], |row| row.get(0));

@@ -76,7 +76,7 @@ impl TextIndex {
     /// # Errors
     /// [`IndexError`].
     pub fn refresh(&mut self, rows: &RowIndex, progress: &mut dyn FnMut(Progress)) -> Result<(), IndexError> {
-        let state: State = (rows.epoch()?, rows.change()?);
+        let state: State = rows.state()?;
         let [first, second] = &mut self.shards;
         let works = [work(rows, first, 0, &state)?, work(rows, second, 1, &state)?];
         let all = works.iter().flatten().map(Work::jobs).sum();

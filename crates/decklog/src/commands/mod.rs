@@ -30,4 +30,5 @@ pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod trust;
 pub(crate) mod verify;
+pub(crate) mod ui;
 pub(crate) mod watch;

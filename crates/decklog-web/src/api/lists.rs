@@ -1,0 +1,161 @@
+//! Many sessions at once: lists, searches, statistics.
+
+use std::collections::BTreeMap;
+
+use axum::http::{HeaderValue, header};
+use decklog_journal::{SessionFilter, SessionId};
+use decklog_query::charts::Charts;
+use decklog_query::index::{self, IndexError};
+use decklog_query::query::Query;
+use decklog_query::search;
+use decklog_query::show::shown_head;
+use decklog_query::stats::{By, StatsFold};
+use serde_json::{Value, json};
+
+use super::{Answer, ApiError, App, Asked, answer};
+use crate::views::Sort;
+
+/// Sessions in one answer, and how many where none are asked for.
+const MOST: usize = 500;
+const PAGE: usize = 100;
+
+/// Hits of a search, in one answer.
+const HITS: usize = 50;
+
+/// Values that a facet names.
+const VALUES: usize = 200;
+
+fn unusable(error: IndexError) -> ApiError {
+    ApiError::failed(error).hint("the index is kept in the cache directory: see that it can be written")
+}
+
+/// As `ls --json`, a page at a time: `sort`, `order`, `offset`, `limit` and the filters of `ls`. The header
+/// `X-Total-Count` says how many there are, `Link` where the next are.
+pub(super) fn sessions(app: &App, mut asked: Asked) -> Answer {
+    let limit = asked.number("limit")?.unwrap_or(PAGE).min(MOST);
+    let offset: usize = asked.number("offset")?.unwrap_or(0);
+    let sort: Sort = asked.take("sort").as_deref().unwrap_or("started").parse().map_err(ApiError::bad)?;
+    let descending = match asked.take("order").as_deref() {
+        None | Some("desc") => true,
+        Some("asc") => false,
+        Some(other) => return Err(ApiError::bad(format!("{other:?} is no order: asc and desc are"))),
+    };
+    let filter = asked.filters(app)?;
+    let now = app.setup.clock.now();
+    let numbers = app.views.list(now, (&question(&asked, &filter), &filter), sort, descending).map_err(unusable)?;
+    let window = numbers.iter().skip(offset).take(limit);
+    let heads: Vec<_> = window.filter_map(|number| head(app, &SessionId::from_number(*number)?)).collect();
+    let mut response = answer(&heads)?;
+    let headers = response.headers_mut();
+    headers.insert("x-total-count", numbers.len().into());
+    headers.insert("x-unreadable-count", app.views.unreadable().len().into());
+    let next = offset.saturating_add(limit);
+    if next < numbers.len() {
+        let order = if descending { "desc" } else { "asc" };
+        let rest = asked.rest();
+        let sort = format!("{sort:?}").to_lowercase();
+        let link =
+            format!("</api/v1/sessions?{rest}&sort={sort}&order={order}&limit={limit}&offset={next}>; rel=\"next\"");
+        headers.extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
+    }
+    Ok(response)
+}
+
+/// A filter as text. One that is relative to the present is another every minute.
+fn question(asked: &Asked, filter: &SessionFilter) -> String {
+    let minute = |at: Option<jiff::Timestamp>| at.map(|at| at.as_second() / 60);
+    format!("{} {:?} {:?}", asked.rest(), minute(filter.after), minute(filter.before))
+}
+
+fn head(app: &App, id: &SessionId) -> Option<BTreeMap<String, Value>> {
+    // What is gone or spoiled since it was found is left out.
+    shown_head(&app.store().look(id).ok()??).ok()
+}
+
+/// The agents, models and projects that there are, the most used first, with the number of sessions; and what cannot be read.
+pub(super) fn facets(app: &App, asked: Asked) -> Answer {
+    asked.nothing_more()?;
+    let zone = app.setup.zone.clone();
+    let now = app.setup.clock.now();
+    let filter = SessionFilter::default();
+    let (folds, groups) = (StatsFold::new(&[By::Agent, By::Model, By::Project], zone), [By::Agent, By::Model, By::Project]);
+    let fold = sum_up(app, &filter, now, folds)?;
+    let stats = fold.finish();
+    let named = |by: By| -> Vec<Value> {
+        let mut all: Vec<_> = stats.by.get(by.as_str()).into_iter().flatten().collect();
+        all.sort_by_key(|group| std::cmp::Reverse(group.sessions));
+        all.into_iter().take(VALUES).map(|group| json!({ "value": group.key, "sessions": group.sessions })).collect()
+    };
+    let mut facets: serde_json::Map<String, Value> =
+        groups.into_iter().map(|by| (by.as_str().to_owned(), named(by).into())).collect();
+    facets.insert("sessions".into(), stats.all.sessions.into());
+    let unreadable = app.views.unreadable();
+    facets.insert(
+        "unreadable".into(),
+        unreadable.iter().map(|one| json!({ "id": one.id, "reason": one.reason })).collect(),
+    );
+    answer(&facets)
+}
+
+fn sum_up(app: &App, filter: &SessionFilter, now: jiff::Timestamp, mut fold: StatsFold) -> Result<StatsFold, ApiError> {
+    let with_texts = !filter.touched.is_empty();
+    app.views
+        .rows(now, |rows, texts| index::each_row(rows, texts, filter, |row| fold.add(row)), with_texts)
+        .map_err(unusable)?;
+    Ok(fold)
+}
+
+/// As `stats --json`, of what the filters take.
+pub(super) fn stats(app: &App, asked: Asked) -> Answer {
+    let filter = asked.filters(app)?;
+    let fold = StatsFold::new(&By::ALL, app.setup.zone.clone());
+    answer(&sum_up(app, &filter, app.setup.clock.now(), fold)?.finish())
+}
+
+/// How sessions are distributed: over durations, iterations, and the hours of the week.
+pub(super) fn charts(app: &App, asked: Asked) -> Answer {
+    let filter = asked.filters(app)?;
+    let mut charts = Charts::new(app.setup.zone.clone());
+    let with_texts = !filter.touched.is_empty();
+    app.views
+        .rows(
+            app.setup.clock.now(),
+            |rows, texts| index::each_row(rows, texts, &filter, |row| charts.add(row)),
+            with_texts,
+        )
+        .map_err(unusable)?;
+    answer(&charts)
+}
+
+/// As `search --json`: `q`, and the filters. While texts are still being read, the header `X-Indexing` says how far that is.
+pub(super) fn search(app: &App, mut asked: Asked) -> Answer {
+    let text = asked.take("q").unwrap_or_default();
+    let limit = asked.number("limit")?.unwrap_or(HITS).min(MOST);
+    let filter = SessionFilter { limit: Some(limit), ..asked.filters(app)? };
+    let query = Query::parse(&text).map_err(ApiError::bad)?;
+    let now = app.setup.clock.now();
+    let ask = |rows: &mut index::RowIndex, texts: Option<&index::TextIndex>| match texts {
+        Some(texts) => search::search(app.store(), (rows, texts), &query, &filter, now),
+        None => Ok(search::Hits::default()),
+    };
+    let found = app.views.rows(now, ask, true).map_err(unusable)?;
+    // With each hit what a row says of its session.
+    let hits: Vec<Value> = (found.hits.iter())
+        .map(|hit| {
+            let mut hit_json = hit.to_json();
+            hit_json["session"] = json!(head(app, &hit.id));
+            hit_json
+        })
+        .collect();
+    let mut response = answer(&hits)?;
+    let headers = response.headers_mut();
+    headers.insert("x-total-count", found.matching.into());
+    if let Some(progress) = app.root.borrow().indexing {
+        headers.extend(
+            HeaderValue::from_str(&format!("{}/{}", progress.0, progress.1)).ok().map(|at| {
+                (header::HeaderName::from_static("x-indexing"), at)
+            }),
+        );
+    }
+    Ok(response)
+}

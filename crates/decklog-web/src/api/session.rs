@@ -1,0 +1,183 @@
+//! One session: as the command line has it, and as the page shows it.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+
+use axum::http::header;
+use axum::response::IntoResponse as _;
+use decklog_journal::Session;
+use decklog_journal::files::open_regular;
+use decklog_journal::session::{self, JOURNAL_FILE};
+use decklog_query::diff::{self, Diff, DiffRange};
+use decklog_query::show::shown;
+use decklog_query::network;
+use serde_json::value::RawValue;
+use serde_json::json;
+
+use super::{Answer, ApiError, App, Asked, answer, attachment};
+use crate::story::Story;
+use crate::{changes, stream};
+
+/// Steps, and events, in one answer.
+const MOST: usize = 200;
+
+/// Bytes of a line of a journal that are read.
+const LINE: u64 = 1 << 20;
+
+fn unreadable(error: impl std::fmt::Display) -> ApiError {
+    ApiError::missing(error).hint("`decklog verify` says what is wrong with it")
+}
+
+fn load(dir: &Path) -> Result<Session, ApiError> {
+    session::load(dir).map_err(unreadable)
+}
+
+/// As `show --json`, or with `turn=N` that turn alone.
+pub(super) fn show(app: &App, mut asked: Asked) -> Answer {
+    let turn = asked.number("turn")?;
+    asked.nothing_more()?;
+    let (_, dir) = asked.session(app)?;
+    answer(&shown(&dir, &load(&dir)?, turn).map_err(ApiError::failed)?)
+}
+
+/// Everything about a session but the steps of its turns.
+pub(super) fn outline(app: &App, asked: Asked) -> Answer {
+    asked.nothing_more()?;
+    let (_, dir) = asked.session(app)?;
+    let mut story = Story::open(&dir).map_err(unreadable)?;
+    story.read(u64::MAX).map_err(unreadable)?;
+    answer(&story.outline().map_err(unreadable)?)
+}
+
+/// Steps of a turn, from `from` on.
+pub(super) fn steps(app: &App, mut asked: Asked) -> Answer {
+    let from = asked.number("from")?.unwrap_or(0);
+    let limit = asked.number("limit")?.unwrap_or(MOST).min(MOST);
+    asked.nothing_more()?;
+    let (_, dir) = asked.session(app)?;
+    let turn: u32 = asked.part("turn").parse().map_err(|_| ApiError::bad("a turn is a number"))?;
+    let mut story = Story::open(&dir).map_err(unreadable)?;
+    story.read(u64::MAX).map_err(unreadable)?;
+    let steps = story.steps(turn, from, limit).map_err(ApiError::failed)?;
+    answer(&steps.ok_or_else(|| ApiError::missing(format!("there is no turn {turn}")))?)
+}
+
+/// What of a session a diff is asked of: `turn=N`, `turn=N..M`, `iteration=N`, or all of it.
+fn range(asked: &mut Asked, session: &Session) -> Result<DiffRange, ApiError> {
+    if let Some(iteration) = asked.number("iteration")? {
+        return diff::of_iteration(session, iteration).map_err(ApiError::missing);
+    }
+    let Some(text) = asked.take("turn") else { return Ok(DiffRange::All) };
+    let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number > 0);
+    let (first, last) = text.split_once("..").unwrap_or((&text, &text));
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(DiffRange::Turns(first, last)),
+        _ => Err(ApiError::bad(format!("{text:?} is no turn and no range of turns: 2 and 1..3 are"))),
+    }
+}
+
+/// As `diff --json`.
+pub(super) fn diff(app: &App, mut asked: Asked) -> Answer {
+    let (_, dir) = asked.session(app)?;
+    let session = load(&dir)?;
+    let range = range(&mut asked, &session)?;
+    asked.nothing_more()?;
+    let found = diff::find(&session, range).map_err(ApiError::missing)?;
+    answer(&diff::files(&dir, &session, &found).map_err(ApiError::failed)?)
+}
+
+/// The lines of a diff, with `path` those of one file alone.
+pub(super) fn changes(app: &App, mut asked: Asked) -> Answer {
+    let (_, dir) = asked.session(app)?;
+    let session = load(&dir)?;
+    let range = range(&mut asked, &session)?;
+    let path = asked.take("path");
+    asked.nothing_more()?;
+    let found = match diff::find(&session, range) {
+        Ok(found) => found,
+        // Nothing that could be shown: what there is to say, the page says.
+        Err(error @ (diff::DiffError::NoSnapshot(_) | diff::DiffError::NotEnded(_))) => {
+            return answer(&json!({ "files": [], "cut": false, "missing": error.to_string() }));
+        }
+        Err(error) => return Err(ApiError::missing(error)),
+    };
+    let mut patch = Beginning(Vec::new(), false);
+    if !matches!(found, Diff::Empty) {
+        diff::write_patch(&dir, &session, &found, &mut patch).map_err(ApiError::failed)?;
+    }
+    answer(&json!({ "files": changes::files(&patch.0, path.as_deref()), "cut": patch.1 }))
+}
+
+/// Keeps the beginning of what is written to it, and whether there was more.
+struct Beginning(Vec<u8>, bool);
+
+impl Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = changes::MOST.saturating_sub(self.0.len());
+        self.1 |= bytes.len() > room;
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The patch, as `git apply` takes it.
+pub(super) fn patch(app: &App, mut asked: Asked) -> Answer {
+    let (id, dir) = asked.session(app)?;
+    let session = load(&dir)?;
+    let range = range(&mut asked, &session)?;
+    asked.nothing_more()?;
+    diff::find(&session, range).map_err(ApiError::missing)?;
+    let headers = [
+        (header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_DISPOSITION, attachment(&format!("{id}.patch"))),
+        (header::CACHE_CONTROL, header::HeaderValue::from_static("no-store")),
+    ];
+    let body = stream::written_by(move |out| {
+        let found = diff::find(&session, range).map_err(io::Error::other)?;
+        diff::write_patch(&dir, &session, &found, out).map_err(io::Error::other)
+    });
+    Ok((headers, body).into_response())
+}
+
+/// Lines of the journal as they stand there, from line `from` on; what is no JSON comes as a text.
+pub(super) fn events(app: &App, mut asked: Asked) -> Answer {
+    let from: u64 = asked.number("from")?.unwrap_or(0);
+    let limit = asked.number("limit")?.unwrap_or(MOST).min(MOST);
+    asked.nothing_more()?;
+    let (_, dir) = asked.session(app)?;
+    let file = open_regular(&dir.join(JOURNAL_FILE)).map_err(unreadable)?;
+    let mut reader = BufReader::with_capacity(1 << 18, file);
+    for _ in 0..from {
+        if reader.skip_until(b'\n').map_err(unreadable)? == 0 {
+            break;
+        }
+    }
+    let mut lines: Vec<Box<RawValue>> = Vec::new();
+    while lines.len() < limit {
+        let mut line = Vec::new();
+        if reader.by_ref().take(LINE).read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+            break;
+        }
+        if !line.ends_with(b"\n") {
+            reader.skip_until(b'\n').map_err(unreadable)?;
+        }
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        let raw = RawValue::from_string(text.clone());
+        lines.push(match raw {
+            Ok(raw) => raw,
+            Err(_) => serde_json::value::to_raw_value(&text).map_err(ApiError::failed)?,
+        });
+    }
+    answer(&lines)
+}
+
+/// As `network --json`.
+pub(super) fn network(app: &App, asked: Asked) -> Answer {
+    asked.nothing_more()?;
+    let (_, dir) = asked.session(app)?;
+    answer(&network::read(&dir).map_err(unreadable)?.0)
+}

@@ -1,0 +1,89 @@
+/** What a search found: turns, with the piece of text that holds the words. */
+
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { ask, type Answer } from "../api";
+import { count, firstLine, when } from "../format";
+import { useKeys } from "../keys";
+import { Badge, Empty, standing, Trouble } from "../parts";
+import { A, go, place } from "../router";
+import type { Hit } from "../types";
+import { filtersOf } from "./sessions";
+
+export function Hits({ text }: { text: string }) {
+  const found = useSignal<Answer<Hit[]> | null>(null);
+  const error = useSignal<unknown>(null);
+  const at = useSignal(-1);
+  const filters = filtersOf(place.value.query).toString();
+  useEffect(() => {
+    const abort = new AbortController();
+    ask<Hit[]>(`/search?q=${encodeURIComponent(text)}&typed=true&${filters}`, abort.signal).then(
+      (answer) => {
+        found.value = answer;
+        error.value = null;
+        at.value = -1;
+      },
+      (why: unknown) => {
+        if (!abort.signal.aborted) error.value = why;
+      },
+    );
+    return () => abort.abort();
+  }, [text, filters]);
+  const hits = found.value?.value ?? [];
+  const link = (hit: Hit) => `/s/${hit.id}${hit.turn ? `?turn=${hit.turn}` : ""}`;
+  const move = (by: number) => {
+    at.value = Math.max(0, Math.min(hits.length - 1, at.value + by));
+    document.getElementById(`hit-${at.value}`)?.scrollIntoView({ block: "nearest" });
+  };
+  useKeys({
+    j: () => move(1),
+    k: () => move(-1),
+    Enter: () => {
+      const hit = hits[Math.max(0, at.value)];
+      if (hit) go(link(hit));
+    },
+    Escape: () => history.back(),
+  });
+  if (error.value !== null) return <Trouble error={error.value} />;
+  if (found.value === null) return <div class="hits" aria-busy="true" />;
+  if (hits.length === 0) {
+    return (
+      <Empty title="Nothing found">
+        <p>Every word must be in one turn. A word is found whole, or by its beginning while you type.</p>
+        <p><code>"in this order"</code> · <code>-without</code> · <code>file:auth.rs</code> · <code>tool:bash</code></p>
+        {found.value.indexing && <p>Texts are still being indexed ({found.value.indexing}): there may be more in a moment.</p>}
+      </Empty>
+    );
+  }
+  return (
+    <div class="hits" tabIndex={-1}>
+      <p class="sum">{found.value.total > hits.length ? `The best ${count(hits.length)} of ${count(found.value.total)}` : count(hits.length)} found</p>
+      <ol>
+        {hits.map((hit, index) => (
+          <li key={`${hit.id}-${hit.turn}`} id={`hit-${index}`} class={index === at.value ? "here" : ""}>
+            <A href={link(hit)}>
+              <span class="line">
+                {hit.session && <Badge of={standing(hit.session)} small />}
+                <strong>{firstLine(hit.session?.prompt ?? "") || hit.id}</strong>
+                <span class="about">{hit.session?.agents?.join(", ")} · {hit.session?.project} · {hit.turn ? `turn ${hit.turn} · ` : ""}{when(hit.at)}</span>
+              </span>
+              <span class="excerpt"><span class="field">{hit.field}</span> <Marked text={hit.excerpt} marks={hit.marks} /></span>
+            </A>
+          </li>
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+function Marked({ text, marks }: { text: string; marks: [number, number][] }) {
+  const characters = [...text];
+  const pieces = [];
+  let from = 0;
+  for (const [start, end] of marks) {
+    pieces.push(characters.slice(from, start).join(""), <mark key={start}>{characters.slice(start, end).join("")}</mark>);
+    from = end;
+  }
+  pieces.push(characters.slice(from).join(""));
+  return <span>{pieces}</span>;
+}

@@ -1,0 +1,135 @@
+/** The list itself: as many rows as are seen. */
+
+import { type Signal, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { useKeys } from "../keys";
+import { Icon } from "../icons";
+import { A, go, place, withQuery } from "../router";
+import type { Head } from "../types";
+import { useVirtual } from "../virtual";
+import { COLUMNS, type Column } from "./columns";
+import type { Pages } from "./pages";
+
+const WIDE = 44;
+const NARROW = 76;
+
+/** How long a running session's time stands still, in milliseconds. */
+const TICK = 1000;
+
+export function Table({ pages, selected }: { pages: Pages; selected: Signal<ReadonlySet<string>> }) {
+  const box = useRef<HTMLDivElement>(null);
+  const at = useSignal(Number(place.value.query.get("at") ?? -1));
+  const now = useSignal(Date.now());
+  const narrow = useSignal(innerWidth < 720);
+  const total = pages.total.value ?? 0;
+  void pages.version.value;
+  const list = useVirtual({
+    count: total,
+    getScrollElement: () => box.current,
+    estimateSize: () => (narrow.value ? NARROW : WIDE),
+    overscan: 12,
+  });
+  const items = list.getVirtualItems();
+  useEffect(() => pages.show(items[0]?.index ?? 0, items.at(-1)?.index ?? 60), [pages, items[0]?.index, items.at(-1)?.index]);
+  useEffect(() => {
+    const tick = setInterval(() => (now.value = Date.now()), TICK);
+    const resize = () => {
+      narrow.value = innerWidth < 720;
+      list.measure();
+    };
+    addEventListener("resize", resize);
+    return () => {
+      clearInterval(tick);
+      removeEventListener("resize", resize);
+    };
+  }, []);
+  const move = (by: number) => {
+    at.value = Math.max(0, Math.min(total - 1, at.value + by));
+    list.scrollToIndex(at.value, { align: "auto" });
+    go(withQuery({ at: String(at.value) }), true);
+  };
+  const here = () => pages.at(at.value);
+  const toggle = (id: string) => {
+    const next = new Set(selected.value);
+    if (!next.delete(id)) next.add(id);
+    selected.value = next;
+  };
+  useKeys({
+    j: () => move(1),
+    k: () => move(-1),
+    ArrowDown: () => move(1),
+    ArrowUp: () => move(-1),
+    Enter: () => {
+      const head = here();
+      if (head) go(`/s/${head.id}`);
+    },
+    x: () => {
+      const head = here();
+      if (head) toggle(head.id);
+    },
+    Escape: () => (selected.value = new Set()),
+  });
+  const loading = pages.total.value === null;
+  return (
+    <div class="table" role="table" aria-label="Sessions" aria-rowcount={total + 1} aria-busy={loading}>
+      <div class="row head" role="row" aria-rowindex={1}>
+        <span role="columnheader" class="select"><span class="sr">Selected</span></span>
+        {COLUMNS.map((column) => <Title key={column.name} column={column} />)}
+      </div>
+      <div class="rows" role="rowgroup" ref={box} tabIndex={-1}>
+        <div class="space" role="presentation" style={{ height: `${list.getTotalSize()}px` }}>
+          {items.map(({ index, start }) => (
+            <Row key={index} head={pages.at(index)} index={index} top={start} now={now.value} isHere={index === at.value} selected={selected} toggle={toggle} />
+          ))}
+        </div>
+      </div>
+      {loading && <div class="skeleton" aria-hidden="true">{Array.from({ length: 12 }, (_, n) => <i key={n} />)}</div>}
+    </div>
+  );
+}
+
+function Title({ column }: { column: Column }) {
+  const query = place.value.query;
+  const sorted = (query.get("sort") ?? "started") === column.sort;
+  const order = query.get("order") === "asc" ? "asc" : "desc";
+  if (!column.sort) return <span role="columnheader" class={column.name}>{column.title}</span>;
+  const next = sorted && order === "desc" ? "asc" : "desc";
+  const aria = sorted ? { "aria-sort": order === "asc" ? ("ascending" as const) : ("descending" as const) } : {};
+  return (
+    <span role="columnheader" class={`${column.name}${column.numeric ? " numeric" : ""}`} {...aria}>
+      <button type="button" class={sorted ? `sorted ${order}` : ""} onClick={() => go(withQuery({ sort: column.sort ?? null, order: next, at: null }))}>
+        {column.title}
+        {sorted && <Icon name="down" />}
+      </button>
+    </span>
+  );
+}
+
+interface RowProps {
+  head: Head | undefined;
+  index: number;
+  top: number;
+  now: number;
+  isHere: boolean;
+  selected: Signal<ReadonlySet<string>>;
+  toggle: (id: string) => void;
+}
+
+function Row({ head, index, top, now, isHere, selected, toggle }: RowProps) {
+  const place = { transform: `translateY(${top}px)` };
+  if (!head) return <div class="row coming" role="row" aria-rowindex={index + 2} style={place}><span role="cell" /></div>;
+  const isSelected = selected.value.has(head.id);
+  const classes = `row${isHere ? " here" : ""}${isSelected ? " selected" : ""}`;
+  return (
+    <div class={classes} role="row" aria-rowindex={index + 2} aria-selected={isSelected} style={place}>
+      <span role="cell" class="select">
+        <input type="checkbox" checked={isSelected} aria-label={`Select ${head.id}`} onChange={() => toggle(head.id)} />
+      </span>
+      {COLUMNS.map((column) => (
+        <span key={column.name} role="cell" class={`${column.name}${column.numeric ? " numeric" : ""}`}>
+          {column.name === "prompt" ? <A href={`/s/${head.id}`} class="open">{column.cell(head, now)}</A> : column.cell(head, now)}
+        </span>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,112 @@
+/** What was said and done, turn by turn; of a long one only what is seen exists. */
+
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { Badge } from "../parts";
+import { A, place, withQuery } from "../router";
+import type { Outline, Turn } from "../types";
+import { useVirtual } from "../virtual";
+import { Card } from "./card";
+import type { Record } from "./record";
+import { TurnEnd, TurnHead } from "./turn";
+
+/** A line of the list: the head of a turn, one of its steps, or its end. */
+interface Place {
+  turn: Turn;
+  step: number;
+}
+
+const HEAD = -1;
+const END = -2;
+
+/** How near the end one must be to be kept there, in pixels. */
+const NEAR = 80;
+
+function placesOf(record: Record, turns: Turn[]): { places: Place[]; begins: Map<number, number> } {
+  const places: Place[] = [];
+  const begins = new Map<number, number>();
+  for (const turn of turns) {
+    begins.set(turn.turn, places.length);
+    places.push({ turn, step: HEAD });
+    for (let step = 0; step < record.count(turn.turn, turn.steps); step += 1) places.push({ turn, step });
+    places.push({ turn, step: END });
+  }
+  return { places, begins };
+}
+
+export function Transcript({ record, outline, only }: { record: Record; outline: Outline; only?: number }) {
+  const box = useRef<HTMLDivElement>(null);
+  void record.version.value;
+  const turns = only === undefined ? outline.turns : outline.turns.filter((turn) => turn.turn === only);
+  const { places, begins } = placesOf(record, turns);
+  const list = useVirtual({
+    count: places.length,
+    getScrollElement: () => box.current,
+    estimateSize: (index) => ((places[index]?.step ?? 0) < 0 ? 64 : 96),
+    overscan: 6,
+    getItemKey: (index) => `${places[index]?.turn.turn}.${places[index]?.step}`,
+  });
+  const items = list.getVirtualItems();
+  useEffect(() => {
+    for (const { index } of items) {
+      const seen = places[index];
+      if (seen && seen.step >= 0) record.want(seen.turn.turn, seen.step);
+    }
+  });
+  const asked = Number(place.value.query.get("turn") ?? 0);
+  useEffect(() => {
+    const index = begins.get(asked);
+    if (index !== undefined && only === undefined) list.scrollToIndex(index, { align: "start" });
+  }, [asked, only]);
+  const follows = useSignal(true);
+  const scrolled = () => {
+    const element = box.current;
+    if (element) follows.value = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR;
+  };
+  useEffect(() => {
+    if (record.live.value && follows.peek() && !asked) list.scrollToIndex(places.length - 1, { align: "end" });
+  }, [record.version.value, places.length, record.live.value]);
+  const first = items[0]?.start ?? 0;
+  return (
+    <div class="reading">
+      {only === undefined && turns.length > 1 && <Contents turns={turns} here={places[items[2]?.index ?? 0]?.turn.turn ?? 0} />}
+      <div class="scroll" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label="Transcript">
+        <div class="space" style={{ height: `${list.getTotalSize()}px` }}>
+          <div class="seen" style={{ transform: `translateY(${first}px)` }}>
+            {items.map(({ index, key }) => {
+              const it = places[index];
+              if (!it) return null;
+              return (
+                <div key={String(key)} class="item" data-index={index} ref={list.measureElement}>
+                  {it.step === HEAD && <TurnHead turn={it.turn} prompt={it.turn.prompt || (it.turn === outline.turns[0] ? outline.prompt : "")} />}
+                  {it.step === END && <TurnEnd turn={it.turn} outline={outline} id={record.id} />}
+                  {it.step >= 0 && <Card step={record.step(it.turn.turn, it.step)} id={record.id} />}
+                </div>
+              );
+            })}
+          </div>
+        </div>
+      </div>
+      {record.live.value && !follows.value && (
+        <button type="button" class="to-end" onClick={() => list.scrollToIndex(places.length - 1, { align: "end" })}>↓ Follow the end</button>
+      )}
+    </div>
+  );
+}
+
+function Contents({ turns, here }: { turns: Turn[]; here: number }) {
+  return (
+    <nav class="contents" aria-label="Turns">
+      <ol>
+        {turns.map((turn) => (
+          <li key={turn.turn}>
+            <A href={withQuery({ turn: String(turn.turn) })} class={turn.turn === here ? "here" : ""}>
+              <span>{turn.turn}</span> {turn.agent || "client"} <small>{turn.role === "solo" ? "" : turn.role}</small>
+              <Badge of={turn.outcome ?? "active"} small />
+            </A>
+          </li>
+        ))}
+      </ol>
+    </nav>
+  );
+}

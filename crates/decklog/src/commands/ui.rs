@@ -1,0 +1,165 @@
+//! `ui`: the record as a page, in the browser.
+
+use std::io::{BufRead as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use decklog_web::{Server, Setup};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::context::{Context, find_program};
+use crate::error::{CliError, CliResult};
+use crate::listing;
+
+/// The program that opens a file in the user's browser.
+const OPENER: &str = "xdg-open";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The link that is printed lets in whoever opens it first, and is good once; Enter prints another. Ctrl-C ends the server. What is
+shown is what is recorded, as it is recorded. Nothing is changed but by discarding, which asks first.
+
+Examples:
+  decklog ui                    all sessions
+  decklog ui @                  the newest session
+  decklog ui --port 7070        at the same address each time
+  ssh -L 7070:localhost:7070 box decklog ui --port 7070 --no-open")]
+pub(crate) struct Args {
+    /// Begin at this session: an id, a unique part of it, or @ for the newest
+    id: Option<String>,
+    /// The port (default: one that is free)
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    port: u16,
+    /// Listen for other machines, too, under this name or address: whoever gets hold of the link reads everything here,
+    /// and it goes over the network as plain text
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Open the browser (default: on a terminal with a display)
+    #[arg(long, conflicts_with = "no_open")]
+    open: bool,
+    /// Do not open the browser
+    #[arg(long)]
+    no_open: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
+    let store = context.store()?;
+    let path = match &args.id {
+        Some(id) => format!("/s/{}", context.find(&store, Some(id))?),
+        None => "/".to_owned(),
+    };
+    let (address, name) = place(args)?;
+    let cache = cache(context, &store);
+    let setup = Setup {
+        address,
+        name,
+        store,
+        cache: cache.path(),
+        cwd: context.cwd.clone(),
+        zone: context.zone.clone(),
+        clock: context.clock.clone(),
+    };
+    let server = Server::bind(setup).map_err(|error| {
+        CliError::new(error).hint("give another port with --port, or none: then one that is free is taken")
+    })?;
+    if !address.ip().is_loopback() {
+        let what = "whoever reaches this machine and gets hold of the link can read, and discard, everything here";
+        context.warn(&format!("{} is not loopback: {what}", server.address()));
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let links = server.links();
+    let link = links.link(&path)?;
+    context.print(format!("{link}\n"))?;
+    let page = if args.open || (!args.no_open && opens(context)) { open(&link, context) } else { None };
+    if context.in_is_terminal {
+        context.say(context.err_paint.dim("Ctrl-C ends it, Enter prints another link"));
+    }
+    if context.in_is_terminal {
+        std::thread::spawn(move || {
+            for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
+                if let Ok(link) = links.link(&path) {
+                    let _ = writeln!(std::io::stdout().lock(), "{link}");
+                }
+            }
+        });
+    }
+    let signal = server.run(|| signals.forever().next());
+    drop((page, cache));
+    Ok(128 + signal.unwrap_or(SIGTERM))
+}
+
+/// Where to listen, and the name under which others come.
+fn place(args: &Args) -> Result<(SocketAddr, Option<String>), CliError> {
+    let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port);
+    let Some(host) = &args.host else { return Ok((loopback, None)) };
+    let mut found = (host.as_str(), args.port).to_socket_addrs().map_err(|error| {
+        CliError::new(format!("--host {host}: {error}")).hint("give an address or a name of this machine")
+    })?;
+    let address = found.next().ok_or_else(|| CliError::new(format!("--host {host} has no address")))?;
+    let is_name = host.parse::<IpAddr>().is_err();
+    Ok((address, is_name.then(|| host.clone())))
+}
+
+/// Where indexes are kept.
+enum Cache {
+    Kept(PathBuf),
+    /// The usual place cannot be written: they go with the server.
+    Passing(tempfile::TempDir),
+}
+
+impl Cache {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Kept(path) => path.clone(),
+            Self::Passing(dir) => dir.path().to_owned(),
+        }
+    }
+}
+
+/// The cache, with the index of rows up to date: reading all sessions for the first time is told on the terminal.
+fn cache(context: &Context, store: &decklog_journal::SessionStore) -> Cache {
+    match listing::index(context, store) {
+        Ok(_) => Cache::Kept(context.cache()),
+        Err(error) => match tempfile::tempdir() {
+            Ok(dir) => {
+                context.warn(&format!("{error}; the index is made in {} instead", dir.path().display()));
+                Cache::Passing(dir)
+            }
+            Err(_) => Cache::Kept(context.cache()),
+        },
+    }
+}
+
+fn opens(context: &Context) -> bool {
+    let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    context.out_is_terminal && (has("DISPLAY") || has("WAYLAND_DISPLAY"))
+}
+
+/// Opens a page of the user's own that leads to the link: arguments of programs can be seen by everybody on the machine, and
+/// the link is not for everybody. The page is there as long as what is returned.
+fn open(link: &str, context: &Context) -> Option<tempfile::NamedTempFile> {
+    let env: Vec<_> = std::env::vars_os().collect();
+    let page = || -> std::io::Result<tempfile::NamedTempFile> {
+        let mut page = tempfile::Builder::new()
+            .prefix("decklog-")
+            .suffix(".html")
+            .permissions(PermissionsExt::from_mode(0o600))
+            .tempfile()?;
+        let link = decklog_web::html::escape(link);
+        write!(page, "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url={link}\"><a href=\"{link}\">decklog</a>\n")?;
+        page.flush()?;
+        Ok(page)
+    };
+    let opened = find_program(OPENER.as_ref(), &env)
+        .ok_or_else(|| std::io::Error::other(format!("{OPENER} is not installed")))
+        .and_then(|program| {
+            let page = page()?;
+            let quiet = || Stdio::null();
+            Command::new(program).arg(page.path()).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()?;
+            Ok(page)
+        });
+    opened.map_err(|error| context.warn(&format!("the browser was not opened: {error}"))).ok()
+}
