@@ -306,8 +306,7 @@ impl SessionFold {
                 return Some(Changed { turn: self.turns.len() - 1, step: None });
             }
             EventBody::Message(e) => {
-                let said =
-                    Said { at, text: e.text, text_artifact: e.text_artifact, cut_artifact: e.cut_artifact };
+                let said = Said { at, text: e.text, text_artifact: e.text_artifact, cut_artifact: e.cut_artifact };
                 return self.say(e.turn, Step::Message(said), e.continued);
             }
             EventBody::Thought(e) => {

@@ -19,7 +19,12 @@ pub struct Query {
 struct Term {
     words: Vec<String>,
     scope: Scope,
+    /// Whether what begins so is meant, too.
+    begins: bool,
 }
+
+/// Letters of a word from which on others are looked for that begin so: too much begins with fewer.
+const TYPED: usize = 3;
 
 /// Where a term is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +68,29 @@ impl Query {
                     return Err(format!("{text:?}: a name must follow file: and tool:"));
                 }
                 true => {}
-                false if is_unwanted => query.unwanted.push(Term { words, scope }),
-                false => query.wanted.push(Term { words, scope }),
+                false if is_unwanted => query.unwanted.push(Term { words, scope, begins: false }),
+                false => query.wanted.push(Term { words, scope, begins: false }),
             }
             rest = rest.trim_start();
         }
         if query.wanted.is_empty() {
             let hint = "give at least one word that must be there; `--exact` finds signs too";
             return Err(format!("{text:?} holds no word to search for: {hint}"));
+        }
+        Ok(query)
+    }
+
+    /// Reads a query that is still being typed: words that begin as its last one are meant, too, unless that is ended by a
+    /// space or a quotation mark.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_typed(text: &str) -> Result<Self, String> {
+        let mut query = Self::parse(text)?;
+        let last = text.rsplit(char::is_whitespace).next().unwrap_or_default();
+        let is_word = last.chars().nth(TYPED - 1).is_some() && !last.starts_with('-') && !text.ends_with('"');
+        if let Some(term) = query.wanted.last_mut().filter(|_| is_word) {
+            term.begins = term.scope == Scope::Anywhere && term.words.len() == 1;
         }
         Ok(query)
     }
@@ -82,6 +102,7 @@ impl Query {
             match (term.scope, term.words.as_slice()) {
                 (Scope::File, _) => format!("file : \"{phrase}\""),
                 (Scope::Tool, _) => format!("name : \"{phrase}\""),
+                (Scope::Anywhere, [_]) if term.begins => format!("\"{phrase}\" *"),
                 (Scope::Anywhere, [_]) => format!("\"{phrase}\""),
                 // The parts of an identifier are no phrase.
                 (Scope::Anywhere, _) => format!("- parts : \"{phrase}\""),
@@ -128,13 +149,14 @@ impl Term {
     /// Where it stands in `text`: all places, or at least the first.
     fn places(&self, text: &str, only_first: bool) -> Vec<Range<usize>> {
         let mut found = Vec::new();
+        let is = |word: &str, wanted: &str| word == wanted || (self.begins && word.starts_with(wanted));
         if let [wanted] = self.words.as_slice() {
             for word in words::words(text) {
-                let is_it = word.folded == wanted.as_str() || {
+                let is_it = is(&word.folded, wanted) || {
                     let mut is_part = false;
                     if self.scope == Scope::Anywhere {
                         words::parts(&text[word.range.clone()], |part| {
-                            is_part |= words::words(part).any(|part| part.folded == wanted.as_str());
+                            is_part |= words::words(part).any(|part| is(&part.folded, wanted));
                         });
                     }
                     is_part
@@ -188,6 +210,24 @@ mod tests {
         for wrong in ["", "  ", "-x", "()", "file:", "x tool:", "\"\""] {
             assert!(Query::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_last_word_may_be_a_beginning_while_it_is_typed() {
+        for (text, expression) in [
+            ("auth mid", r#"("auth") AND ("mid" *)"#),
+            ("auth mi", r#"("auth") AND ("mi")"#),
+            ("auth mid ", r#"("auth") AND ("mid")"#),
+            ("auth -mid", r#"(("auth")) NOT (("mid"))"#),
+            (r#""auth mid""#, r#"(- parts : "auth mid")"#),
+            ("auth file:midd", r#"("auth") AND (file : "midd")"#),
+        ] {
+            assert_eq!(Query::parse_typed(text).map(|query| query.expression()), Ok(expression.to_owned()), "{text}");
+        }
+        let query = Query::parse_typed("conf").expect("a query");
+        let text = "parseConfig, config and conf";
+        let shown: Vec<_> = query.places(Field::Output, text).into_iter().map(|(_, range)| &text[range]).collect();
+        assert_eq!(shown, ["parseConfig", "config", "conf"]);
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub(crate) fn card(
 
 fn said(kind: &str, said: &Said, is_output: bool, highlighter: &mut Highlighter) -> Value {
     let text = beginning(&said.text, MOST);
-    let html = if is_output { format!("<pre class=\"term\">{}</pre>", ansi(text)) } else { markdown(text, highlighter) };
+    let html =
+        if is_output { format!("<pre class=\"term\">{}</pre>", ansi(text)) } else { markdown(text, highlighter) };
     json!({
         "type": kind,
         "at": said.at,

@@ -30,7 +30,11 @@ pub(crate) fn files(patch: &[u8], only: Option<&str>) -> Vec<Value> {
     let mut highlighter = Highlighter::default();
     let mut room = if only.is_some() { UNFOLDED } else { AT_FIRST };
     let wanted = |file: &FilePatch| only.is_none_or(|only| file.path == only);
-    parse(patch).iter().filter(|file| wanted(file)).map(|one| file(one, only.is_some(), &mut room, &mut highlighter)).collect()
+    parse(patch)
+        .iter()
+        .filter(|file| wanted(file))
+        .map(|one| file(one, only.is_some(), &mut room, &mut highlighter))
+        .collect()
 }
 
 fn file(file: &FilePatch, unfold: bool, room: &mut usize, highlighter: &mut Highlighter) -> Value {
@@ -135,7 +139,8 @@ mod tests {
     fn edits() {
         let mut highlighter = Highlighter::default();
         let rows = edit("a.txt", "one\ntwo\n", "one\n2\n", &mut highlighter);
-        let marks: Vec<&str> = rows[0]["rows"].as_array().expect("rows").iter().filter_map(|row| row[0].as_str()).collect();
+        let marks: Vec<&str> =
+            rows[0]["rows"].as_array().expect("rows").iter().filter_map(|row| row[0].as_str()).collect();
         assert_eq!(marks, [" ", "-", "+"]);
         assert_eq!(edit("a.txt", "same\n", "same\n", &mut highlighter), json!([]));
         assert!(written("no patch at all", &mut highlighter).is_none());

@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn other_names() {
         let guard = Guard::new("0.0.0.0:80".parse().expect("an address"), Some("Box.example")).expect("a guard");
-        for (name, is_it) in [("box.example", true), ("box.example:80", true), ("localhost", false), ("127.0.0.1", false)] {
+        for (name, is_it) in
+            [("box.example", true), ("box.example:80", true), ("localhost", false), ("127.0.0.1", false)]
+        {
             assert_eq!(guard.place(&Method::GET, &headers(&[("host", name)]), false).is_ok(), is_it, "{name}");
         }
     }

@@ -113,7 +113,8 @@ impl Story {
             for long in ["actor_output", "actor_stderr", "git_diff"] {
                 shown.as_object_mut().map(|shown| shown.remove(long));
             }
-            shown["feedback_html"] = markdown(iteration.feedback.as_deref().unwrap_or_default(), &mut highlighter).into();
+            shown["feedback_html"] =
+                markdown(iteration.feedback.as_deref().unwrap_or_default(), &mut highlighter).into();
         }
         Ok(json!({
             "position": self.position(),
@@ -139,7 +140,10 @@ impl Story {
     }
 
     /// The cards at these places, each with the turn's number and the index of the step.
-    pub(crate) fn cards(&mut self, places: impl IntoIterator<Item = (usize, usize)>) -> io::Result<Vec<(u32, usize, Value)>> {
+    pub(crate) fn cards(
+        &mut self,
+        places: impl IntoIterator<Item = (usize, usize)>,
+    ) -> io::Result<Vec<(u32, usize, Value)>> {
         if self.network.is_none() {
             self.network = Some(network::read(&self.dir).map(|(_, calls)| calls).unwrap_or_default());
         }

@@ -6,8 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
     agents, blame, build, chat, clean, completions, config, demo, diff, discard, export, handoff, import, logs,
-    looping, ls, mcp, network, race, restore, resume, run, search, shell, show, stats, trust, ui, verify,
-    watch,
+    looping, ls, mcp, network, race, restore, resume, run, search, shell, show, stats, trust, ui, verify, watch,
 };
 use crate::context::Context;
 use crate::error::CliResult;

@@ -47,7 +47,9 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
     if format == "tar.zst" {
         let at_rest: Vec<_> = ids.iter().map(|id| (id.clone(), app.store().entry(id))).collect();
         if let Some((live, _)) = at_rest.iter().find(|(_, dir)| lock::held(dir) == Held::Yes) {
-            return Err(ApiError::bad(format!("session {live} is being recorded")).hint("leave it out, or wait for its end"));
+            return Err(
+                ApiError::bad(format!("session {live} is being recorded")).hint("leave it out, or wait for its end")
+            );
         }
         let body = stream::written_by(move |out| portable::pack(&at_rest, out).map(drop).map_err(io::Error::other));
         return Ok((headers, body).into_response());

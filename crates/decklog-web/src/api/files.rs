@@ -51,7 +51,8 @@ pub(super) fn download(app: &App, asked: Asked) -> Answer {
     let (id, dir) = asked.session(app)?;
     let path = asked.part("path");
     // Only what is listed: not the lock, the objects, or what somebody else put there.
-    let Some(known) = logs::list(&dir).into_iter().find(|log| log.path == path || log.path == format!("{path}.zst")) else {
+    let Some(known) = logs::list(&dir).into_iter().find(|log| log.path == path || log.path == format!("{path}.zst"))
+    else {
         return Err(ApiError::missing(format!("session {id} has no file {path:?}")));
     };
     let found = find_artifact(&dir, &known.path).map_err(ApiError::missing)?;

@@ -78,7 +78,8 @@ pub(super) fn facets(app: &App, asked: Asked) -> Answer {
     let zone = app.setup.zone.clone();
     let now = app.setup.clock.now();
     let filter = SessionFilter::default();
-    let (folds, groups) = (StatsFold::new(&[By::Agent, By::Model, By::Project], zone), [By::Agent, By::Model, By::Project]);
+    let (folds, groups) =
+        (StatsFold::new(&[By::Agent, By::Model, By::Project], zone), [By::Agent, By::Model, By::Project]);
     let fold = sum_up(app, &filter, now, folds)?;
     let stats = fold.finish();
     let named = |by: By| -> Vec<Value> {
@@ -127,12 +128,13 @@ pub(super) fn charts(app: &App, asked: Asked) -> Answer {
     answer(&charts)
 }
 
-/// As `search --json`: `q`, and the filters. While texts are still being read, the header `X-Indexing` says how far that is.
+/// As `search --json`: `q`, and the filters; with `typed=true` the last word may be the beginning of one. While texts are still being read, the header `X-Indexing` says how far that is.
 pub(super) fn search(app: &App, mut asked: Asked) -> Answer {
     let text = asked.take("q").unwrap_or_default();
     let limit = asked.number("limit")?.unwrap_or(HITS).min(MOST);
+    let is_typed = asked.take("typed").is_some_and(|typed| typed == "true");
     let filter = SessionFilter { limit: Some(limit), ..asked.filters(app)? };
-    let query = Query::parse(&text).map_err(ApiError::bad)?;
+    let query = if is_typed { Query::parse_typed(&text) } else { Query::parse(&text) }.map_err(ApiError::bad)?;
     let now = app.setup.clock.now();
     let ask = |rows: &mut index::RowIndex, texts: Option<&index::TextIndex>| match texts {
         Some(texts) => search::search(app.store(), (rows, texts), &query, &filter, now),
@@ -152,9 +154,9 @@ pub(super) fn search(app: &App, mut asked: Asked) -> Answer {
     headers.insert("x-total-count", found.matching.into());
     if let Some(progress) = app.root.borrow().indexing {
         headers.extend(
-            HeaderValue::from_str(&format!("{}/{}", progress.0, progress.1)).ok().map(|at| {
-                (header::HeaderName::from_static("x-indexing"), at)
-            }),
+            HeaderValue::from_str(&format!("{}/{}", progress.0, progress.1))
+                .ok()
+                .map(|at| (header::HeaderName::from_static("x-indexing"), at)),
         );
     }
     Ok(response)

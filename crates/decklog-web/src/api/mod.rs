@@ -238,10 +238,8 @@ pub(crate) fn router(app: App) -> Router {
 
 /// The header that names a file for a download.
 pub(crate) fn attachment(name: &str) -> HeaderValue {
-    let safe: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' })
-        .collect();
+    let safe: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
     HeaderValue::from_str(&format!("attachment; filename=\"{safe}\"")).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
@@ -262,7 +260,9 @@ mod tests {
             for (method, operation) in item.as_object().expect("methods") {
                 let named: Vec<&str> = operation["parameters"]
                     .as_array()
-                    .map(|all| all.iter().filter(|one| one["in"] == "path").filter_map(|one| one["name"].as_str()).collect())
+                    .map(|all| {
+                        all.iter().filter(|one| one["in"] == "path").filter_map(|one| one["name"].as_str()).collect()
+                    })
                     .unwrap_or_default();
                 let parts: Vec<&str> =
                     path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();

@@ -9,10 +9,10 @@ use decklog_journal::Session;
 use decklog_journal::files::open_regular;
 use decklog_journal::session::{self, JOURNAL_FILE};
 use decklog_query::diff::{self, Diff, DiffRange};
-use decklog_query::show::shown;
 use decklog_query::network;
-use serde_json::value::RawValue;
+use decklog_query::show::shown;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::{Answer, ApiError, App, Asked, answer, attachment};
 use crate::story::Story;

@@ -21,12 +21,13 @@ export function short(value: number): string {
 
 export function duration(seconds: number): string {
   if (seconds < 0.95) return `${Math.max(1, Math.round(seconds * 1000))} ms`;
-  if (seconds < 59.5) return `${seconds < 9.95 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  if (seconds < 59.5) return `${seconds < 9.95 ? Number(seconds.toFixed(1)) : Math.round(seconds)} s`;
   const minutes = Math.round(seconds / 60);
-  if (minutes < 60) return seconds < 600 ? `${Math.floor(seconds / 60)} m ${Math.floor(seconds % 60)} s` : `${minutes} m`;
+  const both = (large: number, unit: string, small: number, rest: string) => `${large} ${unit}${small ? ` ${small} ${rest}` : ""}`;
+  if (minutes < 60) return seconds < 600 ? both(Math.floor(seconds / 60), "m", Math.floor(seconds % 60), "s") : `${minutes} m`;
   const hours = Math.floor(seconds / 3600);
-  if (hours < 48) return `${hours} h ${Math.floor((seconds % 3600) / 60)} m`;
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours < 48) return both(hours, "h", Math.floor((seconds % 3600) / 60), "m");
+  return both(Math.floor(hours / 24), "d", hours % 24, "h");
 }
 
 export function cost(dollars: number): string {

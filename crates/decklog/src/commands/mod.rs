@@ -29,6 +29,6 @@ pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod trust;
-pub(crate) mod verify;
 pub(crate) mod ui;
+pub(crate) mod verify;
 pub(crate) mod watch;

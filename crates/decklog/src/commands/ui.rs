@@ -149,7 +149,10 @@ fn open(link: &str, context: &Context) -> Option<tempfile::NamedTempFile> {
             .permissions(PermissionsExt::from_mode(0o600))
             .tempfile()?;
         let link = decklog_web::html::escape(link);
-        write!(page, "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url={link}\"><a href=\"{link}\">decklog</a>\n")?;
+        writeln!(
+            page,
+            "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url={link}\"><a href=\"{link}\">decklog</a>"
+        )?;
         page.flush()?;
         Ok(page)
     };

@@ -46,7 +46,7 @@ export function Header({ outline, live }: { outline: Outline; live: boolean }) {
         <Fact name="Work">{plural(head.turns, "turn")}{head.iterations ? `, ${plural(head.iterations, "iteration")}` : ""}, {plural(head.files_changed ?? 0, "file")} changed</Fact>
         {tokens && <Fact name="Tokens"><span title={`${count(tokens.input)} in, ${count(tokens.cached_input)} of them cached; ${count(tokens.output)} out`}>{short(tokens.input)} in, {short(tokens.output)} out</span>{rate > 0 && <span class="soft"> {rate} % cached</span>}</Fact>}
         {head.cost_usd !== undefined && <Fact name="Cost">{cost(head.cost_usd)}</Fact>}
-        <Fact name="Directory"><code class="path" title={head.working_dir}>{head.working_dir}</code> <Copy text={head.working_dir} label="directory" /></Fact>
+        <Fact name="Directory"><code class="path" title={head.working_dir}><bdi>{head.working_dir}</bdi></code> <Copy text={head.working_dir} label="directory" /></Fact>
         {head.git?.branch && <Fact name="Branch"><code>{head.git.branch}</code>{head.git.head && <span class="soft"> {head.git.head.slice(0, 10)}</span>}</Fact>}
         {outline.containers[0] && <Fact name="Container">{outline.containers[0].image_config_name}{outline.containers[0].boxed ? ", agent inside" : ""} <span class="soft">network {outline.containers[0].network}</span></Fact>}
         <Fact name="In a terminal"><code>{command}</code> <Copy text={command} label="command" /></Fact>

@@ -42,7 +42,7 @@ export function Timeline({ outline }: { outline: Outline }) {
   return (
     <section class="timeline" aria-label="Timeline">
       <div class="scale" ref={box} tabIndex={0} role="group" aria-label="Turns and marks in time; arrow keys scroll">
-        <div class="track" style={{ width: `${100 * zoom.value}%`, height: `${lanes * 26 + 46}px` }}>
+        <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 46}px` }}>
           {ticks.map((tick) => <i key={tick} class="tick" style={{ left: share(start + tick * 1000) }}><span>{duration(tick)}</span></i>)}
           {bars.map(({ turn, lane, from, to }) => <Bar key={turn.turn} turn={turn} top={lane * 26 + 22} left={share(from)} right={`${(100 * (end - to)) / (end - start)}%`} />)}
           {outline.marks.filter((mark) => mark.what !== "end").map((mark, n) => <Moment key={n} mark={mark} left={share(Date.parse(mark.at))} top={lanes * 26 + 23} />)}

@@ -1,0 +1,137 @@
+/** Charts, drawn as shapes that are links: to be clicked, and to be reached by keyboard. */
+
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { percent, plural } from "../format";
+import { A, place } from "../router";
+import { filtersOf } from "../list/sessions";
+import type { Group } from "../types";
+
+/** The list, with the filters that are set and these besides. */
+function listOf(to: Record<string, string>): string {
+  const query = filtersOf(place.value.query);
+  for (const [name, value] of Object.entries(to)) query.set(name, value);
+  return `/${query.size ? `?${query}` : ""}`;
+}
+
+interface ChartProps {
+  title: string;
+  heads: string[];
+  rows: string[][];
+  wide?: boolean;
+  children: ComponentChildren;
+}
+
+/** A chart, or the table of what it shows. */
+export function Chart({ title, heads, rows, wide = false, children }: ChartProps) {
+  const asTable = useSignal(false);
+  return (
+    <section class={`chart${wide ? " wide" : ""}`} aria-label={title}>
+      <header>
+        <h2>{title}</h2>
+        <button type="button" class="quiet" aria-pressed={asTable.value} onClick={() => (asTable.value = !asTable.value)}>Table</button>
+      </header>
+      {asTable.value ? (
+        <div class="wide-table" tabIndex={0} role="region" aria-label={`${title}, as a table`}>
+          <table class="plain-table">
+            <thead><tr>{heads.map((head, n) => <th key={head} class={n ? "numeric" : ""}>{head}</th>)}</tr></thead>
+            <tbody>{rows.map((row, n) => <tr key={n}>{row.map((cell, at) => <td key={at} class={at ? "numeric" : ""}>{cell}</td>)}</tr>)}</tbody>
+          </table>
+        </div>
+      ) : children}
+    </section>
+  );
+}
+
+const PARTS = ["success", "max_iterations_reached", "interrupted", "failed", "crashed", "open"] as const;
+
+/** Columns of what came out, one above the other, with the rate of success as a line. */
+export function Stacked({ groups, bounds }: { groups: Group[]; bounds: (key: string) => Record<string, string> }) {
+  const most = Math.max(1, ...groups.map((group) => group.sessions));
+  const partsOf = (group: Group): [string, number][] => PARTS.map((part) => [part, part === "open" ? group.active + group.checkpointed : group[part]]);
+  const every = Math.ceil(groups.length / 8);
+  const width = 100 / groups.length;
+  const points = groups.flatMap((group, n) => (group.success_rate === undefined ? [] : [`${(n + 0.5) * width},${100 - group.success_rate * 100}`]));
+  return (
+    <>
+      <div class="stacked" style={{ gridTemplateColumns: `repeat(${groups.length}, 1fr)` }}>
+        {points.length > 1 && <svg class="rate" viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"><polyline points={points.join(" ")} /></svg>}
+        {groups.map((group) => {
+          const rate = group.success_rate === undefined ? "" : `, ${percent(group.success_rate)} success`;
+          const title = `${group.key}: ${plural(group.sessions, "session")}${rate}`;
+          return (
+            <A key={group.key} class="column" href={listOf(bounds(group.key))} title={title} aria-label={title}>
+              {partsOf(group).map(([part, value]) => value > 0 && <i key={part} class={part} style={{ height: `${(100 * value) / most}%` }} />)}
+            </A>
+          );
+        })}
+      </div>
+      <div class="axis" aria-hidden="true">{groups.filter((_, n) => n % every === 0).map((group) => <span key={group.key}>{group.key.replace(/^\d{4}-/, "")}</span>)}</div>
+      <p class="legend">{[["success", "success"], ["max_iterations_reached", "max iterations"], ["interrupted", "interrupted"], ["failed", "failed"], ["crashed", "crashed"], ["rate", "success rate"]].map(([part, name]) => <span key={part}><i class={part} />{name}</span>)}</p>
+    </>
+  );
+}
+
+interface Column {
+  label: string;
+  value: number;
+  title: string;
+  to: Record<string, string>;
+}
+
+export function Columns({ values }: { values: Column[] }) {
+  const most = Math.max(1, ...values.map((one) => one.value));
+  return (
+    <div class="columns" style={{ gridTemplateColumns: `repeat(${values.length}, 1fr)` }}>
+      {values.map((one) => (
+        <A key={one.label} class="column" href={listOf(one.to)} title={one.title} aria-label={one.title}>
+          <i class={one.value ? "" : "none"} style={{ height: `${(100 * one.value) / most}%` }} />
+          <span aria-hidden="true">{one.label}</span>
+        </A>
+      ))}
+    </div>
+  );
+}
+
+const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+/** Hours of the week: the darker, the more. */
+export function Hours({ hours }: { hours: number[][] }) {
+  const most = Math.max(1, ...hours.flat());
+  return (
+    <div class="hours" role="img" aria-label="Sessions by weekday and hour; the table has the numbers">
+      {hours.map((day, n) => (
+        <div key={n} class="day">
+          <span>{DAYS[n]}</span>
+          {day.map((value, hour) => <i key={hour} class={`heat${Math.ceil((4 * value) / most)}`} title={`${DAYS[n]} ${hour}:00: ${plural(value, "session")}`} />)}
+        </div>
+      ))}
+      <div class="day axis"><span />{[0, 6, 12, 18].map((hour) => <b key={hour}>{hour}:00</b>)}</div>
+    </div>
+  );
+}
+
+interface Bar {
+  label: string;
+  to: Record<string, string>;
+  values: number[];
+  shown: string[];
+}
+
+/** Names with several measures beside each. */
+export function Bars({ rows, heads }: { rows: Bar[]; heads: string[] }) {
+  const most = heads.map((_, n) => Math.max(1e-9, ...rows.map((row) => row.values[n] ?? 0)));
+  return (
+    <table class="bars">
+      <thead><tr><th scope="col"><span class="sr">Name</span></th>{heads.map((head) => <th key={head} scope="col">{head}</th>)}</tr></thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={row.label}>
+            <th scope="row"><A href={listOf(row.to)}>{row.label}</A></th>
+            {row.values.map((value, n) => <td key={n}><span class="measure"><i style={{ width: `${(100 * value) / (most[n] ?? 1)}%` }} /></span><span>{row.shown[n]}</span></td>)}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
