@@ -9,6 +9,7 @@ mod needs;
 mod steps;
 mod test;
 mod tree;
+mod ui;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ Usage: cargo xtask <TASK>
   test                    install what the tests need, then run every check there is
   docs [--check]          write docs/cli.md from the program's own help; or compare
   tree                    look for machine paths, package hosts and secrets in the tracked files
+  ui [--check]            build the page that `decklog ui` serves; or compare
   bench [--quick] [NAME…] measure against the yardsticks, and write docs/bench.md
                           --quick: only see that the measuring works";
 
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["tree"] => tree::check(),
+        ["ui"] => ui::write(),
+        ["ui", "--check"] => ui::check(),
         ["bench", rest @ ..] => bench::build_and_run(rest),
         [bench::MEASURE, rest @ ..] => bench::run(rest),
         [bench::PEAK, report, program, rest @ ..] => bench::measure::report_peak(report, program, rest),

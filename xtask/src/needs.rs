@@ -40,6 +40,9 @@ const NEEDS: &[Need] = &[
     need("curl", "curl", 1),
     need("ssh", "openssh-client", 6),
     need("openssl", "openssl", 2),
+    // The page.
+    need("chromium", "chromium", 320),
+    need("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core", 3),
 ];
 
 /// Says what is missing and how big it is, installs it, and gives the directory of the agents' programs.
@@ -73,10 +76,17 @@ pub(crate) fn install() -> Result<PathBuf> {
         "to be installed, about 25 MB in the user's cache, by pip"
     };
     println!("  atif     at a locked version      {atif}");
+    let page = if decklog_testkit::page::installed().is_some() {
+        "there"
+    } else {
+        "to be installed, about 85 MB in the user's cache, by npm"
+    };
+    println!("  page     at locked versions       {page}");
     if !packages.is_empty() {
         install_packages(&packages)?;
     }
     decklog_testkit::atif::install()?;
+    decklog_testkit::page::install()?;
     Ok(decklog_testkit::agents::install()?)
 }
 

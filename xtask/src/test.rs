@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::steps::Steps;
-use crate::{Result, cargo, docs, needs, tree};
+use crate::{Result, cargo, docs, needs, tree, ui};
 
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
     steps.command("doc tests", &mut cargo(&["test", "--doc", "--workspace"]));
     steps.command("rustdoc", cargo(&["doc", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", "-D warnings"));
     steps.run("docs/cli.md", docs::check);
+    steps.run("the page is what its sources make", ui::check);
     steps.run("no machine paths, hosts or secrets", tree::check);
     steps.command("bench, to see that it works", &mut cargo(&["xtask", "bench", "--quick"]));
     steps.finish()

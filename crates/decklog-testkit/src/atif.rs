@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::agents::{cache, run};
+use crate::npm::{cache, run};
 
 /// The file that is there only in a complete installation.
 const COMPLETE: &str = ".complete";

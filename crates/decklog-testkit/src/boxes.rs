@@ -11,7 +11,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use crate::agents::{cache, run};
+use crate::npm::{cache, run};
 
 /// Programs of this machine that are put into the image, with the libraries they need.
 const PROGRAMS: [&str; 4] = ["node", "curl", "ssh", "bash"];

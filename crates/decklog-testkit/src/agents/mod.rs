@@ -7,7 +7,5 @@
 mod home;
 mod install;
 
-pub(crate) use install::{cache, run};
-
 pub use home::prepare;
 pub use install::{install, installed};
