@@ -91,7 +91,11 @@ fn row(row: &Row) -> Value {
 
 /// One text instead of another, in a file of this name.
 pub(crate) fn edit(path: &str, before: &str, after: &str, highlighter: &mut Highlighter) -> Value {
-    let diff = TextDiff::configure().timeout(std::time::Duration::from_millis(100)).diff_lines(before, after);
+    // A piece of a file ends where it was cut out: that it has no line end says nothing.
+    let ended =
+        |text: &str| if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
+    let (before, after) = (ended(before), ended(after));
+    let diff = TextDiff::configure().timeout(std::time::Duration::from_millis(100)).diff_lines(&before, &after);
     let patch = diff.unified_diff().context_radius(3).to_string();
     let all: Vec<Hunk> = parse(patch.as_bytes()).into_iter().flat_map(|file| file.hunks).collect();
     hunks(&all, Language::of_path(path), &mut { EDIT }, highlighter)

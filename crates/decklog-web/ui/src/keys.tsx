@@ -74,7 +74,7 @@ export function Help() {
           </div>
         ))}
       </dl>
-      <form method="dialog"><button>Close</button></form>
+      <p class="actions"><button type="button" onClick={() => (helping.value = false)}>Close</button></p>
     </dialog>
   );
 }

@@ -25,11 +25,11 @@ export function standing(head: Head): string {
 }
 
 /** Told by colour, drawing and word, each of which suffices. */
-export function Badge({ of, small = false }: { of: string; small?: boolean }) {
+export function Badge({ of, small = false, says = word(of) }: { of: string; small?: boolean; says?: string }) {
   return (
     <span class={`badge ${of}${small ? " small" : ""}`}>
       <Icon name={of} />
-      <span class="word">{word(of)}</span>
+      <span class="word">{says}</span>
     </span>
   );
 }
@@ -75,7 +75,7 @@ export function Menu({ label, name, active = false, children }: { label: Compone
   };
   return (
     <div class="menu" ref={root} onKeyDown={close}>
-      <button type="button" class={active ? "active" : ""} aria-expanded={open.value} aria-haspopup="true" aria-label={name} onClick={() => (open.value = !open.value)}>
+      <button type="button" class={active ? "active" : ""} aria-expanded={open.value} aria-haspopup="true" onClick={() => (open.value = !open.value)}>
         {label}
         <Icon name="down" />
       </button>

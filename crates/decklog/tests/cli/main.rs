@@ -13,6 +13,7 @@ mod faults;
 mod filters;
 mod import;
 mod looping;
+mod page;
 mod picking;
 mod racing;
 mod reading;

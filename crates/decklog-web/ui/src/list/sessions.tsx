@@ -1,7 +1,7 @@
 /** All sessions: filtered, sorted, searched; the address says how. */
 
 import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { count } from "../format";
 import { Empty, Trouble } from "../parts";
 import { place } from "../router";
@@ -32,22 +32,26 @@ export function Sessions() {
     return asked.toString();
   });
   const pages = useMemo(() => new Pages(question.value), [question.value]);
+  const current = useRef(pages);
+  current.current = pages;
   const selected = useSignal<ReadonlySet<string>>(new Set());
   useEffect(() => {
     document.title = "Sessions · decklog";
     return () => pages.stop();
   }, [pages]);
-  // The first change that is told is the state that the list is in.
-  const first = useSignal(true);
-  const due = useSignal(0);
+  // The first change that is told is the state that the list is in. A running session brings several in a second.
+  const shown = useRef(-1);
+  const due = useRef(0);
   useSignalEffect(() => {
-    if (root.told.value.change < 0) return;
-    if (first.peek()) {
-      first.value = false;
+    const { change } = root.told.value;
+    if (change < 0 || due.current || shown.current < 0) {
+      shown.current = Math.max(shown.current, change);
       return;
     }
-    clearTimeout(due.peek());
-    due.value = window.setTimeout(() => pages.refresh(), PAUSE);
+    due.current = window.setTimeout(() => {
+      due.current = 0;
+      current.current.refresh();
+    }, PAUSE);
   });
   const text = place.value.query.get("q")?.trim();
   const filtered = filtersOf(place.value.query).size > 0;

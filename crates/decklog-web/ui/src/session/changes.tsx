@@ -56,6 +56,7 @@ function Loaded({ outline, id, range }: { outline: Outline; id: string; range: s
         </span>
       </div>
       {error.value !== null && <Trouble error={error.value} />}
+      {!told.value && error.value === null && <div class="card coming" aria-busy="true" />}
       {told.value?.missing && <Empty title="Nothing to compare"><p>{told.value.missing}</p></Empty>}
       {told.value && !told.value.missing && files.length === 0 && <Empty title="Nothing changed"><p>No file is another than before.</p></Empty>}
       {told.value?.cut && <p class="note">It is too large to be shown whole: the patch has all of it.</p>}

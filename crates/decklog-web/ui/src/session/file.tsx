@@ -3,7 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { get } from "../api";
 import { count } from "../format";
-import { Copy, Trouble } from "../parts";
+import { Trouble } from "../parts";
 import type { ChangedFile, Changes } from "../types";
 import { Lines } from "./lines";
 
@@ -28,7 +28,6 @@ export function FileLines({ file, id, range, split }: { file: ChangedFile; id: s
       <summary>
         <span class={`status ${file.status}`}>{file.status}</span>
         <code>{file.old_path && <>{file.old_path} → </>}{file.path}</code>
-        <Copy text={file.path} label="path" />
         {file.notes.map((note) => <small key={note}>{note}</small>)}
         <span class="sum"><b class="plus">+{count(file.added)}</b> <b class="minus">−{count(file.removed)}</b></span>
       </summary>

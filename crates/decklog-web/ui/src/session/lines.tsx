@@ -13,8 +13,9 @@ interface Props {
 
 export function Lines({ hunks, path, numbers = true, split = false }: Props) {
   return (
-    <div class="lines" tabIndex={0} role="region" aria-label={`Changes of ${path || "a file"}`}>
+    <div class="lines" tabIndex={0} role="group" aria-label={`Changes of ${path || "a file"}`}>
       <table class={`diff${numbers ? "" : " bare"}${split ? " split" : ""}`}>
+        {split && <colgroup><col class="n" /><col class="m" /><col /><col class="n" /><col class="m" /><col /></colgroup>}
         {hunks.map((hunk, n) => (
           <tbody key={n}>
             {(numbers || n > 0) && <tr class="h"><td colSpan={split ? 6 : 4}>{hunk.title}</td></tr>}

@@ -41,16 +41,16 @@ export function Timeline({ outline }: { outline: Outline }) {
   if (outline.turns.length === 0) return null;
   return (
     <section class="timeline" aria-label="Timeline">
+      <div class="zoom">
+        <button type="button" class="quiet" aria-label="Zoom in" disabled={zoom.value >= 64} onClick={() => change(2)}>+</button>
+        <button type="button" class="quiet" aria-label="Zoom out" disabled={zoom.value <= 1} onClick={() => change(0.5)}>−</button>
+      </div>
       <div class="scale" ref={box} tabIndex={0} role="group" aria-label="Turns and marks in time; arrow keys scroll">
         <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 46}px` }}>
           {ticks.map((tick) => <i key={tick} class="tick" style={{ left: share(start + tick * 1000) }}><span>{duration(tick)}</span></i>)}
           {bars.map(({ turn, lane, from, to }) => <Bar key={turn.turn} turn={turn} top={lane * 26 + 22} left={share(from)} right={`${(100 * (end - to)) / (end - start)}%`} />)}
           {outline.marks.filter((mark) => mark.what !== "end").map((mark, n) => <Moment key={n} mark={mark} left={share(Date.parse(mark.at))} top={lanes * 26 + 23} />)}
         </div>
-      </div>
-      <div class="zoom">
-        <button type="button" class="quiet" aria-label="Zoom out" disabled={zoom.value <= 1} onClick={() => change(0.5)}>−</button>
-        <button type="button" class="quiet" aria-label="Zoom in" disabled={zoom.value >= 64} onClick={() => change(2)}>+</button>
       </div>
     </section>
   );

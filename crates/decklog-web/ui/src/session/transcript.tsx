@@ -70,7 +70,7 @@ export function Transcript({ record, outline, only }: { record: Record; outline:
   return (
     <div class="reading">
       {only === undefined && turns.length > 1 && <Contents turns={turns} here={places[items[2]?.index ?? 0]?.turn.turn ?? 0} />}
-      <div class="scroll" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label="Transcript">
+      <div class="scroll" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={only === undefined ? "Transcript" : `Transcript of turn ${only}`}>
         <div class="space" style={{ height: `${list.getTotalSize()}px` }}>
           <div class="seen" style={{ transform: `translateY(${first}px)` }}>
             {items.map(({ index, key }) => {

@@ -2,7 +2,7 @@
 
 import { fileUrl } from "../api";
 import { clock, cost, duration, moment, plural, short } from "../format";
-import { Badge, Html, word } from "../parts";
+import { Badge, Html } from "../parts";
 import { A, withQuery } from "../router";
 import type { Check, Outline, Turn } from "../types";
 
@@ -54,8 +54,8 @@ export function TurnEnd({ turn, outline, id }: { turn: Turn; outline: Outline; i
 export function CheckLine({ check, id }: { check: Check; id: string }) {
   const line = (
     <>
-      <Badge of={check.passed ? "success" : "failed"} small /> <code>{check.command}</code>
-      <span class="soft">{check.passed ? "passed" : word("failed")} in {duration(check.duration_secs)}{check.exit_code ? `, exit ${check.exit_code}` : ""}</span>
+      <Badge of={check.passed ? "success" : "failed"} small says={check.passed ? "passed" : "failed"} /> <code>{check.command}</code>
+      <span class="soft">{duration(check.duration_secs)}{check.exit_code ? `, exit ${check.exit_code}` : ""}</span>
     </>
   );
   if (!check.output_html) return <p class="check">{line}</p>;

@@ -1,0 +1,64 @@
+// Sessions while they happen: rows that come and change, a transcript that grows and is followed.
+//
+//   node live.mjs LINK   (DECKLOG is the program, HOME and the working directory are the test's)
+
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { check, open, same, withBrowser } from "./browser.mjs";
+
+const [link] = process.argv.slice(2);
+const LINES = 120;
+
+/** An agent that prints a line for each that is asked for. */
+const AGENT = `for n in 1 2 3; do
+  while ! test -e "$HOME/go.$n"; do sleep 0.02; done
+  for line in $(seq 1 ${LINES}); do echo "part $n, line $line"; done
+done`;
+const go = (part) => writeFileSync(join(process.env.HOME, `go.${part}`), "");
+
+await withBrowser(async (browser) => {
+  const { page, origin, troubles } = await open(browser, link);
+  await page.getByRole("heading", { name: "No sessions yet" }).waitFor();
+  const agent = spawn(process.env.DECKLOG, ["run", "--", "sh", "-c", AGENT], { stdio: "ignore" });
+  const over = new Promise((resolve) => agent.on("exit", resolve));
+  const row = page.locator(".rows .row").first();
+  await row.waitFor();
+  await row.locator(".badge.active").waitFor();
+  await row.locator("a.open").click();
+  await page.locator(".live").waitFor();
+
+  go(1);
+  await page.getByText(`part 1, line ${LINES}`, { exact: false }).last().waitFor();
+  const bottom = () => page.locator(".reading > .scroll").evaluate((box) => box.scrollHeight - box.scrollTop - box.clientHeight);
+  const settled = async (is) => {
+    for (let tries = 0; tries < 200 && !is(await bottom()); tries += 1) await page.waitForTimeout(25);
+    return bottom();
+  };
+  check((await settled((left) => left < 80)) < 80, "the end is followed");
+
+  // Who has scrolled away stays there.
+  await page.locator(".reading > .scroll").evaluate((box) => box.scrollTo(0, 0));
+  await page.getByRole("button", { name: "Follow the end" }).waitFor();
+  go(2);
+  await page.waitForFunction((lines) => document.querySelector(".said .term")?.textContent.includes(`part 2, line ${lines}`), LINES);
+  check((await bottom()) > 400, "it stays where it was scrolled to");
+  await page.getByRole("button", { name: "Follow the end" }).click();
+  await settled((left) => left < 80);
+
+  go(3);
+  await over;
+  await page.locator(".about .badge.success").waitFor();
+  await page.locator(".live").waitFor({ state: "detached" });
+  await settled((left) => left < 80);
+  // Nothing was lost, nothing came twice, and it is what one sees who comes afterwards.
+  const text = () => page.locator(".said .term").first().textContent();
+  const live = await text();
+  same(live.trim().split("\n").length, 3 * LINES, "lines");
+  await page.reload();
+  await page.locator(".said .term").first().waitFor();
+  same(await text(), live, "the text afterwards");
+  await page.goto(origin);
+  await page.locator(".rows .row .badge.success").first().waitFor();
+  check(troubles.length === 0, troubles.join("\n"));
+});

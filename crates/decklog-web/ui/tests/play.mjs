@@ -1,0 +1,208 @@
+// What the page does: everything that a user can do on it, over the sessions of the archive.
+//
+//   node play.mjs LINK NOW
+
+import { check, open, same, withBrowser } from "./browser.mjs";
+
+const [link, now] = process.argv.slice(2);
+
+await withBrowser(async (browser) => {
+  const { page, origin, troubles } = await open(browser, link, { now, width: 1280, height: 800 });
+  const at = () => {
+    const url = new URL(page.url());
+    return url.pathname + url.search;
+  };
+  const rows = page.locator(".rows .row:not(.coming)");
+  const prompts = () => rows.locator(".open .prompt").allTextContents();
+  const wait = (words, is) => page.waitForFunction(is, undefined, { polling: 50, timeout: 10_000 }).catch((error) => check(false, words, error.message));
+  const path = async (wanted) => {
+    await page.waitForURL((url) => url.pathname + url.search === wanted, { timeout: 10_000 }).catch(() => same(at(), wanted));
+  };
+
+  // The list: sorted, filtered, and the address says how.
+  await rows.first().waitFor();
+  same(await rows.count(), 8, "rows");
+  await page.getByRole("button", { name: "Took", exact: true }).click();
+  await path("/?sort=duration&order=desc");
+  await wait("the longest first", () => document.querySelector(".rows .open .prompt")?.textContent === "Write hello.");
+  await page.getByRole("button", { name: "Took", exact: true }).click();
+  await path("/?sort=duration&order=asc");
+  await wait("the shortest first", () => document.querySelector(".rows .open .prompt")?.textContent.startsWith("sh -c 'printf"));
+  await page.goto(origin);
+  await page.getByRole("button", { name: "Outcome", exact: true }).first().click();
+  await page.getByLabel("failed", { exact: true }).check();
+  await path("/?outcome=failed");
+  await wait("two have failed", () => document.querySelectorAll(".rows .row:not(.coming)").length === 2);
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Agent", exact: true }).first().click();
+  await page.getByRole("group", { name: "Agent" }).getByLabel("ada").check();
+  await path("/?outcome=failed&agent=ada");
+  await wait("one is left", () => document.querySelectorAll(".rows .row:not(.coming)").length === 1);
+  await page.reload();
+  await rows.first().waitFor();
+  same(await rows.count(), 1, "rows after the page was loaded again");
+  await page.goBack();
+  await wait("going back takes a filter away", () => document.querySelectorAll(".rows .row:not(.coming)").length === 2);
+  await page.getByRole("button", { name: "Clear all" }).click();
+  await path("/");
+  await page.getByRole("button", { name: "More", exact: true }).click();
+  await page.getByLabel("Touched a file").fill("src/**/*.rs");
+  await page.keyboard.press("Enter");
+  await wait("one touched sources", () => document.querySelectorAll(".rows .row:not(.coming)").length === 1);
+  await page.goto(`${origin}/?after=nonsense`);
+  await page.getByRole("alert").waitFor();
+  check((await page.getByRole("alert").textContent()).includes("nonsense"), "what is wrong is said");
+  troubles.splice(0, troubles.length, ...troubles.filter((one) => !one.includes("400")));
+
+  // Keys.
+  await page.goto(origin);
+  await rows.first().waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  await page.keyboard.press("k");
+  await page.keyboard.press("j");
+  await path("/?at=1");
+  const second = (await prompts())[1];
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  same(await page.getByRole("heading", { level: 1 }).textContent(), second, "what was opened");
+  await page.keyboard.press("Escape");
+  await path("/");
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keys" }).waitFor();
+  await page.keyboard.press("Escape");
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  const before = await theme();
+  await page.keyboard.press("t");
+  check((await theme()) !== before, "another theme");
+  await page.reload();
+  check((await theme()) !== before, "it stays");
+  await page.keyboard.press("t");
+
+  // Searching.
+  await page.keyboard.press("/");
+  await page.keyboard.type("greeting fil");
+  await page.locator(".hits li").first().waitFor();
+  check(at().startsWith("/?q=greeting"), at());
+  check((await page.locator(".hits mark").count()) > 0, "what was searched for is marked");
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForURL((url) => url.pathname.startsWith("/s/"));
+  await page.goto(`${origin}/?q=quetzalcoatl`);
+  await page.getByText("Nothing found").waitFor();
+
+  // A loop: its timeline, its turns, its critic.
+  const heads = await page.evaluate(async () => (await fetch("/api/v1/sessions")).json());
+  const one = (is) => heads.find(is).id;
+  const loop = one((head) => head.kind === "loop");
+  await page.goto(`${origin}/s/${loop}`);
+  await page.getByRole("region", { name: "Timeline" }).waitFor();
+  same(await page.locator(".timeline .bar").count(), 4, "turns on the timeline");
+  same(await page.locator(".timeline .moment.iteration").count(), 2, "iterations on the timeline");
+  await page.keyboard.press("n");
+  await path(`/s/${loop}?turn=1`);
+  await page.keyboard.press("n");
+  await page.keyboard.press("n");
+  await page.keyboard.press("p");
+  await path(`/s/${loop}?turn=2`);
+  await page.getByRole("heading", { name: /^Turn 2/ }).waitFor();
+  await page.locator(".timeline .bar").nth(2).click();
+  await path(`/s/${loop}?turn=3`);
+  await page.getByLabel("Zoom in").click();
+  check(await page.locator(".timeline .scale").evaluate((element) => element.scrollWidth > element.clientWidth * 1.5), "the timeline is zoomed");
+  await page.getByRole("tab", { name: "Critic" }).click();
+  same(await page.locator(".judged .decision").allTextContents(), ["CONTINUE", "DONE"], "decisions");
+  await page.locator(".judged .diff").first().waitFor();
+  check((await page.locator(".judged").first().textContent()).includes("80 % sure"), "confidence");
+
+  // Changes: the tree, both layouts, one turn, a patch.
+  const ada = one((head) => head.agents?.includes("ada") && head.kind === "run");
+  await page.goto(`${origin}/s/${ada}`);
+  await page.getByRole("region", { name: "Transcript" }).waitFor();
+  await page.locator(".card.tool.edit .diff").first().waitFor();
+  same(await page.locator(".card.tool.failed").count(), 1, "failed tools");
+  check((await page.locator(".card.tool.failed .a1").count()) > 0, "colours of terminals");
+  check((await page.locator(".said .md table").count()) === 1, "tables of markdown");
+  await page.locator(".thought summary").first().click();
+  await page.getByText("The greeting stands in a file.").waitFor();
+  await page.keyboard.press("d");
+  await path(`/s/${ada}?tab=changes`);
+  await page.locator(".diff.split").first().waitFor();
+  await page.getByRole("button", { name: "Side by side" }).click();
+  await page.locator(".diff:not(.split)").first().waitFor();
+  check((await page.locator(".diff mark").count()) > 0, "words that differ");
+  check((await page.locator(".diff .k, .diff .f, .diff .s").count()) > 0, "tokens");
+  await page.locator(".tree button").last().click();
+  check(await page.locator("#file-tests-greets-rs").evaluate((element) => element.open), "the file is shown");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Patch" }).click()]);
+  same(download.suggestedFilename(), `${ada}.patch`);
+  await page.keyboard.press("d");
+  await path(`/s/${ada}`);
+
+  // Files and events.
+  await page.getByRole("tab", { name: "Files" }).click();
+  await page.locator(".log .term").first().waitFor();
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByLabel(/^Download journal/).click()]);
+  same(file.suggestedFilename(), `${ada}-journal.jsonl`);
+  await page.getByRole("tab", { name: "Events" }).click();
+  await page.getByRole("button", { name: /session_start/ }).click();
+  await page.locator(".event pre").waitFor();
+  check((await page.locator(".event pre").textContent()).includes('"prompt_hash"'), "the event, whole");
+
+  // A relay and a race.
+  await page.goto(`${origin}/s/${one((head) => head.agents?.includes("limited"))}`);
+  await page.getByText("Rate limited: limit reached").waitFor();
+  same(await page.locator(".timeline .moment.handoff").count(), 1, "handoffs");
+  await page.goto(`${origin}/s/${one((head) => head.kind === "race")}?tab=race`);
+  await page.locator(".race > section").nth(1).waitFor();
+  same(await page.locator(".race > section").count(), 2, "columns");
+  check((await page.locator(".race .picked > header h2").textContent()) === "bob", "who was picked");
+
+  // Statistics lead to the list.
+  await page.goto(`${origin}/stats`);
+  await page.locator(".cards strong").first().waitFor();
+  same(await page.locator(".cards strong").first().textContent(), "8");
+  await page.locator(".chart").first().getByRole("button", { name: "Table" }).click();
+  check((await page.locator(".chart").first().locator("td").allTextContents()).includes("63 %"), "the table of a chart");
+  await page.locator(".chart").first().getByRole("button", { name: "Table" }).click();
+  await page.locator(".stacked .column").first().click();
+  await path("/?after=2026-11-22&before=2026-11-23");
+  await page.goto(`${origin}/stats`);
+  await page.getByRole("link", { name: "claude", exact: true }).click();
+  await path("/?agent=claude");
+  await wait("three with claude", () => document.querySelectorAll(".rows .row:not(.coming)").length === 3);
+
+  // Several are selected: compared, exported, discarded.
+  await page.goto(origin);
+  await rows.first().waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("x");
+  await page.keyboard.press("j");
+  await page.keyboard.press("x");
+  await page.getByRole("button", { name: "Compare" }).click();
+  await page.getByRole("heading", { name: "2 sessions compared" }).waitFor();
+  same(await page.locator(".compare thead a").count(), 2, "columns");
+  await page.goto(origin);
+  await rows.first().waitFor();
+  await page.getByRole("checkbox").first().check();
+  await page.getByRole("checkbox").nth(1).check();
+  await page.getByRole("button", { name: "Export" }).click();
+  const [archive] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: /Archive/ }).click()]);
+  same(archive.suggestedFilename(), "decklog-2-sessions.tar.zst");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Discard…" }).click();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  same(await rows.count(), 8, "nothing was discarded");
+  await page.getByRole("button", { name: "Discard…" }).click();
+  await page.getByRole("button", { name: "Discard", exact: true }).click();
+  await wait("two are gone", () => document.querySelectorAll(".rows .row:not(.coming)").length === 6);
+
+  // What cannot be found.
+  await page.goto(`${origin}/s/20260101T000000-0000`);
+  await page.getByRole("alert").waitFor();
+  await page.goto(`${origin}/s/..%2f..%2fetc`);
+  await page.getByRole("alert").waitFor();
+  troubles.splice(0, troubles.length, ...troubles.filter((one) => !one.includes("404")));
+  check(troubles.length === 0, troubles.join("\n"));
+});
