@@ -14,6 +14,7 @@ pub mod html;
 mod live;
 pub mod page;
 mod server;
+pub mod site;
 mod story;
 mod stream;
 mod views;

@@ -7,6 +7,7 @@ mod patch;
 mod render;
 mod turn;
 
+pub(crate) use render::{color, document};
 use std::path::Path;
 
 use decklog_journal::Session;

@@ -57,6 +57,18 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// Whether none was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { outcome, status, kind, agent, model, project, touched, .. } = self;
+        let lists = outcome.is_empty() && status.is_empty() && kind.is_empty() && touched.is_empty();
+        let texts = [&self.after, &self.before, &self.search, &self.same_prompt];
+        lists
+            && [agent, model, project].iter().all(|names| names.is_empty())
+            && texts.iter().all(|text| text.is_none())
+            && self.min_cost.is_none()
+            && self.longer_than.is_none()
+    }
+
     /// The filter; reads the one session that `--same-prompt` names.
     pub(crate) fn resolve(&self, context: &Context, store: &SessionStore) -> Result<SessionFilter, CliError> {
         let prompt_hash = match &self.same_prompt {

@@ -16,6 +16,7 @@ mod relay;
 mod report;
 mod sessions;
 pub(crate) mod snapshot;
+mod web;
 
 use std::process::Command;
 
@@ -46,6 +47,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("follow", follow::latency),
     ("mcp", boxed::tools),
     ("network", boxed::network::audit),
+    ("web", web::web),
     ("version", commands::version),
 ];
 

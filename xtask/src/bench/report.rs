@@ -77,6 +77,13 @@ impl Row {
         }
     }
 
+    /// Our bytes must be at most `limit` kilobytes.
+    pub(crate) fn bytes(what: impl Into<String>, bytes: u64, limit: u64) -> Self {
+        let goal = format!("≤ {limit} kB");
+        let ours = format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100);
+        Self { ours, goal, met: bytes <= limit * 1000, ..Self::told(what, Duration::ZERO) }
+    }
+
     /// So many bytes in our time must be at least `least` megabytes a second.
     pub(crate) fn rate(
         what: impl Into<String>,

@@ -33,20 +33,25 @@ pub(super) struct Page<'a> {
     pub(super) zone: &'a TimeZone,
 }
 
-/// Renders the page.
-pub(super) fn page(page: &Page<'_>) -> String {
-    let session = page.session;
-    let head = &session.head;
-    let title = head.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or("(no prompt)");
-    let title = escape(&cut(title.trim(), 100));
-    let mut out = format!(
+/// The beginning of a page that stands for itself, as far as its heading; `title` is HTML.
+pub(crate) fn document(title: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width, \
          initial-scale=1\">\n<meta name=referrer content=no-referrer>\n<meta http-equiv=Content-Security-Policy \
          content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n\
          <meta name=generator content=decklog>\n<title>{title}</title>\n<style>\n{}</style>\n<body>\n<header>\n\
          <h1>{title}</h1>\n",
         include_str!("style.css")
-    );
+    )
+}
+
+/// Renders the page.
+pub(super) fn page(page: &Page<'_>) -> String {
+    let session = page.session;
+    let head = &session.head;
+    let title = head.prompt.lines().find(|line| !line.trim().is_empty()).unwrap_or("(no prompt)");
+    let title = escape(&cut(title.trim(), 100));
+    let mut out = document(&title);
     facts(page, &mut out);
     out.push_str("</header>\n<main>\n");
     out.push_str(&format!("<h2>Prompt</h2>\n<pre class=prose>{}</pre>\n", escape(page.prompt.trim_end())));
@@ -138,7 +143,7 @@ fn took(page: &Page<'_>) -> String {
 }
 
 /// The class of how something came out.
-pub(super) fn color(word: &str) -> &'static str {
+pub(crate) fn color(word: &str) -> &'static str {
     match word {
         "success" => "good",
         "failed" | "crashed" | "stalled" | "timed_out" => "bad",

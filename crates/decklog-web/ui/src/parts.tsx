@@ -116,9 +116,9 @@ export function Confirm({ title, children, verb, onYes, onNo }: { title: string;
   );
 }
 
-export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+export function Empty({ title, found, children }: { title: string; found?: string; children?: ComponentChildren }) {
   return (
-    <div class="empty">
+    <div class="empty" data-found={found}>
       <h2>{title}</h2>
       {children}
     </div>

@@ -3,15 +3,19 @@
 use std::io::{BufRead as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use decklog_web::{Server, Setup};
+use decklog_journal::SessionStore;
+use decklog_text::format::counted;
+use decklog_text::visible;
+use decklog_web::{Server, Setup, page, site};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::context::{Context, find_program};
 use crate::error::{CliError, CliResult};
+use crate::filters::FilterArgs;
 use crate::listing;
 
 /// The program that opens a file in the user's browser.
@@ -26,7 +30,8 @@ Examples:
   decklog ui                    all sessions
   decklog ui @                  the newest session
   decklog ui --port 7070        at the same address each time
-  ssh -L 7070:localhost:7070 box decklog ui --port 7070 --no-open")]
+  ssh -L 7070:localhost:7070 box decklog ui --port 7070 --no-open
+  decklog ui --export site --after 1w   pages that need no server: for a colleague, or a static host")]
 pub(crate) struct Args {
     /// Begin at this session: an id, a unique part of it, or @ for the newest
     id: Option<String>,
@@ -43,10 +48,21 @@ pub(crate) struct Args {
     /// Do not open the browser
     #[arg(long)]
     no_open: bool,
+    /// Write a static site of all sessions, or of those that the filters take, to this directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["id", "port", "host", "open", "no_open"])]
+    export: Option<PathBuf>,
+    #[command(flatten)]
+    filters: FilterArgs,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     let store = context.store()?;
+    if let Some(dir) = &args.export {
+        return export(dir, &args.filters, &store, context);
+    }
+    if !args.filters.is_empty() {
+        return Err(CliError::new("filters say what --export writes").hint("on the page, they stand above the list"));
+    }
     let path = match &args.id {
         Some(id) => format!("/s/{}", context.find(&store, Some(id))?),
         None => "/".to_owned(),
@@ -91,6 +107,48 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     Ok(128 + signal.unwrap_or(SIGTERM))
 }
 
+/// Writes the list and a page for each session, to a directory that is new or empty.
+fn export(dir: &Path, filters: &FilterArgs, store: &SessionStore, context: &Context) -> CliResult {
+    let dir = context.cwd.join(dir);
+    let failed = |path: &Path, error: &dyn std::fmt::Display| CliError::new(format!("{}: {error}", path.display()));
+    std::fs::create_dir_all(&dir).map_err(|error| failed(&dir, &error))?;
+    if std::fs::read_dir(&dir).map_err(|error| failed(&dir, &error))?.next().is_some() {
+        return Err(failed(&dir, &"it is not empty: nothing was written").hint("give a directory that is new or empty"));
+    }
+    let filter = filters.resolve(context, store)?;
+    let mut ids = Vec::new();
+    listing::rows(context, store, &filter, |row| ids.push(row.id()))?;
+    let now = context.clock.now();
+    let mut written = Vec::new();
+    for id in &ids {
+        let entry = store.entry(id);
+        let session = match decklog_journal::session::load(&entry) {
+            Ok(session) => session,
+            Err(error) => {
+                context.warn(&format!("session {id} cannot be read and is left out: {error}"));
+                continue;
+            }
+        };
+        let listed = decklog_journal::store::listed(session.head.clone(), entry.clone());
+        let path = dir.join(site::name_of(&listed.head));
+        let page = page::page(&entry, &session, now, &context.zone);
+        std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
+        written.push(listed);
+        if context.err_is_terminal {
+            let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2Kwriting … {} of {}", written.len(), ids.len());
+        }
+    }
+    if context.err_is_terminal {
+        let _ = write!(std::io::stderr().lock(), "\r\u{1b}[2K");
+    }
+    // Last: a site that was cut off has no front page.
+    let front = dir.join("index.html");
+    std::fs::write(&front, site::index(&written, now, &context.zone)).map_err(|error| failed(&front, &error))?;
+    let count = counted(written.len() as u64, "session");
+    context.say(format!("{count} in {}", visible(&front.to_string_lossy())));
+    Ok(0)
+}
+
 /// Where to listen, and the name under which others come.
 fn place(args: &Args) -> Result<(SocketAddr, Option<String>), CliError> {
     let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), args.port);
@@ -120,7 +178,7 @@ impl Cache {
 }
 
 /// The cache, with the index of rows up to date: reading all sessions for the first time is told on the terminal.
-fn cache(context: &Context, store: &decklog_journal::SessionStore) -> Cache {
+fn cache(context: &Context, store: &SessionStore) -> Cache {
     match listing::index(context, store) {
         Ok(_) => Cache::Kept(context.cache()),
         Err(error) => match tempfile::tempdir() {
@@ -142,7 +200,7 @@ fn opens(context: &Context) -> bool {
 /// the link is not for everybody. The page is there as long as what is returned.
 fn open(link: &str, context: &Context) -> Option<tempfile::NamedTempFile> {
     let env: Vec<_> = std::env::vars_os().collect();
-    let page = || -> std::io::Result<tempfile::NamedTempFile> {
+    let make = || -> std::io::Result<tempfile::NamedTempFile> {
         let mut page = tempfile::Builder::new()
             .prefix("decklog-")
             .suffix(".html")
@@ -159,7 +217,7 @@ fn open(link: &str, context: &Context) -> Option<tempfile::NamedTempFile> {
     let opened = find_program(OPENER.as_ref(), &env)
         .ok_or_else(|| std::io::Error::other(format!("{OPENER} is not installed")))
         .and_then(|program| {
-            let page = page()?;
+            let page = make()?;
             let quiet = || Stdio::null();
             Command::new(program).arg(page.path()).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()?;
             Ok(page)

@@ -11,7 +11,7 @@ import type { Hit } from "../types";
 import { filtersOf } from "./sessions";
 
 export function Hits({ text }: { text: string }) {
-  const found = useSignal<Answer<Hit[]> | null>(null);
+  const found = useSignal<(Answer<Hit[]> & { text: string }) | null>(null);
   const error = useSignal<unknown>(null);
   const at = useSignal(-1);
   const filters = filtersOf(place.value.query).toString();
@@ -19,7 +19,7 @@ export function Hits({ text }: { text: string }) {
     const abort = new AbortController();
     ask<Hit[]>(`/search?q=${encodeURIComponent(text)}&typed=true&${filters}`, abort.signal).then(
       (answer) => {
-        found.value = answer;
+        found.value = { ...answer, text };
         error.value = null;
         at.value = -1;
       },
@@ -48,7 +48,7 @@ export function Hits({ text }: { text: string }) {
   if (found.value === null) return <div class="hits" aria-busy="true" />;
   if (hits.length === 0) {
     return (
-      <Empty title="Nothing found">
+      <Empty title="Nothing found" found={found.value.text}>
         <p>Every word must be in one turn. A word is found whole, or by its beginning while you type.</p>
         <p><code>"in this order"</code> · <code>-without</code> · <code>file:auth.rs</code> · <code>tool:bash</code></p>
         {found.value.indexing && <p>Texts are still being indexed ({found.value.indexing}): there may be more in a moment.</p>}
@@ -56,7 +56,7 @@ export function Hits({ text }: { text: string }) {
     );
   }
   return (
-    <div class="hits" tabIndex={-1}>
+    <div class="hits" tabIndex={-1} data-found={found.value.text}>
       <p class="sum">{found.value.total > hits.length ? `The best ${count(hits.length)} of ${count(found.value.total)}` : count(hits.length)} found</p>
       <ol>
         {hits.map((hit, index) => (

@@ -1,0 +1,84 @@
+// How fast the page is: on the list, while one types, on a long session, while one scrolls. Prints JSON, times in milliseconds.
+//
+//   node measure.mjs LINK LONG WORDS   (LONG is a long session's id; WORDS are typed, separated by commas)
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { open, withBrowser } from "./browser.mjs";
+
+const [link, long, words] = process.argv.slice(2);
+const TIMES = 7;
+
+const median = (all) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)];
+
+await withBrowser(async (browser) => {
+  const { page, origin } = await open(browser, link);
+  // When what was asked for is on the screen: looked for at each frame.
+  await page.addInitScript(() => {
+    globalThis.until = (is) =>
+      new Promise((resolve) => {
+        const look = () => (is() ? resolve(performance.now()) : requestAnimationFrame(look));
+        look();
+      });
+    globalThis.listed = until(() => document.querySelector(".rows .row:not(.coming)"));
+  });
+  const list = [];
+  for (let n = 0; n < TIMES; n += 1) {
+    await page.goto(origin);
+    list.push(await page.evaluate(() => globalThis.listed));
+  }
+
+  // From a key to the rows that it brings.
+  const keys = [];
+  for (const word of words.split(",")) {
+    await page.goto(origin);
+    await page.evaluate(() => globalThis.listed);
+    await page.keyboard.press("/");
+    let typed = "";
+    for (const letter of word) {
+      typed += letter;
+      await page.evaluate((text) => {
+        globalThis.pressed = new Promise((resolve) => addEventListener("keydown", () => resolve(performance.now()), { once: true, capture: true }));
+        globalThis.came = until(() => document.querySelector(`[data-found="${CSS.escape(text)}"]`));
+      }, typed);
+      await page.keyboard.press(letter);
+      keys.push(await page.evaluate(async () => (await globalThis.came) - (await globalThis.pressed)));
+    }
+  }
+
+  const opened = [];
+  for (let n = 0; n < TIMES; n += 1) {
+    await page.goto(`${origin}/stats`);
+    await page.locator(".cards").waitFor();
+    opened.push(
+      await page.evaluate((id) => {
+        const begun = performance.now();
+        history.pushState(null, "", `/s/${id}`);
+        dispatchEvent(new PopStateEvent("popstate"));
+        return until(() => document.querySelector(".item .said, .item .card:not(.coming)")).then((at) => at - begun);
+      }, long),
+    );
+  }
+
+  // Frames while the list is scrolled as fast as a wheel can.
+  await page.goto(origin);
+  await page.evaluate(() => globalThis.listed);
+  const frames = await page.evaluate(async () => {
+    const box = document.querySelector(".rows");
+    const times = [];
+    let last = 0;
+    for (let n = 0; n < 240; n += 1) {
+      box.scrollTop += 480;
+      const at = await new Promise((resolve) => requestAnimationFrame(resolve));
+      if (last) times.push(at - last);
+      last = at;
+    }
+    return times;
+  });
+
+  const assets = join(import.meta.dirname, "../../assets/assets");
+  const script = readdirSync(assets).filter((name) => name.endsWith(".js"));
+  const bytes = script.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);
+  console.log(JSON.stringify({ list: median(list), key: median(keys), slowest_key: Math.max(...keys), open: median(opened), frame: median(frames), slowest_frame: Math.max(...frames), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, script: bytes }));
+});
