@@ -16,7 +16,10 @@ const MOST: usize = 10_000;
 
 pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
     let format = asked.take("format").unwrap_or_default();
-    let ids = asked.all("id").iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
+    let mut ids = asked.all("id").iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
+    // As the command line has them: oldest first, each once.
+    ids.sort();
+    ids.dedup();
     asked.nothing_more()?;
     if ids.is_empty() || ids.len() > MOST {
         return Err(ApiError::bad(format!("name between 1 and {MOST} sessions with id=")));
@@ -68,7 +71,10 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
                     out.write_all(b"\n")?;
                 }
                 "markdown" => out.write_all(markdown::page(&whole).as_bytes())?,
-                "atif" => serde_json::to_writer_pretty(&mut *out, &atif::document(&whole))?,
+                "atif" => {
+                    serde_json::to_writer_pretty(&mut *out, &atif::document(&whole))?;
+                    out.write_all(b"\n")?;
+                }
                 _ => {
                     let dir = app.store().entry(&ids[at]);
                     let session = decklog_journal::session::load(&dir).map_err(io::Error::other)?;

@@ -34,10 +34,14 @@ fn load(dir: &Path) -> Result<Session, ApiError> {
 
 /// As `show --json`, or with `turn=N` that turn alone.
 pub(super) fn show(app: &App, mut asked: Asked) -> Answer {
-    let turn = asked.number("turn")?;
+    let turn: Option<u32> = asked.number("turn")?;
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
-    answer(&shown(&dir, &load(&dir)?, turn).map_err(ApiError::failed)?)
+    let session = load(&dir)?;
+    if let Some(turn) = turn.filter(|turn| !session.turns.iter().any(|known| known.turn == *turn)) {
+        return Err(no_turn(turn));
+    }
+    answer(&shown(&dir, &session, turn).map_err(ApiError::failed)?)
 }
 
 /// Everything about a session but the steps of its turns.
@@ -59,7 +63,11 @@ pub(super) fn steps(app: &App, mut asked: Asked) -> Answer {
     let mut story = Story::open(&dir).map_err(unreadable)?;
     story.read(u64::MAX).map_err(unreadable)?;
     let steps = story.steps(turn, from, limit).map_err(ApiError::failed)?;
-    answer(&steps.ok_or_else(|| ApiError::missing(format!("there is no turn {turn}")))?)
+    answer(&steps.ok_or_else(|| no_turn(turn))?)
+}
+
+fn no_turn(turn: u32) -> ApiError {
+    ApiError::missing(format!("there is no turn {turn}"))
 }
 
 /// What of a session a diff is asked of: `turn=N`, `turn=N..M`, `iteration=N`, or all of it.
