@@ -25,3 +25,4 @@ mod screen;
 mod search;
 mod shelling;
 mod showing;
+mod web;
