@@ -8,7 +8,7 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::{SessionId, portable};
 use decklog_query::export::{self, atif, jsonl, markdown, otlp};
 
-use super::{Answer, ApiError, App, Asked, attachment, parse_id};
+use super::{Answer, ApiError, App, Asked, attachment, entry, parse_id};
 use crate::{page, stream};
 
 /// Sessions in one download.
@@ -36,6 +36,8 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
             return Err(ApiError::bad(format!("{other:?} is no format")).hint(format!("there are: {known}")));
         }
     };
+    // What is not there is said before anything is sent.
+    let at_rest = ids.iter().map(|id| Ok((id.clone(), entry(app, id)?))).collect::<Result<Vec<_>, ApiError>>()?;
     let first = &ids[0];
     if ids.len() > 1 && !flows {
         return Err(ApiError::bad(format!("{} sessions do not go into one {extension} file", ids.len()))
@@ -48,7 +50,6 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
         (header::CONTENT_DISPOSITION, attachment(&format!("decklog-{name}.{extension}"))),
     ];
     if format == "tar.zst" {
-        let at_rest: Vec<_> = ids.iter().map(|id| (id.clone(), app.store().entry(id))).collect();
         if let Some((live, _)) = at_rest.iter().find(|(_, dir)| lock::held(dir) == Held::Yes) {
             return Err(
                 ApiError::bad(format!("session {live} is being recorded")).hint("leave it out, or wait for its end")

@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse as _;
 use decklog_journal::Session;
 use decklog_journal::files::open_regular;
+use decklog_journal::lock::{self, Held};
 use decklog_journal::session::{self, JOURNAL_FILE};
 use decklog_query::diff::{self, Diff, DiffRange};
 use decklog_query::network;
@@ -44,13 +45,19 @@ pub(super) fn show(app: &App, mut asked: Asked) -> Answer {
     answer(&shown(&dir, &session, turn).map_err(ApiError::failed)?)
 }
 
+/// The session, read to its end; of one that nobody writes any more, an unfinished line is told.
+fn story(dir: &Path) -> Result<Story, ApiError> {
+    let is_over = lock::held(dir) != Held::Yes;
+    let mut story = Story::open(dir).map_err(unreadable)?;
+    if is_over { story.finish() } else { story.read(u64::MAX) }.map_err(unreadable)?;
+    Ok(story)
+}
+
 /// Everything about a session but the steps of its turns.
 pub(super) fn outline(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
-    let mut story = Story::open(&dir).map_err(unreadable)?;
-    story.read(u64::MAX).map_err(unreadable)?;
-    answer(&story.outline().map_err(unreadable)?)
+    answer(&story(&dir)?.outline().map_err(unreadable)?)
 }
 
 /// Steps of a turn, from `from` on.
@@ -60,9 +67,7 @@ pub(super) fn steps(app: &App, mut asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
     let turn: u32 = asked.part("turn").parse().map_err(|_| ApiError::bad("a turn is a number"))?;
-    let mut story = Story::open(&dir).map_err(unreadable)?;
-    story.read(u64::MAX).map_err(unreadable)?;
-    let steps = story.steps(turn, from, limit).map_err(ApiError::failed)?;
+    let steps = story(&dir)?.steps(turn, from, limit).map_err(ApiError::failed)?;
     answer(&steps.ok_or_else(|| no_turn(turn))?)
 }
 

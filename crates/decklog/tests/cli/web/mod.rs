@@ -1,8 +1,12 @@
 //! `ui`: the real server over sessions that the real program recorded, asked over sockets.
 
 mod client;
+mod discard;
 mod door;
+mod export;
 mod files;
+mod known;
+mod live;
 mod paging;
 mod same;
 mod server;
