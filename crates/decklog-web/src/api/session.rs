@@ -67,7 +67,7 @@ pub(super) fn steps(app: &App, mut asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
     let turn: u32 = asked.part("turn").parse().map_err(|_| ApiError::bad("a turn is a number"))?;
-    let steps = story(&dir)?.steps(turn, from, limit).map_err(ApiError::failed)?;
+    let steps = story(&dir)?.steps(turn, from, limit).map_err(unreadable)?;
     answer(&steps.ok_or_else(|| no_turn(turn))?)
 }
 
