@@ -5,11 +5,14 @@ mod discard;
 mod door;
 mod export;
 mod files;
+mod hostile;
 mod known;
 mod live;
 mod paging;
+mod paths;
 mod same;
 mod server;
+mod tags;
 
 use std::path::Path;
 
