@@ -79,9 +79,9 @@ fn recorded() -> TestEnv {
         json!({"type": "tool_use", "id": "p", "name": "TodoWrite", "input": {"todos": [{"content": evil, "status": evil}]}}),
     );
     say(json!({"type": "text", "text": evil}));
-    for number in 0..EVIL.len() {
-        for call in [format!("{number}{}", EVIL[number]), format!("w{number}"), format!("b{number}")] {
-            let result = json!({"type": "tool_result", "tool_use_id": call, "content": EVIL[number], "is_error": true});
+    for (number, text) in EVIL.iter().enumerate() {
+        for call in [format!("{number}{text}"), format!("w{number}"), format!("b{number}")] {
+            let result = json!({"type": "tool_result", "tool_use_id": call, "content": text, "is_error": true});
             said.push(json!({"type": "user", "message": {"content": [result]}}));
         }
     }

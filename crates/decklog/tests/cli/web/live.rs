@@ -235,3 +235,18 @@ fn a_signal_ends_streams_at_once() {
     kill(recorder.id(), "KILL");
     recorder.wait().unwrap();
 }
+
+#[test]
+fn many_who_look_and_go_leave_room_for_others() {
+    let (env, mut recorder, id) = begun();
+    let (ui, client) = serve(&env);
+    for _ in 0..150 {
+        assert!(client.follow(&format!("/sessions/{id}/live"), None).next().is_some());
+    }
+    client.json("/sessions");
+    eventually("nobody reads for those who went", || {
+        (std::fs::read_dir(format!("/proc/{}/fd", ui.pid())).unwrap().count() < 40).then_some(())
+    });
+    kill(recorder.id(), "KILL");
+    recorder.wait().unwrap();
+}

@@ -8,6 +8,7 @@ mod files;
 mod hostile;
 mod known;
 mod live;
+mod page;
 mod paging;
 mod paths;
 mod same;

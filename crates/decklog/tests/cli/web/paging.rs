@@ -7,8 +7,11 @@ use super::server::serve;
 use super::{id, six_days};
 use crate::env::{TestEnv, all_bytes};
 
+/// Takes a value out of a session's summary.
+type Of = fn(&Value) -> Value;
+
 /// What a list can be sorted by, and where that stands in a session's summary.
-const SORTS: [(&str, fn(&Value) -> Value); 12] = [
+const SORTS: [(&str, Of); 12] = [
     ("started", |head| head["started_at"].clone()),
     // What crashed lasted until its last event: at once, by the clock of these tests.
     ("duration", |head| head["duration_secs"].as_f64().unwrap_or(0.0).into()),

@@ -156,3 +156,42 @@ fn searches_find_what_the_command_line_finds() {
         assert!(status == 400 && error.contains(told), "{wrong}: {status} {error}");
     }
 }
+
+#[test]
+fn everything_that_is_described_is_answered() {
+    let env = six_days();
+    let (_ui, client) = serve(&env);
+    let document = client.json("/openapi.json");
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    let id = id(&env.sessions()[0]);
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let target = path
+                .replace("{id}", &id)
+                .replace("{turn}", "1")
+                .replace("{name}", "001-stream")
+                .replace("{path}", "journal.jsonl");
+            let more = match path.as_str() {
+                "/search" => "?q=config".to_owned(),
+                "/export" => format!("?format=jsonl&id={id}"),
+                _ => String::new(),
+            };
+            if method == "post" {
+                continue;
+            }
+            let (status, headers, _) = client.open("GET", &format!("/api/v1{target}{more}"), &[], b"");
+            assert_eq!(status, 200, "{target}");
+            let kind = headers.get("content-type").unwrap();
+            let described = operation["responses"]["200"]["content"].as_object().unwrap();
+            assert!(described.contains_key(kind), "{target} is {kind}");
+            asked += 1;
+            // Nothing else can be asked for.
+            if path != "/live" && path != "/openapi.json" {
+                let (status, ..) = client.open("GET", &format!("/api/v1{target}?nobody=knows"), &[], b"");
+                assert_eq!(status, 400, "{target}");
+            }
+        }
+    }
+    assert!(asked >= 20, "{asked}");
+}
