@@ -73,7 +73,14 @@ fn query(pairs: &[(&str, &str)]) -> String {
 #[test]
 fn a_session_is_what_show_diff_logs_and_network_say() {
     let env = six_days();
+    let logs = env.sessions()[0].join("logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    let connection = "{\"ts\":1,\"id.resp_h\":\"192.0.2.1\",\"id.resp_p\":443,\"proto\":\"tcp\",\"decklog.action\":\"deny\",\
+                      \"decklog.rule\":\"default\",\"decklog.host\":\"a.example\"}\n";
+    std::fs::write(logs.join("network.jsonl"), connection).unwrap();
     let (_ui, client) = serve(&env);
+    let first = id(&env.sessions()[0]);
+    assert_eq!(client.json(&format!("/sessions/{first}/network"))["places"][0]["host"], "a.example");
     for dir in env.sessions() {
         let id = id(&dir);
         for (path, arguments) in [("", &["show"][..]), ("/logs", &["logs"]), ("/network", &["network"])] {
