@@ -74,7 +74,8 @@ pub(crate) fn long_text_path(turn: Option<u32>, seq: u64, what: &str) -> String 
 }
 
 /// Whether decklog makes files of this name directly in `dir` (empty for the session directory itself).
-pub(crate) fn is_ours(dir: &str, name: &[u8]) -> bool {
+#[must_use]
+pub fn is_ours(dir: &str, name: &[u8]) -> bool {
     let Ok(name) = std::str::from_utf8(name) else { return false };
     let number = name.bytes().take_while(u8::is_ascii_digit).count();
     match dir {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-use decklog_journal::files::open_regular;
+use decklog_journal::verify::find_artifact;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -110,8 +110,8 @@ pub type OfCalls = BTreeMap<(u32, String), Network>;
 /// # Errors
 /// When the record is there and cannot be read.
 pub fn read(dir: &Path) -> io::Result<(Network, OfCalls)> {
-    let file = match open_regular(&dir.join(CONNECTIONS_FILE)) {
-        Ok(file) => file,
+    let file = match find_artifact(dir, CONNECTIONS_FILE) {
+        Ok(found) => found.file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(error),
     };

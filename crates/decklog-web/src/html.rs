@@ -66,7 +66,7 @@ fn leads_out(target: &str) -> bool {
 }
 
 /// Markdown; HTML in it is text, and so is a link that does not lead to a page. Pictures become links: a page that
-/// stands for itself loads nothing.
+/// stands for itself loads nothing. Where a link leads learns nothing of where it stood.
 #[must_use]
 pub fn markdown(text: &str, highlighter: &mut Highlighter) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
@@ -105,7 +105,9 @@ pub fn markdown(text: &str, highlighter: &mut Highlighter) -> String {
                 // A link within a link is none.
                 let is_link = leads_out(&dest_url) && !links.iter().any(|(is_link, _)| *is_link);
                 if is_link {
-                    events.push(Event::Html(format!("<a href=\"{}\">", escape(&dest_url)).into()));
+                    events.push(Event::Html(
+                        format!("<a href=\"{}\" rel=\"noopener noreferrer\">", escape(&dest_url)).into(),
+                    ));
                 }
                 links.push((is_link, dest_url.into_string()));
             }
@@ -151,10 +153,16 @@ mod tests {
             ("[x](//evil.example)", "<p>x (//evil.example)</p>\n"),
             (
                 "[x](https://a.example/?\"onclick=alert(1))",
-                "<p><a href=\"https://a.example/?&quot;onclick=alert(1)\">x</a></p>\n",
+                "<p><a href=\"https://a.example/?&quot;onclick=alert(1)\" rel=\"noopener noreferrer\">x</a></p>\n",
             ),
-            ("![p](https://a.example/p.png)", "<p><a href=\"https://a.example/p.png\">p</a></p>\n"),
-            ("<https://a.example>", "<p><a href=\"https://a.example\">https://a.example</a></p>\n"),
+            (
+                "![p](https://a.example/p.png)",
+                "<p><a href=\"https://a.example/p.png\" rel=\"noopener noreferrer\">p</a></p>\n",
+            ),
+            (
+                "<https://a.example>",
+                "<p><a href=\"https://a.example\" rel=\"noopener noreferrer\">https://a.example</a></p>\n",
+            ),
             (
                 "```\"><script>\n</code></pre><script>\n```",
                 "<pre><code>&lt;/code&gt;&lt;/pre&gt;&lt;script&gt;\n</code></pre>\n",

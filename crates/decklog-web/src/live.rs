@@ -158,7 +158,8 @@ pub(crate) async fn session(
                     let data = json!({ "outline": story.outline()? });
                     return send(told(Some(story.position()), "end", &data));
                 }
-                if *app.stopped.borrow() {
+                // Whoever has gone frees the thread for others.
+                if *app.stopped.borrow() || tell.is_closed() {
                     return Ok(());
                 }
                 if quiet.elapsed() > HEARTBEAT {

@@ -181,7 +181,9 @@ fn is_link(request: &Request) -> bool {
 /// Exchanges a link's token for the cookie, and leads on to the page without it. A page does so and not a redirect, as the
 /// browser would take that for a part of what led here, which may have been another site, and leave the cookie behind.
 fn enter(door: &Guard, request: &Request) -> Response {
-    let path = crate::html::escape(request.uri().path());
+    // One slash: with two it would be the name of another server.
+    let path = request.uri().path().trim_start_matches(['/', '\\']);
+    let path = format!("/{}", crate::html::escape(path));
     let on = format!("<!doctype html><meta http-equiv=refresh content=\"0;url={path}\"><title>decklog</title>");
     let html = (header::CONTENT_TYPE, "text/html; charset=utf-8");
     let fresh = (header::CACHE_CONTROL, "no-store");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::event::{EventBody, Validation};
 use decklog_journal::read::{Follower, Item};
-use decklog_journal::session::{Changed, JOURNAL_FILE, SessionFold, SoFar, Turn};
+use decklog_journal::session::{Changed, JOURNAL_FILE, LoadError, SessionFold, SoFar, Turn};
 use decklog_journal::store::listed;
 use decklog_query::network::{self, OfCalls};
 use decklog_query::show::shown_head;
@@ -97,7 +97,10 @@ impl Story {
     }
 
     fn so_far(&self) -> io::Result<SoFar<'_>> {
-        self.fold.so_far().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its journal holds no session"))
+        let invalid = |error: LoadError| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        let so_far = self.fold.so_far().ok_or_else(|| invalid(LoadError::Empty))?;
+        let format = so_far.head.format;
+        if format.is_readable() { Ok(so_far) } else { Err(invalid(LoadError::Format(format))) }
     }
 
     /// Everything but the steps.

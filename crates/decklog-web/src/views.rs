@@ -223,8 +223,15 @@ impl Views {
 
     /// Brings the index of words up to date, telling how far that is. It is read meanwhile as far as it has come.
     pub(crate) fn index_texts(&self, progress: &mut dyn FnMut(index::Progress)) -> Result<(), IndexError> {
-        let rows = RowIndex::open(&self.cache, &self.store)?;
-        TextIndex::open(&self.cache, &self.store)?.refresh(&rows, progress)
+        // Who opens an index first makes it: not two at a time.
+        let (rows, mut texts) = {
+            let _state = self.state();
+            (RowIndex::open(&self.cache, &self.store)?, TextIndex::open(&self.cache, &self.store)?)
+        };
+        let refreshed = texts.refresh(&rows, progress);
+        // Lists of sessions that changed a file were made of as much as was read.
+        self.state().kept.clear();
+        refreshed
     }
 
     /// What cannot be read, as of the last question.

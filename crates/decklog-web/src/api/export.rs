@@ -8,7 +8,7 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::{SessionId, portable};
 use decklog_query::export::{self, atif, jsonl, markdown, otlp};
 
-use super::{Answer, ApiError, App, Asked, attachment, parse_id};
+use super::{Answer, ApiError, App, Asked, attachment, entry, parse_id};
 use crate::{page, stream};
 
 /// Sessions in one download.
@@ -16,7 +16,10 @@ const MOST: usize = 10_000;
 
 pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
     let format = asked.take("format").unwrap_or_default();
-    let ids = asked.all("id").iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
+    let mut ids = asked.all("id").iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
+    // As the command line has them: oldest first, each once.
+    ids.sort();
+    ids.dedup();
     asked.nothing_more()?;
     if ids.is_empty() || ids.len() > MOST {
         return Err(ApiError::bad(format!("name between 1 and {MOST} sessions with id=")));
@@ -33,6 +36,8 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
             return Err(ApiError::bad(format!("{other:?} is no format")).hint(format!("there are: {known}")));
         }
     };
+    // What is not there is said before anything is sent.
+    let at_rest = ids.iter().map(|id| Ok((id.clone(), entry(app, id)?))).collect::<Result<Vec<_>, ApiError>>()?;
     let first = &ids[0];
     if ids.len() > 1 && !flows {
         return Err(ApiError::bad(format!("{} sessions do not go into one {extension} file", ids.len()))
@@ -45,7 +50,6 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
         (header::CONTENT_DISPOSITION, attachment(&format!("decklog-{name}.{extension}"))),
     ];
     if format == "tar.zst" {
-        let at_rest: Vec<_> = ids.iter().map(|id| (id.clone(), app.store().entry(id))).collect();
         if let Some((live, _)) = at_rest.iter().find(|(_, dir)| lock::held(dir) == Held::Yes) {
             return Err(
                 ApiError::bad(format!("session {live} is being recorded")).hint("leave it out, or wait for its end")
@@ -68,7 +72,10 @@ pub(super) fn export(app: &App, mut asked: Asked) -> Answer {
                     out.write_all(b"\n")?;
                 }
                 "markdown" => out.write_all(markdown::page(&whole).as_bytes())?,
-                "atif" => serde_json::to_writer_pretty(&mut *out, &atif::document(&whole))?,
+                "atif" => {
+                    serde_json::to_writer_pretty(&mut *out, &atif::document(&whole))?;
+                    out.write_all(b"\n")?;
+                }
                 _ => {
                     let dir = app.store().entry(&ids[at]);
                     let session = decklog_journal::session::load(&dir).map_err(io::Error::other)?;

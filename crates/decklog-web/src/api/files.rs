@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use axum::http::header;
 use axum::response::IntoResponse as _;
+use decklog_journal::artifacts;
 use decklog_journal::verify::find_artifact;
 use decklog_query::logs;
 use serde_json::json;
@@ -21,12 +22,25 @@ pub(super) fn list(app: &App, asked: Asked) -> Answer {
     answer(&logs::list(&dir))
 }
 
+/// Whether decklog makes files of this name: what somebody else put there is listed, and no more.
+fn is_ours(path: &str) -> bool {
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    artifacts::is_ours(dir, name.as_bytes())
+}
+
+fn not_ours(path: &str) -> ApiError {
+    ApiError::missing(format!("{path:?} is no file of decklog's"))
+}
+
 /// A piece of a log as HTML, from `offset` on: whole lines, but for one that is longer than a piece.
 pub(super) fn log(app: &App, mut asked: Asked) -> Answer {
     let offset = asked.number::<u64>("offset")?.unwrap_or(0);
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
     let found = logs::find(&dir, asked.part("name")).map_err(ApiError::missing)?;
+    if !is_ours(&found.path) {
+        return Err(not_ours(&found.path));
+    }
     let mut source = logs::open(&dir, &found).map_err(ApiError::failed)?;
     let skipped = io::copy(&mut source.by_ref().take(offset), &mut io::sink()).map_err(ApiError::failed)?;
     let mut bytes = Vec::new();
@@ -55,6 +69,9 @@ pub(super) fn download(app: &App, asked: Asked) -> Answer {
     else {
         return Err(ApiError::missing(format!("session {id} has no file {path:?}")));
     };
+    if !is_ours(path) {
+        return Err(not_ours(path));
+    }
     let found = find_artifact(&dir, &known.path).map_err(ApiError::missing)?;
     let plain = known.path.strip_suffix(".zst").filter(|_| found.compressed).unwrap_or(&known.path);
     let name = attachment(&format!("{id}-{}", plain.rsplit('/').next().unwrap_or(plain)));

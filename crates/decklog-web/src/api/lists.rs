@@ -50,7 +50,7 @@ pub(super) fn sessions(app: &App, mut asked: Asked) -> Answer {
     headers.insert("x-total-count", numbers.len().into());
     headers.insert("x-unreadable-count", app.views.unreadable().len().into());
     let next = offset.saturating_add(limit);
-    if next < numbers.len() {
+    if limit > 0 && next < numbers.len() {
         let order = if descending { "desc" } else { "asc" };
         let rest = asked.rest();
         let sort = format!("{sort:?}").to_lowercase();

@@ -133,10 +133,7 @@ impl Asked {
     /// The session that the path names, and its directory. An id is checked by its shape before it is part of a path.
     pub(crate) fn session(&self, app: &App) -> Result<(SessionId, PathBuf), ApiError> {
         let id = parse_id(self.part("id"))?;
-        let dir = app.store().entry(&id);
-        if dir.symlink_metadata().is_err() {
-            return Err(ApiError::missing(format!("there is no session {id}")).hint("it may have been discarded"));
-        }
+        let dir = entry(app, &id)?;
         Ok((id, dir))
     }
 
@@ -184,6 +181,15 @@ impl Asked {
 
 pub(crate) fn parse_id(text: &str) -> Result<SessionId, ApiError> {
     text.parse().map_err(|_| ApiError::bad(format!("{text:?} is no session's id")))
+}
+
+/// The directory of a session that is there.
+pub(crate) fn entry(app: &App, id: &SessionId) -> Result<PathBuf, ApiError> {
+    let dir = app.store().entry(id);
+    if dir.symlink_metadata().is_err() {
+        return Err(ApiError::missing(format!("there is no session {id}")).hint("it may have been discarded"));
+    }
+    Ok(dir)
 }
 
 /// A question that is answered by reading files.

@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::IntoResponse as _;
 use decklog_journal::Session;
 use decklog_journal::files::open_regular;
+use decklog_journal::lock::{self, Held};
 use decklog_journal::session::{self, JOURNAL_FILE};
 use decklog_query::diff::{self, Diff, DiffRange};
 use decklog_query::network;
@@ -34,19 +35,29 @@ fn load(dir: &Path) -> Result<Session, ApiError> {
 
 /// As `show --json`, or with `turn=N` that turn alone.
 pub(super) fn show(app: &App, mut asked: Asked) -> Answer {
-    let turn = asked.number("turn")?;
+    let turn: Option<u32> = asked.number("turn")?;
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
-    answer(&shown(&dir, &load(&dir)?, turn).map_err(ApiError::failed)?)
+    let session = load(&dir)?;
+    if let Some(turn) = turn.filter(|turn| !session.turns.iter().any(|known| known.turn == *turn)) {
+        return Err(no_turn(turn));
+    }
+    answer(&shown(&dir, &session, turn).map_err(ApiError::failed)?)
+}
+
+/// The session, read to its end; of one that nobody writes any more, an unfinished line is told.
+fn story(dir: &Path) -> Result<Story, ApiError> {
+    let is_over = lock::held(dir) != Held::Yes;
+    let mut story = Story::open(dir).map_err(unreadable)?;
+    if is_over { story.finish() } else { story.read(u64::MAX) }.map_err(unreadable)?;
+    Ok(story)
 }
 
 /// Everything about a session but the steps of its turns.
 pub(super) fn outline(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
-    let mut story = Story::open(&dir).map_err(unreadable)?;
-    story.read(u64::MAX).map_err(unreadable)?;
-    answer(&story.outline().map_err(unreadable)?)
+    answer(&story(&dir)?.outline().map_err(unreadable)?)
 }
 
 /// Steps of a turn, from `from` on.
@@ -56,10 +67,12 @@ pub(super) fn steps(app: &App, mut asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
     let turn: u32 = asked.part("turn").parse().map_err(|_| ApiError::bad("a turn is a number"))?;
-    let mut story = Story::open(&dir).map_err(unreadable)?;
-    story.read(u64::MAX).map_err(unreadable)?;
-    let steps = story.steps(turn, from, limit).map_err(ApiError::failed)?;
-    answer(&steps.ok_or_else(|| ApiError::missing(format!("there is no turn {turn}")))?)
+    let steps = story(&dir)?.steps(turn, from, limit).map_err(unreadable)?;
+    answer(&steps.ok_or_else(|| no_turn(turn))?)
+}
+
+fn no_turn(turn: u32) -> ApiError {
+    ApiError::missing(format!("there is no turn {turn}"))
 }
 
 /// What of a session a diff is asked of: `turn=N`, `turn=N..M`, `iteration=N`, or all of it.

@@ -26,3 +26,4 @@ mod screen;
 mod search;
 mod shelling;
 mod showing;
+mod web;
