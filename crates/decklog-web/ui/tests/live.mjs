@@ -22,6 +22,8 @@ await withBrowser(async (browser) => {
   await page.getByRole("heading", { name: "No sessions yet" }).waitFor();
   const agent = spawn(process.env.DECKLOG, ["run", "--", "sh", "-c", AGENT], { stdio: "ignore" });
   const over = new Promise((resolve) => agent.on("exit", resolve));
+  // Whatever comes of this, it does not go on.
+  process.on("exit", () => agent.kill("SIGINT"));
   const row = page.locator(".rows .row").first();
   await row.waitFor();
   await row.locator(".badge.active").waitFor();
