@@ -44,31 +44,41 @@ pub(crate) struct Root {
     pub(crate) error: Option<String>,
 }
 
-/// Looks after the root on a thread of its own, until the server stops: notices changes, and keeps texts indexed. It does
-/// nothing while nobody is connected.
+/// Looks after the root until the server stops: one thread notices changes, another keeps texts indexed, which may take
+/// minutes.
 pub(crate) fn watch_root(app: &App) {
+    each_while(app, "root", |app| match app.views.change(app.setup.clock.now()) {
+        Ok(change) => {
+            app.root.send_if_modified(|root| {
+                let is_new = root.change != change || root.error.is_some();
+                (root.change, root.error) = (change, None);
+                is_new
+            });
+        }
+        Err(error) => app.root.send_modify(|root| root.error = Some(error.to_string())),
+    });
+    let mut indexed = None;
+    each_while(app, "texts", move |app| {
+        let change = app.root.borrow().change.clone();
+        // Nothing is known yet, or nothing is new.
+        if change == Default::default() || indexed.as_ref() == Some(&change) {
+            return;
+        }
+        let result = app.views.index_texts(&mut |progress| {
+            app.root.send_modify(|root| root.indexing = Some((progress.done, progress.all)));
+        });
+        app.root.send_if_modified(|root| root.indexing.take().is_some());
+        indexed = result.is_ok().then_some(change);
+    });
+}
+
+/// Does something again and again, on a thread of that name, until the server stops.
+fn each_while(app: &App, name: &str, mut work: impl FnMut(&App) + Send + 'static) {
     let app = app.clone();
-    let watching = std::thread::Builder::new().name("root".into());
-    let _ = watching.spawn(move || {
-        let mut indexed = None;
+    // Without a thread the page is as it was when it was loaded.
+    let _ = std::thread::Builder::new().name(name.into()).spawn(move || {
         while !*app.stopped.borrow() {
-            match app.views.change(app.setup.clock.now()) {
-                Ok(change) => {
-                    let is_new = indexed.as_ref() != Some(&change);
-                    app.root.send_if_modified(|root| {
-                        let news = Root { change: change.clone(), indexing: root.indexing, error: None };
-                        std::mem::replace(root, news.clone()) != news
-                    });
-                    if is_new {
-                        let result = app.views.index_texts(&mut |progress| {
-                            app.root.send_modify(|root| root.indexing = Some((progress.done, progress.all)));
-                        });
-                        app.root.send_if_modified(|root| root.indexing.take().is_some());
-                        indexed = result.is_ok().then_some(change);
-                    }
-                }
-                Err(error) => app.root.send_modify(|root| root.error = Some(error.to_string())),
-            }
+            work(&app);
             std::thread::sleep(ROOT_POLL);
         }
     });

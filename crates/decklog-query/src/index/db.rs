@@ -33,14 +33,22 @@ fn try_open(path: &Path, schema: &str) -> rusqlite::Result<Connection> {
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables == 0 {
+    if is_empty(&db)? {
         // What merging leaves free at the end of a long build can then be given back.
         db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         db.pragma_update(None, "journal_mode", "WAL")?;
-        db.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;"))?;
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Immediate)?;
+        // Somebody else may have made them meanwhile.
+        if is_empty(&db)? {
+            db.execute_batch(schema)?;
+        }
+        transaction.commit()?;
     }
     Ok(db)
+}
+
+fn is_empty(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
 }
 
 /// Runs `work` as one change of the database: all of it or nothing, and nobody else's in between.

@@ -1,5 +1,7 @@
 /** Asking the server. Every question goes to this page's own origin and nowhere else. */
 
+import { visible } from "./visible";
+
 const BASE = "/api/v1";
 
 /** Why there is no answer, in the server's words. */
@@ -21,7 +23,7 @@ export interface Answer<T> {
 }
 
 async function failure(response: Response): Promise<ApiError> {
-  const told = (await response.json().catch(() => ({}))) as { error?: string; hint?: string };
+  const told = visible(await response.json().catch(() => ({}))) as { error?: string; hint?: string };
   return new ApiError(response.status, told.error ?? `the server answered ${response.status}`, told.hint);
 }
 
@@ -41,7 +43,7 @@ async function request(path: string, init: RequestInit): Promise<Response> {
 export async function ask<T>(path: string, signal?: AbortSignal): Promise<Answer<T>> {
   const response = await request(path, signal ? { signal } : {});
   return {
-    value: (await response.json()) as T,
+    value: visible((await response.json()) as T),
     total: Number(response.headers.get("x-total-count") ?? 0),
     indexing: response.headers.get("x-indexing"),
   };
@@ -62,7 +64,7 @@ export interface Discarded {
 export async function discard(ids: string[]): Promise<Discarded> {
   const body = JSON.stringify({ ids });
   const response = await request("/discard", { method: "POST", body, headers: { "content-type": "application/json" } });
-  return (await response.json()) as Discarded;
+  return visible((await response.json()) as Discarded);
 }
 
 /** Where a session's artifact is downloaded from. */
@@ -78,8 +80,4 @@ export function exportUrl(ids: string[], format: string): string {
   const query = new URLSearchParams(ids.map((id) => ["id", id]));
   query.set("format", format);
   return `${BASE}/export?${query}`;
-}
-
-export function eventsOf(path: string): EventSource {
-  return new EventSource(BASE + path);
 }

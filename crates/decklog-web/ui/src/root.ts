@@ -1,7 +1,7 @@
 /** What happens under the session root: a number that changes with it, and how far texts are indexed. */
 
 import { signal } from "@preact/signals";
-import { eventsOf } from "./api";
+import { follow } from "./live";
 
 interface Told {
   change: number;
@@ -9,26 +9,21 @@ interface Told {
   error: string | null;
 }
 
+/** Times that it does not answer before there is something to tell. */
+const MANY = 2;
+
 const told = signal<Told>({ change: -1, indexing: null, error: null });
 const gone = signal(false);
 
 function connect(): () => void {
-  const source = eventsOf("/live");
-  source.addEventListener("root", (event) => {
-    told.value = JSON.parse((event as MessageEvent<string>).data) as Told;
-    gone.value = false;
-  });
   let failures = 0;
-  source.onopen = () => {
-    failures = 0;
-    gone.value = false;
-  };
-  // It comes back by itself; only when that takes long is there something to tell.
-  source.onerror = () => {
-    failures += 1;
-    gone.value = failures > 2;
-  };
-  return () => source.close();
+  return follow(() => "/live", {
+    on: { root: (data) => (told.value = JSON.parse(data) as Told) },
+    state: (answers) => {
+      failures = answers ? 0 : failures + 1;
+      gone.value = failures > MANY;
+    },
+  });
 }
 
 export const root = { told, gone, connect };

@@ -1,8 +1,10 @@
 /** A session as the page knows it: its outline, the steps that were seen, and what comes while it is live. */
 
 import { signal } from "@preact/signals";
-import { eventsOf, get } from "../api";
+import { get } from "../api";
+import { follow } from "../live";
 import type { Outline, Step } from "../types";
+import { visible } from "../visible";
 
 const PIECE = 60;
 
@@ -14,7 +16,7 @@ export class Record {
   readonly version = signal(0);
   private readonly steps = new Map<number, (Step | undefined)[]>();
   private readonly asked = new Set<string>();
-  private source: EventSource | null = null;
+  private stop: () => void = () => {};
   private readonly abort = new AbortController();
 
   constructor(readonly id: string) {}
@@ -30,7 +32,7 @@ export class Record {
 
   close(): void {
     this.abort.abort();
-    this.source?.close();
+    this.stop();
   }
 
   /** How many steps a turn has, as far as that has been told. */
@@ -60,21 +62,23 @@ export class Record {
     );
   }
 
-  /** Follows what is recorded, from a position in the journal on. The browser comes back by itself with the last id. */
+  /** Follows what is recorded, from a position in the journal on. */
   private follow(after: number): void {
     this.live.value = true;
-    const source = eventsOf(`/sessions/${this.id}/live?after=${after}`);
-    this.source = source;
-    const read = <T>(event: Event) => JSON.parse((event as MessageEvent<string>).data) as T;
-    source.addEventListener("steps", (event) => {
-      for (const [turn, index, step] of read<{ steps: [number, number, Step][] }>(event).steps) this.put(turn, index, step, true);
-      this.version.value += 1;
-    });
-    source.addEventListener("outline", (event) => (this.outline.value = read<Outline>(event)));
-    source.addEventListener("end", (event) => {
-      this.outline.value = read<{ outline: Outline }>(event).outline;
-      this.live.value = false;
-      source.close();
+    const read = <T>(data: string) => visible(JSON.parse(data) as T);
+    this.stop = follow((last) => `/sessions/${this.id}/live?after=${last ?? after}`, {
+      on: {
+        steps: (data) => {
+          for (const [turn, index, step] of read<{ steps: [number, number, Step][] }>(data).steps) this.put(turn, index, step, true);
+          this.version.value += 1;
+        },
+        outline: (data) => (this.outline.value = read<Outline>(data)),
+        end: (data) => {
+          this.outline.value = read<{ outline: Outline }>(data).outline;
+          this.live.value = false;
+          this.stop();
+        },
+      },
     });
   }
 

@@ -13,6 +13,7 @@ mod paging;
 mod paths;
 mod same;
 mod server;
+mod site;
 mod tags;
 
 use std::path::Path;
