@@ -14,10 +14,6 @@ use crate::env::{TestEnv, finish, kill};
 /// A moment after everything in the archive.
 const NOW: &str = "2026-11-23T12:00:00Z";
 
-/// The fonts that `cargo xtask test` installs, and no others.
-const FONTS: &str = "<?xml version='1.0'?><!DOCTYPE fontconfig SYSTEM 'fonts.dtd'><fontconfig>\
-     <dir>/usr/share/fonts/truetype/dejavu</dir><cachedir prefix='xdg'>fontconfig</cachedir></fontconfig>";
-
 /// Where the packages are that drive the browser, if that and they are installed.
 fn modules() -> Option<PathBuf> {
     let modules = page::installed().filter(|_| Path::new("/usr/bin/chromium").exists());
@@ -61,11 +57,7 @@ impl Drop for Ui {
 
 /// Runs a script of the page's tests with these arguments behind the link.
 fn drive(env: &TestEnv, modules: &Path, script: &str, ui: &Ui, arguments: &[&str]) {
-    // The same letters on every machine.
-    let fonts = env.home().join("fonts.conf");
-    std::fs::write(&fonts, FONTS).unwrap();
     let mut command = env.command("node");
-    command.env("FONTCONFIG_FILE", fonts);
     command.arg(page::sources().join("tests").join(script)).arg(&ui.link).args(arguments);
     command.env("DECKLOG_UI_MODULES", modules).env("DECKLOG", &env.program).env("ROOT", env.root());
     for name in ["UPDATE", "KEEP"] {
