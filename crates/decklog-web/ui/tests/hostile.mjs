@@ -18,10 +18,11 @@ await withBrowser(async (browser) => {
     const found = await page.evaluate(() => ({
       ran: globalThis.pwned,
       // What only a script or a style of somebody else's would have made.
+      acting: /[\u001b\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.exec(document.querySelector("#app").textContent)?.input.slice(0, 100),
       odd: [...document.querySelectorAll("#app :is(script, img, iframe, object, embed, form, style, link, base, svg svg, math)")].map((one) => one.outerHTML),
       handlers: [...document.querySelectorAll("#app *")].flatMap((one) => [...one.attributes].filter(({ name, value }) => name.startsWith("on") || /^\s*javascript:/i.test(value)).map(({ name, value }) => `${name}=${value}`)),
     }));
-    check(found.ran === undefined && found.odd.length === 0 && found.handlers.length === 0, where, found);
+    check(found.ran === undefined && found.acting === undefined && found.odd.length === 0 && found.handlers.length === 0, where, found);
   };
   await look("the list");
   for (const head of heads) {

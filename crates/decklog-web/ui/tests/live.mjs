@@ -11,7 +11,7 @@ const [link] = process.argv.slice(2);
 const LINES = 120;
 
 /** An agent that prints a line for each that is asked for. */
-const AGENT = `for n in 1 2 3; do
+const AGENT = `for n in 1 2 3 4; do
   while ! test -e "$HOME/go.$n"; do sleep 0.02; done
   for line in $(seq 1 ${LINES}); do echo "part $n, line $line"; done
 done`;
@@ -39,16 +39,31 @@ await withBrowser(async (browser) => {
   };
   check((await settled((left) => left < 80)) < 80, "the end is followed");
 
+  // A page that nobody sees holds no stream; what came meanwhile is there when it is seen again.
+  const hide = (hidden) =>
+    page.evaluate((is) => {
+      Object.defineProperty(document, "hidden", { value: is, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  const has = (words) => page.evaluate((text) => document.querySelector(".said .term")?.textContent.includes(text), words);
+  await hide(true);
+  go(2);
+  const recorded = async () => (await page.evaluate(async (path) => (await fetch(path)).text(), `/api/v1${new URL(page.url()).pathname.replace("/s/", "/sessions/")}/events`)).includes(`part 2, line ${LINES}`);
+  while (!(await recorded())) await page.waitForTimeout(25);
+  check(!(await has("part 2")), "nothing came to a page that nobody sees");
+  await hide(false);
+  await page.waitForFunction((lines) => document.querySelector(".said .term")?.textContent.includes(`part 2, line ${lines}`), LINES);
+
   // Who has scrolled away stays there.
   await page.locator(".reading > .scroll").evaluate((box) => box.scrollTo(0, 0));
   await page.getByRole("button", { name: "Follow the end" }).waitFor();
-  go(2);
-  await page.waitForFunction((lines) => document.querySelector(".said .term")?.textContent.includes(`part 2, line ${lines}`), LINES);
+  go(3);
+  await page.waitForFunction((lines) => document.querySelector(".said .term")?.textContent.includes(`part 3, line ${lines}`), LINES);
   check((await bottom()) > 400, "it stays where it was scrolled to");
   await page.getByRole("button", { name: "Follow the end" }).click();
   await settled((left) => left < 80);
 
-  go(3);
+  go(4);
   await over;
   await page.locator(".about .badge.success").waitFor();
   await page.locator(".live").waitFor({ state: "detached" });
@@ -56,7 +71,7 @@ await withBrowser(async (browser) => {
   // Nothing was lost, nothing came twice, and it is what one sees who comes afterwards.
   const text = () => page.locator(".said .term").first().textContent();
   const live = await text();
-  same(live.trim().split("\n").length, 3 * LINES, "lines");
+  same(live.trim().split("\n").length, 4 * LINES, "lines");
   await page.reload();
   await page.locator(".said .term").first().waitFor();
   same(await text(), live, "the text afterwards");

@@ -3,13 +3,12 @@
 //! What is done in the browser stands in `crates/decklog-web/ui/tests`. Without browser and packages these tests do nothing;
 //! with `DECKLOG_TEST_REQUIRE_ALL=1` they fail then.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 
 use decklog_testkit::page;
 
-use crate::env::{TestEnv, finish, kill};
+use crate::env::{TestEnv, finish};
+use crate::web::server::Ui;
 
 /// A moment after everything in the archive.
 const NOW: &str = "2026-11-23T12:00:00Z";
@@ -31,28 +30,6 @@ fn recorded() -> TestEnv {
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/page/sessions.tar.zst");
     env.decklog(&["import", archive.to_str().unwrap()]).expect(0);
     env
-}
-
-/// `decklog ui`, with the link that it printed. It is ended when this goes.
-struct Ui {
-    child: Child,
-    link: String,
-}
-
-impl Ui {
-    fn start(env: &TestEnv) -> Self {
-        let mut child = env.decklog_command(&["ui", "--no-open"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut link = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut link).unwrap();
-        Self { child, link: link.trim().to_owned() }
-    }
-}
-
-impl Drop for Ui {
-    fn drop(&mut self) {
-        kill(self.child.id(), "INT");
-        let _ = self.child.wait();
-    }
 }
 
 /// Runs a script of the page's tests with these arguments behind the link.

@@ -134,7 +134,7 @@ fn a_conversation_that_goes_on_is_read_on() {
 
             natively(env, agent, "is it written?", Some(&id));
             // Gemini names files by the minute: who is resumed in another one leaves a file that tells nothing.
-            let all = std::fs::read_dir(env.home().join(".gemini/tmp/work/chats"));
+            let all = std::fs::read_dir(env.home().join(".gemini").join("tmp/work/chats"));
             for file in all.into_iter().flatten().map(|entry| entry.unwrap().path()) {
                 if !std::fs::read_to_string(&file).unwrap().contains("write hello") {
                     std::fs::remove_file(file).unwrap();

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use super::client::{Client, raw};
 use super::server::{Ui, serve};
-use super::{id, printed};
+use super::{QUESTIONS, id, printed};
 use crate::env::{TestEnv, all_bytes};
 
 /// One path of every kind: the page, a view of it, files of it, and every answer of the API.
@@ -22,21 +22,7 @@ fn paths(env: &TestEnv) -> Vec<String> {
         all.push(format!("/api/v1/{path}"));
     }
     all.push(format!("/api/v1/export?format=jsonl&id={id}"));
-    for path in [
-        "",
-        "/outline",
-        "/turns/1/steps",
-        "/diff",
-        "/changes",
-        "/patch",
-        "/events",
-        "/network",
-        "/live",
-        "/logs",
-        "/logs/001-stream",
-        "/files/journal.jsonl",
-        "/files/nothing",
-    ] {
+    for path in QUESTIONS.into_iter().chain(["/files/nothing"]) {
         all.push(format!("/api/v1/sessions/{id}{path}"));
     }
     all

@@ -8,11 +8,12 @@ mod files;
 mod hostile;
 mod known;
 mod live;
+mod opening;
 mod page;
 mod paging;
 mod paths;
 mod same;
-mod server;
+pub(crate) mod server;
 mod site;
 mod tags;
 
@@ -22,6 +23,23 @@ use serde_json::Value;
 
 use crate::env::{TestEnv, eventually, kill};
 use crate::relaying::world;
+
+/// What is asked of a session.
+const QUESTIONS: [&str; 13] = [
+    "",
+    "/outline",
+    "/turns/1/steps",
+    "/diff",
+    "/changes",
+    "/patch",
+    "/events",
+    "/network",
+    "/live",
+    "/logs",
+    "/logs/001-stderr",
+    "/files/turns/001-stderr.log",
+    "/files/journal.jsonl",
+];
 
 /// The id of the session in `dir`.
 fn id(dir: &Path) -> String {

@@ -4,28 +4,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::client::{Client, raw};
-use super::id;
 use super::server::serve;
+use super::{QUESTIONS, id};
 use crate::env::TestEnv;
 
 const PRECIOUS: &str = "precious: nobody but its owner may read this";
-
-/// What is asked of a session.
-const QUESTIONS: [&str; 13] = [
-    "",
-    "/outline",
-    "/turns/1/steps",
-    "/diff",
-    "/changes",
-    "/patch",
-    "/events",
-    "/network",
-    "/live",
-    "/logs",
-    "/logs/001-stderr",
-    "/files/turns/001-stderr.log",
-    "/files/journal.jsonl",
-];
 
 /// A session, with precious files around it.
 fn world() -> TestEnv {

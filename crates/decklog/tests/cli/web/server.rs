@@ -21,7 +21,11 @@ impl Ui {
     }
 
     pub(crate) fn start_with(env: &TestEnv, more: &[&str]) -> Self {
-        let mut child = env.start(&[&["ui", "--no-open"], more].concat());
+        Self::started(env.start(&[&["ui", "--no-open"], more].concat()))
+    }
+
+    /// One that was started as the test likes.
+    pub(crate) fn started(mut child: Child) -> Self {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut link = String::new();
         stdout.read_line(&mut link).unwrap();
