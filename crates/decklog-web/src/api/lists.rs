@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderValue, header};
-use decklog_journal::{SessionFilter, SessionId};
+use decklog_journal::{Row, SessionFilter, SessionId};
 use decklog_query::charts::Charts;
 use decklog_query::index::{self, IndexError};
 use decklog_query::query::Query;
@@ -21,6 +21,9 @@ const PAGE: usize = 100;
 
 /// Hits of a search, in one answer.
 const HITS: usize = 50;
+
+/// What sessions are told apart by in menus.
+const FACETS: [By; 3] = [By::Agent, By::Model, By::Project];
 
 /// Values that a facet names.
 const VALUES: usize = 200;
@@ -75,12 +78,8 @@ fn head(app: &App, id: &SessionId) -> Option<BTreeMap<String, Value>> {
 /// The agents, models and projects that there are, the most used first, with the number of sessions; and what cannot be read.
 pub(super) fn facets(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
-    let zone = app.setup.zone.clone();
-    let now = app.setup.clock.now();
-    let filter = SessionFilter::default();
-    let (folds, groups) =
-        (StatsFold::new(&[By::Agent, By::Model, By::Project], zone), [By::Agent, By::Model, By::Project]);
-    let fold = sum_up(app, &filter, now, folds)?;
+    let mut fold = StatsFold::new(&FACETS, app.setup.zone.clone());
+    each(app, &SessionFilter::default(), |row| fold.add(row))?;
     let stats = fold.finish();
     let named = |by: By| -> Vec<Value> {
         let mut all: Vec<_> = stats.by.get(by.as_str()).into_iter().flatten().collect();
@@ -88,7 +87,7 @@ pub(super) fn facets(app: &App, asked: Asked) -> Answer {
         all.into_iter().take(VALUES).map(|group| json!({ "value": group.key, "sessions": group.sessions })).collect()
     };
     let mut facets: serde_json::Map<String, Value> =
-        groups.into_iter().map(|by| (by.as_str().to_owned(), named(by).into())).collect();
+        FACETS.into_iter().map(|by| (by.as_str().to_owned(), named(by).into())).collect();
     facets.insert("sessions".into(), stats.all.sessions.into());
     let unreadable = app.views.unreadable();
     facets.insert(
@@ -98,33 +97,24 @@ pub(super) fn facets(app: &App, asked: Asked) -> Answer {
     answer(&facets)
 }
 
-fn sum_up(app: &App, filter: &SessionFilter, now: jiff::Timestamp, mut fold: StatsFold) -> Result<StatsFold, ApiError> {
+/// Hands on the rows that `filter` takes.
+fn each(app: &App, filter: &SessionFilter, take: impl FnMut(&Row<'_>)) -> Result<(), ApiError> {
     let with_texts = !filter.touched.is_empty();
-    app.views
-        .rows(now, |rows, texts| index::each_row(rows, texts, filter, |row| fold.add(row)), with_texts)
-        .map_err(unusable)?;
-    Ok(fold)
+    let now = app.setup.clock.now();
+    app.views.rows(now, |rows, texts| index::each_row(rows, texts, filter, take), with_texts).map_err(unusable)
 }
 
 /// As `stats --json`, of what the filters take.
 pub(super) fn stats(app: &App, asked: Asked) -> Answer {
-    let filter = asked.filters(app)?;
-    let fold = StatsFold::new(&By::ALL, app.setup.zone.clone());
-    answer(&sum_up(app, &filter, app.setup.clock.now(), fold)?.finish())
+    let mut fold = StatsFold::new(&By::ALL, app.setup.zone.clone());
+    each(app, &asked.filters(app)?, |row| fold.add(row))?;
+    answer(&fold.finish())
 }
 
 /// How sessions are distributed: over durations, iterations, and the hours of the week.
 pub(super) fn charts(app: &App, asked: Asked) -> Answer {
-    let filter = asked.filters(app)?;
     let mut charts = Charts::new(app.setup.zone.clone());
-    let with_texts = !filter.touched.is_empty();
-    app.views
-        .rows(
-            app.setup.clock.now(),
-            |rows, texts| index::each_row(rows, texts, &filter, |row| charts.add(row)),
-            with_texts,
-        )
-        .map_err(unusable)?;
+    each(app, &asked.filters(app)?, |row| charts.add(row))?;
     answer(&charts)
 }
 

@@ -74,7 +74,7 @@ await withBrowser(async (browser) => {
   const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
   const before = await theme();
   await page.keyboard.press("t");
-  check((await theme()) !== before, "another theme");
+  await page.waitForFunction((old) => document.documentElement.dataset.theme !== old, before);
   await page.reload();
   check((await theme()) !== before, "it stays");
   await page.keyboard.press("t");
@@ -84,7 +84,7 @@ await withBrowser(async (browser) => {
   await page.keyboard.type("greeting fil");
   await page.locator(".hits li").first().waitFor();
   check(at().startsWith("/?q=greeting"), at());
-  check((await page.locator(".hits mark").count()) > 0, "what was searched for is marked");
+  await page.locator(".hits mark").first().waitFor();
   await page.keyboard.press("Escape");
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
@@ -110,8 +110,12 @@ await withBrowser(async (browser) => {
   await page.locator(".timeline .bar").nth(2).click();
   await path(`/s/${loop}?turn=3`);
   await page.getByLabel("Zoom in").click();
-  check(await page.locator(".timeline .scale").evaluate((element) => element.scrollWidth > element.clientWidth * 1.5), "the timeline is zoomed");
+  await wait("the timeline is zoomed", () => {
+    const scale = document.querySelector(".timeline .scale");
+    return scale.scrollWidth > scale.clientWidth * 1.5;
+  });
   await page.getByRole("tab", { name: "Critic" }).click();
+  await page.locator(".judged .decision").nth(1).waitFor();
   same(await page.locator(".judged .decision").allTextContents(), ["CONTINUE", "DONE"], "decisions");
   await page.locator(".judged .diff").first().waitFor();
   check((await page.locator(".judged").first().textContent()).includes("80 % sure"), "confidence");
@@ -121,9 +125,10 @@ await withBrowser(async (browser) => {
   await page.goto(`${origin}/s/${ada}`);
   await page.getByRole("region", { name: "Transcript" }).waitFor();
   await page.locator(".card.tool.edit .diff").first().waitFor();
+  // Colours of terminals, and tables of markdown.
+  await page.locator(".card.tool.failed .a1").first().waitFor();
   same(await page.locator(".card.tool.failed").count(), 1, "failed tools");
-  check((await page.locator(".card.tool.failed .a1").count()) > 0, "colours of terminals");
-  check((await page.locator(".said .md table").count()) === 1, "tables of markdown");
+  await page.locator(".said .md table").first().waitFor();
   await page.locator(".thought summary").first().click();
   await page.getByText("The greeting stands in a file.").waitFor();
   await page.keyboard.press("d");
@@ -131,8 +136,9 @@ await withBrowser(async (browser) => {
   await page.locator(".diff.split").first().waitFor();
   await page.getByRole("button", { name: "Side by side" }).click();
   await page.locator(".diff:not(.split)").first().waitFor();
-  check((await page.locator(".diff mark").count()) > 0, "words that differ");
-  check((await page.locator(".diff .k, .diff .f, .diff .s").count()) > 0, "tokens");
+  // Words that differ, and tokens.
+  await page.locator(".diff mark").first().waitFor();
+  await page.locator(":is(.diff .k, .diff .f, .diff .s)").first().waitFor();
   await page.locator(".tree button").last().click();
   check(await page.locator("#file-tests-greets-rs").evaluate((element) => element.open), "the file is shown");
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Patch" }).click()]);
@@ -164,7 +170,7 @@ await withBrowser(async (browser) => {
   await page.locator(".cards strong").first().waitFor();
   same(await page.locator(".cards strong").first().textContent(), "8");
   await page.locator(".chart").first().getByRole("button", { name: "Table" }).click();
-  check((await page.locator(".chart").first().locator("td").allTextContents()).includes("63 %"), "the table of a chart");
+  await page.locator(".chart").first().getByRole("cell", { name: "63 %" }).waitFor();
   await page.locator(".chart").first().getByRole("button", { name: "Table" }).click();
   await page.locator(".stacked .column").first().click();
   await path("/?after=2026-11-22&before=2026-11-23");
@@ -182,6 +188,7 @@ await withBrowser(async (browser) => {
   await page.keyboard.press("x");
   await page.getByRole("button", { name: "Compare" }).click();
   await page.getByRole("heading", { name: "2 sessions compared" }).waitFor();
+  await page.locator(".compare thead a").nth(1).waitFor();
   same(await page.locator(".compare thead a").count(), 2, "columns");
   await page.goto(origin);
   await rows.first().waitFor();
