@@ -1,4 +1,4 @@
-//! What the project does with itself: `cargo xtask test`, `docs`, `bench`.
+//! What the project does with itself: `cargo xtask setup`, `test`, `docs`, `bench` and others.
 //!
 //! Must not know: how decklog works inside. It runs the program and the tests; only `bench` writes records, to
 //! have something to measure on.
@@ -18,7 +18,8 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 Usage: cargo xtask <TASK>
 
-  test                    install what the tests need, then run every check there is
+  setup                   install what the tests need
+  test                    do that, then run every check there is
   docs [--check]          write docs/cli.md from the program's own help; or compare
   tree                    look for machine paths, package hosts and secrets in the tracked files
   ui [--check]            build the page that `decklog ui` serves; or compare
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
+        ["setup"] => needs::install().map(|_| ()),
         ["test"] => test::run(),
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),

@@ -286,6 +286,7 @@ impl Follower {
     /// # Errors
     /// When reading fails.
     pub fn poll(&mut self) -> io::Result<Option<Item>> {
+        self.reader.torn_is_final = false;
         self.reader.next_item()
     }
 
@@ -293,6 +294,12 @@ impl Follower {
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.reader.offset()
+    }
+
+    /// Sum of the last line read, if that line could be read.
+    #[must_use]
+    pub fn last_sum(&self) -> Option<&str> {
+        self.reader.last_sum()
     }
 
     /// Says that nothing more will come: an unfinished last line is now reported as torn.

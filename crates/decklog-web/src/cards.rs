@@ -28,7 +28,7 @@ pub(crate) fn beginning(text: &str, most: usize) -> &str {
 pub(crate) fn card(
     turn: &Turn,
     step: &Step,
-    calls: Option<&OfCalls>,
+    calls: &OfCalls,
     highlighter: &mut Highlighter,
 ) -> serde_json::Result<Value> {
     Ok(match step {
@@ -43,7 +43,7 @@ pub(crate) fn card(
         }),
         Step::Tool(tool) => {
             let mut card = tool_card(tool, highlighter);
-            if let Some(reached) = calls.and_then(|calls| calls.get(&(turn.turn, tool.call_id.clone()))) {
+            if let Some(reached) = calls.get(&(turn.turn, tool.call_id.clone())) {
                 card["network"] = serde_json::to_value(&reached.places)?;
             }
             card

@@ -15,6 +15,7 @@ mod live;
 pub mod page;
 mod server;
 pub mod site;
+mod stories;
 mod story;
 mod stream;
 mod views;

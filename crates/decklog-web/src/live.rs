@@ -4,6 +4,8 @@
 //! thing as it stands now: nothing is lost, and what is told twice is the same.
 //! Must not know: what recorders do; a session is looked at like any other.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -12,7 +14,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use decklog_journal::lock::{self, Held};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::{ApiError, App, Asked};
 use crate::story::Story;
@@ -38,6 +40,8 @@ const STEPS: usize = 200;
 pub(crate) struct Root {
     /// Another with every change.
     pub(crate) change: (String, i64),
+    /// The change up to which texts can be searched.
+    pub(crate) texts: (String, i64),
     /// While texts are indexed: sessions done, and of how many.
     pub(crate) indexing: Option<(usize, usize)>,
     /// Why nothing is known.
@@ -57,18 +61,25 @@ pub(crate) fn watch_root(app: &App) {
         }
         Err(error) => app.root.send_modify(|root| root.error = Some(error.to_string())),
     });
-    let mut indexed = None;
-    each_while(app, "texts", move |app| {
-        let change = app.root.borrow().change.clone();
-        // Nothing is known yet, or nothing is new.
-        if change == Default::default() || indexed.as_ref() == Some(&change) {
-            return;
-        }
+    each_while(app, "texts", |app| {
+        let change = {
+            let root = app.root.borrow();
+            // Nothing is new.
+            if root.change == root.texts {
+                return;
+            }
+            root.change.clone()
+        };
         let result = app.views.index_texts(&mut |progress| {
             app.root.send_modify(|root| root.indexing = Some((progress.done, progress.all)));
         });
-        app.root.send_if_modified(|root| root.indexing.take().is_some());
-        indexed = result.is_ok().then_some(change);
+        app.root.send_if_modified(|root| {
+            let was_indexing = root.indexing.take().is_some();
+            if result.is_ok() {
+                root.texts = change;
+            }
+            was_indexing || result.is_ok()
+        });
     });
 }
 
@@ -110,7 +121,7 @@ pub(crate) async fn root(State(app): State<App>) -> Response {
         loop {
             let now = root.borrow_and_update().clone();
             let indexing = now.indexing.map(|(done, all)| json!({ "done": done, "all": all }));
-            let data = json!({ "change": now.change.1, "indexing": indexing, "error": now.error });
+            let data = json!({ "change": now.change.1, "texts": now.texts.1, "indexing": indexing, "error": now.error });
             if tell.send(Ok(told(None, "root", &data))).await.is_err() {
                 return;
             }
@@ -148,62 +159,103 @@ pub(crate) async fn session(
     let after: u64 = last.or(asked.number("after")?).unwrap_or(0);
     asked.nothing_more()?;
     let (tell, received) = mpsc::channel::<Told>(4);
-    tokio::task::spawn_blocking(move || {
-        let send = |bytes: Bytes| tell.blocking_send(Ok(bytes)).map_err(|_| std::io::ErrorKind::BrokenPipe.into());
-        let follow = || -> std::io::Result<()> {
-            let mut story = Story::open(&dir)?;
-            story.read(after)?;
-            send(format!("retry: {RETRY}\n\n").into())?;
-            let mut quiet = Instant::now();
-            loop {
-                // Asked before reading: what was written before the end is read after it.
-                let over = lock::held(&dir) != Held::Yes;
-                let news = if over { story.finish()? } else { story.read(u64::MAX)? };
-                if !news.is_empty() || over {
-                    quiet = Instant::now();
-                    tell_news(&mut story, news, &send)?;
-                }
-                if over {
-                    // The head as it is now that nobody holds the lock.
-                    let data = json!({ "outline": story.outline()? });
-                    return send(told(Some(story.position()), "end", &data));
-                }
-                // Whoever has gone frees the thread for others.
-                if *app.stopped.borrow() || tell.is_closed() {
-                    return Ok(());
-                }
-                if quiet.elapsed() > HEARTBEAT {
-                    quiet = Instant::now();
-                    send(": here\n\n".into())?;
-                }
-                std::thread::sleep(POLL);
-            }
-        };
-        if let Err(error) = follow()
-            && error.kind() != std::io::ErrorKind::BrokenPipe
-        {
-            let _ = send(told(None, "trouble", &json!({ "error": error.to_string() })));
+    tokio::spawn(async move {
+        if let Err(error) = follow(dir, after, &tell, app.stopped.clone()).await {
+            let _ = tell.send(Ok(told(None, "trouble", &json!({ "error": error.to_string() })))).await;
         }
     });
     Ok(events(Body::from_stream(Received(received))))
 }
 
-fn tell_news(
-    story: &mut Story,
-    news: crate::story::News,
-    send: &impl Fn(Bytes) -> std::io::Result<()>,
+/// Tells what is recorded in the session in `dir` until it ends, nobody listens, or the server stops.
+async fn follow(
+    dir: PathBuf,
+    after: u64,
+    tell: &mpsc::Sender<Told>,
+    mut stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let places: Vec<_> = news.steps.into_iter().collect();
-    let mut pieces = places.chunks(STEPS).peekable();
-    while let Some(piece) = pieces.next() {
-        let cards = story.cards(piece.iter().copied())?;
-        let is_last = pieces.peek().is_none();
+    // Whoever listens holds no thread while nothing is new.
+    let mut feed = tokio::task::spawn_blocking(move || Feed::open(dir, after)).await??;
+    let mut tell_now = Next::Tell(format!("retry: {RETRY}\n\n").into());
+    let mut quiet = Instant::now();
+    loop {
+        match tell_now {
+            Next::Tell(bytes) => {
+                quiet = Instant::now();
+                if tell.send(Ok(bytes)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Next::Nothing => {
+                tokio::select! {
+                    () = tokio::time::sleep(POLL) => {}
+                    () = tell.closed() => return Ok(()),
+                    _ = stopped.changed() => return Ok(()),
+                }
+                if quiet.elapsed() > HEARTBEAT {
+                    quiet = Instant::now();
+                    let _ = tell.send(Ok(": here\n\n".into())).await;
+                }
+            }
+            Next::End => return Ok(()),
+        }
+        let read = move || feed.next().map(|next| (feed, next));
+        (feed, tell_now) = tokio::task::spawn_blocking(read).await??;
+    }
+}
+
+/// A session that is told as it is written, an event at a time.
+struct Feed {
+    story: Story,
+    dir: PathBuf,
+    /// Read, and yet to be told.
+    steps: VecDeque<(usize, usize)>,
+    outline: bool,
+    over: bool,
+    ended: bool,
+}
+
+enum Next {
+    Tell(Bytes),
+    Nothing,
+    End,
+}
+
+impl Feed {
+    /// What was written up to `after` is known to who asks.
+    fn open(dir: PathBuf, after: u64) -> std::io::Result<Self> {
+        let mut story = Story::open(&dir)?;
+        story.read(after)?;
+        Ok(Self { story, dir, steps: VecDeque::new(), outline: false, over: false, ended: false })
+    }
+
+    fn next(&mut self) -> std::io::Result<Next> {
+        if self.ended {
+            return Ok(Next::End);
+        }
+        if self.steps.is_empty() && !self.outline && !self.over {
+            // Asked before reading: what was written before the end is read after it.
+            self.over = lock::held(&self.dir) != Held::Yes;
+            let news = if self.over { self.story.finish()? } else { self.story.read(u64::MAX)? };
+            self.steps.extend(news.steps);
+            self.outline = news.outline;
+        }
         // Only with the last is all told that stands before the position.
-        let id = (is_last && !news.outline).then(|| story.position());
-        send(told(id, "steps", &json!({ "steps": cards })))?;
+        if !self.steps.is_empty() {
+            let piece: Vec<_> = self.steps.drain(..self.steps.len().min(STEPS)).collect();
+            let cards = self.story.cards(piece)?;
+            let id = (self.steps.is_empty() && !self.outline).then(|| self.story.position());
+            return Ok(Next::Tell(told(id, "steps", &json!({ "steps": cards }))));
+        }
+        if self.over {
+            // The head as it is now that nobody holds the lock.
+            self.ended = true;
+            let data = json!({ "outline": self.story.outline()? });
+            return Ok(Next::Tell(told(Some(self.story.position()), "end", &data)));
+        }
+        if std::mem::take(&mut self.outline) {
+            return Ok(Next::Tell(told(Some(self.story.position()), "outline", &self.story.outline()?)));
+        }
+        Ok(Next::Nothing)
     }
-    if news.outline {
-        send(told(Some(story.position()), "outline", &story.outline()?))?;
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use decklog_journal::Head;
 use decklog_journal::event::{EventBody, Validation};
 use decklog_journal::read::{Follower, Item};
 use decklog_journal::session::{Changed, JOURNAL_FILE, LoadError, SessionFold, SoFar, Turn};
@@ -31,8 +32,8 @@ pub(crate) struct Story {
     follower: Follower,
     fold: SessionFold,
     marks: Vec<Value>,
-    /// What each call reached for, read once the first tool is shown.
-    network: Option<OfCalls>,
+    /// What each call reached for, and how long the record was that says so; read when tools are shown.
+    network: (u64, OfCalls),
 }
 
 /// What came since it was last asked.
@@ -44,17 +45,11 @@ pub(crate) struct News {
     pub(crate) outline: bool,
 }
 
-impl News {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty() && !self.outline
-    }
-}
-
 impl Story {
     /// Begins to read the session in `dir`; see [`Story::read`].
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let follower = Follower::open(&dir.join(JOURNAL_FILE))?;
-        Ok(Self { dir: dir.to_owned(), follower, fold: SessionFold::default(), marks: Vec::new(), network: None })
+        Ok(Self { dir: dir.to_owned(), follower, fold: SessionFold::default(), marks: Vec::new(), network: (0, OfCalls::new()) })
     }
 
     /// Where in the journal reading stands, in bytes.
@@ -107,7 +102,12 @@ impl Story {
     pub(crate) fn outline(&self) -> io::Result<Value> {
         let so_far = self.so_far()?;
         let mut highlighter = Highlighter::default();
-        let head = shown_head(&listed(so_far.head.clone(), self.dir.clone()))?;
+        let head = Head {
+            journal_bytes: self.position(),
+            sum: self.follower.last_sum().unwrap_or_default().to_owned(),
+            ..so_far.head.clone()
+        };
+        let head = shown_head(&listed(head, self.dir.clone()))?;
         let prompt = whole(&self.dir, so_far.prompt, so_far.prompt_artifact.map(|artifact| artifact.path.as_str()));
         let turns: Vec<Value> =
             so_far.turns.iter().map(|turn| outline_of_turn(&self.dir, turn)).collect::<Result<_, _>>()?;
@@ -147,10 +147,11 @@ impl Story {
         &mut self,
         places: impl IntoIterator<Item = (usize, usize)>,
     ) -> io::Result<Vec<(u32, usize, Value)>> {
-        if self.network.is_none() {
-            self.network = Some(network::read(&self.dir).map(|(_, calls)| calls).unwrap_or_default());
+        let recorded = self.dir.join(network::CONNECTIONS_FILE).symlink_metadata().map_or(0, |record| record.len());
+        if recorded != self.network.0 {
+            self.network = (recorded, network::read(&self.dir).map(|(_, calls)| calls).unwrap_or_default());
         }
-        let calls = self.network.as_ref();
+        let calls = &self.network.1;
         let so_far = self.so_far()?;
         let mut highlighter = Highlighter::default();
         let mut cards = Vec::new();

@@ -16,7 +16,7 @@ use crate::Result;
 const TEXT: f64 = 3_000.0;
 
 /// Turns of the long session; each has ten events.
-const TURNS: u32 = 1000;
+const TURNS: u32 = 1360;
 
 /// What is typed: a word that is nowhere else, one that is everywhere, one in between.
 const TYPED: &str = "xylographer,the,error";

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 
 use crate::live;
 use crate::server::Setup;
+use crate::stories::Stories;
 use crate::views::Views;
 
 /// The description of the API, as it is served.
@@ -38,6 +39,7 @@ pub(crate) struct App(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) setup: Setup,
     pub(crate) views: Views,
+    pub(crate) stories: Stories,
     /// What the page knows of the root's state.
     pub(crate) root: watch::Sender<live::Root>,
     /// Whether the server is to stop.
@@ -55,7 +57,7 @@ impl std::ops::Deref for App {
 impl App {
     pub(crate) fn new(setup: Setup, stopped: watch::Receiver<bool>) -> Self {
         let views = Views::new(&setup);
-        Self(Arc::new(Inner { setup, views, root: watch::Sender::default(), stopped }))
+        Self(Arc::new(Inner { setup, views, stories: Stories::default(), root: watch::Sender::default(), stopped }))
     }
 
     pub(crate) fn store(&self) -> &SessionStore {

@@ -7,7 +7,6 @@ use axum::http::header;
 use axum::response::IntoResponse as _;
 use decklog_journal::Session;
 use decklog_journal::files::open_regular;
-use decklog_journal::lock::{self, Held};
 use decklog_journal::session::{self, JOURNAL_FILE};
 use decklog_query::diff::{self, Diff, DiffRange};
 use decklog_query::network;
@@ -16,7 +15,6 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{Answer, ApiError, App, Asked, answer, attachment};
-use crate::story::Story;
 use crate::{changes, stream};
 
 /// Steps, and events, in one answer.
@@ -24,6 +22,9 @@ const MOST: usize = 200;
 
 /// Bytes of a line of a journal that are read.
 const LINE: u64 = 1 << 20;
+
+/// Bytes of lines after which no more are put into an answer.
+const LINES: usize = 4 << 20;
 
 fn unreadable(error: impl std::fmt::Display) -> ApiError {
     ApiError::missing(error).hint("`decklog verify` says what is wrong with it")
@@ -45,19 +46,11 @@ pub(super) fn show(app: &App, mut asked: Asked) -> Answer {
     answer(&shown(&dir, &session, turn).map_err(ApiError::failed)?)
 }
 
-/// The session, read to its end; of one that nobody writes any more, an unfinished line is told.
-fn story(dir: &Path) -> Result<Story, ApiError> {
-    let is_over = lock::held(dir) != Held::Yes;
-    let mut story = Story::open(dir).map_err(unreadable)?;
-    if is_over { story.finish() } else { story.read(u64::MAX) }.map_err(unreadable)?;
-    Ok(story)
-}
-
 /// Everything about a session but the steps of its turns.
 pub(super) fn outline(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
-    answer(&story(&dir)?.outline().map_err(unreadable)?)
+    answer(&app.stories.ask(&dir, |story| story.outline()).map_err(unreadable)?)
 }
 
 /// Steps of a turn, from `from` on.
@@ -67,7 +60,7 @@ pub(super) fn steps(app: &App, mut asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
     let turn: u32 = asked.part("turn").parse().map_err(|_| ApiError::bad("a turn is a number"))?;
-    let steps = story(&dir)?.steps(turn, from, limit).map_err(unreadable)?;
+    let steps = app.stories.ask(&dir, |story| story.steps(turn, from, limit)).map_err(unreadable)?;
     answer(&steps.ok_or_else(|| no_turn(turn))?)
 }
 
@@ -170,7 +163,8 @@ pub(super) fn events(app: &App, mut asked: Asked) -> Answer {
         }
     }
     let mut lines: Vec<Box<RawValue>> = Vec::new();
-    while lines.len() < limit {
+    let mut bytes = 0;
+    while lines.len() < limit && bytes < LINES {
         let mut line = Vec::new();
         if reader.by_ref().take(LINE).read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
             break;
@@ -178,6 +172,7 @@ pub(super) fn events(app: &App, mut asked: Asked) -> Answer {
         if !line.ends_with(b"\n") {
             reader.skip_until(b'\n').map_err(unreadable)?;
         }
+        bytes += line.len();
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         let raw = RawValue::from_string(text.clone());
         lines.push(match raw {

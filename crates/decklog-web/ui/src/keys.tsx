@@ -1,7 +1,7 @@
 /** Keys, and the list of them. A view says what its keys do while it is there. */
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 type Deeds = Record<string, (event: KeyboardEvent) => void>;
 
@@ -36,7 +36,8 @@ addEventListener("keydown", (event) => {
 export function useKeys(deeds: Deeds): void {
   const current = useRef(deeds);
   current.current = deeds;
-  useEffect(() => {
+  // Before it is seen: who sees it may type at once.
+  useLayoutEffect(() => {
     const view: Deeds = new Proxy({}, { get: (_, key: string) => current.current[key] });
     views.push(view);
     return () => {

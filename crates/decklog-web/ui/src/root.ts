@@ -5,6 +5,8 @@ import { follow } from "./live";
 
 interface Told {
   change: number;
+  /** The change up to which texts can be searched. */
+  texts: number;
   indexing: { done: number; all: number } | null;
   error: string | null;
 }
@@ -12,7 +14,7 @@ interface Told {
 /** Times that it does not answer before there is something to tell. */
 const MANY = 2;
 
-const told = signal<Told>({ change: -1, indexing: null, error: null });
+const told = signal<Told>({ change: -1, texts: -1, indexing: null, error: null });
 const gone = signal(false);
 
 function connect(): () => void {

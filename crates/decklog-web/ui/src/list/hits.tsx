@@ -1,34 +1,60 @@
 /** What a search found: turns, with the piece of text that holds the words. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { ask, type Answer } from "../api";
 import { count, firstLine, when } from "../format";
 import { useKeys } from "../keys";
 import { Badge, Empty, standing, Trouble } from "../parts";
 import { A, go, place } from "../router";
+import { root } from "../root";
 import type { Hit } from "../types";
 import { filtersOf } from "./sessions";
+
+/** How often is asked again at most while texts come, in milliseconds. */
+const PAUSE = 700;
+
+/** Another number whenever there are more texts to be searched. */
+function useTexts(): number {
+  const times = useSignal(0);
+  const due = useRef(0);
+  const { texts, indexing } = root.told.value;
+  const there = `${texts} ${indexing?.done ?? ""}`;
+  const seen = useRef(there);
+  useEffect(() => {
+    if (seen.current === there || due.current) return;
+    due.current = window.setTimeout(() => {
+      due.current = 0;
+      seen.current = there;
+      times.value += 1;
+    }, PAUSE);
+  }, [there, times.value]);
+  useEffect(() => () => clearTimeout(due.current), []);
+  return times.value;
+}
 
 export function Hits({ text }: { text: string }) {
   const found = useSignal<(Answer<Hit[]> & { text: string }) | null>(null);
   const error = useSignal<unknown>(null);
   const at = useSignal(-1);
   const filters = filtersOf(place.value.query).toString();
+  const again = useTexts();
   useEffect(() => {
     const abort = new AbortController();
     ask<Hit[]>(`/search?q=${encodeURIComponent(text)}&typed=true&${filters}`, abort.signal).then(
       (answer) => {
+        // The same question asked again: one stays at what one was at.
+        const here = found.value?.text === text ? found.value.value[at.value] : undefined;
         found.value = { ...answer, text };
         error.value = null;
-        at.value = -1;
+        at.value = here ? answer.value.findIndex((hit) => hit.id === here.id && hit.turn === here.turn) : -1;
       },
       (why: unknown) => {
         if (!abort.signal.aborted) error.value = why;
       },
     );
     return () => abort.abort();
-  }, [text, filters]);
+  }, [text, filters, again]);
   const hits = found.value?.value ?? [];
   const link = (hit: Hit) => `/s/${hit.id}${hit.turn ? `?turn=${hit.turn}` : ""}`;
   const move = (by: number) => {
@@ -51,7 +77,7 @@ export function Hits({ text }: { text: string }) {
       <Empty title="Nothing found" found={found.value.text}>
         <p>Every word must be in one turn. A word is found whole, or by its beginning while you type.</p>
         <p><code>"in this order"</code> · <code>-without</code> · <code>file:auth.rs</code> · <code>tool:bash</code></p>
-        {found.value.indexing && <p>Texts are still being indexed ({found.value.indexing}): there may be more in a moment.</p>}
+        {root.told.value.texts !== root.told.value.change && <p>Texts are still being indexed: there may be more in a moment.</p>}
       </Empty>
     );
   }

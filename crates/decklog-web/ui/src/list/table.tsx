@@ -1,7 +1,7 @@
 /** The list itself: as many rows as are seen. */
 
 import { type Signal, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { useKeys } from "../keys";
 import { Icon } from "../icons";
 import { A, go, place, withQuery } from "../router";
@@ -15,6 +15,9 @@ const NARROW = 76;
 
 /** How long a running session's time stands still, in milliseconds. */
 const TICK = 1000;
+
+/** How long that of the others does. */
+const MINUTE = 60_000;
 
 export function Table({ pages, selected }: { pages: Pages; selected: Signal<ReadonlySet<string>> }) {
   const box = useRef<HTMLDivElement>(null);
@@ -70,6 +73,7 @@ export function Table({ pages, selected }: { pages: Pages; selected: Signal<Read
     Escape: () => (selected.value = new Set()),
   });
   const loading = pages.total.value === null;
+  const minute = Math.floor(now.value / MINUTE) * MINUTE;
   return (
     <div class="table" role="table" aria-label="Sessions" aria-rowcount={total + 1} aria-busy={loading}>
       <div class="row head" role="row" aria-rowindex={1}>
@@ -79,7 +83,7 @@ export function Table({ pages, selected }: { pages: Pages; selected: Signal<Read
       <div class="rows" role="rowgroup" ref={box} tabIndex={-1}>
         <div class="space" role="presentation" style={{ height: `${list.getTotalSize()}px` }}>
           {items.map(({ index, start }) => (
-            <Row key={index} head={pages.at(index)} index={index} top={start} now={now.value} isHere={index === at.value} selected={selected} toggle={toggle} />
+            <Row key={index} head={pages.at(index)} index={index} top={start} now={pages.at(index)?.status === "active" ? now.value : minute} isHere={index === at.value} isSelected={selected.value.has(pages.at(index)?.id ?? "")} toggle={toggle} />
           ))}
         </div>
       </div>
@@ -111,14 +115,18 @@ interface RowProps {
   top: number;
   now: number;
   isHere: boolean;
-  selected: Signal<ReadonlySet<string>>;
+  isSelected: boolean;
   toggle: (id: string) => void;
 }
 
-function Row({ head, index, top, now, isHere, selected, toggle }: RowProps) {
+/** A row that is the same is not made again: while one scrolls, only those that come are. */
+function Row(props: RowProps) {
+  return useMemo(() => drawn(props), [props.head, props.index, props.top, props.now, props.isHere, props.isSelected]);
+}
+
+function drawn({ head, index, top, now, isHere, isSelected, toggle }: RowProps) {
   const place = { transform: `translateY(${top}px)` };
   if (!head) return <div class="row coming" role="row" aria-rowindex={index + 2} style={place}><span role="cell" /></div>;
-  const isSelected = selected.value.has(head.id);
   const classes = `row${isHere ? " here" : ""}${isSelected ? " selected" : ""}`;
   return (
     <div class={classes} role="row" aria-rowindex={index + 2} aria-selected={isSelected} style={place}>

@@ -24,19 +24,22 @@ export function Events({ outline }: { outline: Outline }) {
   const items = list.getVirtualItems();
   useEffect(() => {
     for (const { index } of items) {
-      const from = Math.floor(index / PIECE) * PIECE;
-      if (lines.has(index) || asked.has(from)) continue;
+      if (lines.has(index)) continue;
+      // An answer of long lines ends before its piece does.
+      let from = Math.floor(index / PIECE) * PIECE;
+      while (lines.has(from)) from += 1;
+      if (asked.has(from)) continue;
       asked.add(from);
       get<Line[]>(`/sessions/${id}/events?from=${from}&limit=${PIECE}`).then(
         (piece) => {
           piece.forEach((line, n) => lines.set(from + n, line));
-          if (piece.length < PIECE) asked.delete(from);
+          if (piece.length) asked.delete(from);
           version.value += 1;
         },
         () => asked.delete(from),
       );
     }
-  }, [items[0]?.index, items.at(-1)?.index, total]);
+  }, [items[0]?.index, items.at(-1)?.index, total, version.value]);
   const toggle = (index: number) => {
     const next = new Set(open.value);
     if (!next.delete(index)) next.add(index);

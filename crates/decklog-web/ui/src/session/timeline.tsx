@@ -1,14 +1,28 @@
 /** When what happened, drawn to scale: turns as bars, checks and handoffs as marks. Each part leads to what it stands for. */
 
 import { useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
 import { clock, duration, moment } from "../format";
 import { word } from "../parts";
 import { A, withQuery } from "../router";
 import type { Mark, Outline, Turn } from "../types";
 
+/** Turns, and marks, above which those that lie together are drawn as one. */
+const MANY = 200;
+
+/** Into how many stretches the width that is seen is divided for that. */
+const STRETCHES = 160;
+
+/** A turn in its place, or several of one lane. */
+interface Span {
+  turns: Turn[];
+  lane: number;
+  from: number;
+  to: number;
+}
+
 /** Turns that overlap stand below each other, on as many lanes as are needed. */
-function lanesOf(turns: Turn[], now: number): { turn: Turn; lane: number; from: number; to: number }[] {
+function lanesOf(turns: Turn[], now: number): Span[] {
   const ends: number[] = [];
   return turns.map((turn) => {
     const from = Date.parse(turn.started_at);
@@ -16,9 +30,31 @@ function lanesOf(turns: Turn[], now: number): { turn: Turn; lane: number; from: 
     let lane = ends.findIndex((end) => end <= from);
     if (lane < 0) lane = ends.length;
     ends[lane] = to;
-    return { turn, lane, from, to };
+    return { turns: [turn], lane, from, to };
   });
 }
+
+/** Draws what lies together as one where there is so much that nobody could tell it apart. */
+function merged<T>(all: T[], key: (one: T) => string | null, merge: (into: T, one: T) => T): T[] {
+  if (all.length <= MANY) return all;
+  const last = new Map<string, number>();
+  const drawn: T[] = [];
+  for (const one of all) {
+    const where = key(one);
+    const at = where === null ? undefined : last.get(where);
+    const into = at === undefined ? undefined : drawn[at];
+    if (at !== undefined && into !== undefined) {
+      drawn[at] = merge(into, one);
+      continue;
+    }
+    if (where !== null) last.set(where, drawn.length);
+    drawn.push(one);
+  }
+  return drawn;
+}
+
+/** What is told of several at once: the first of these that one of them is. */
+const WORST = ["failed", "stalled", "timed_out", "rate_limited", "interrupted", "active"];
 
 const MARKS: Record<Mark["what"], string> = { check: "✓", rate_limited: "!", handoff: "→", checkpoint: "‖", resumed: "▸", iteration: "↻", end: "■" };
 
@@ -31,8 +67,18 @@ export function Timeline({ outline }: { outline: Outline }) {
   const isLive = session.status === "active";
   const start = Date.parse(session.started_at);
   const end = Math.max(isLive ? Date.now() : 0, Date.parse(session.ended_at ?? session.last_event_at), start + 1);
-  const bars = lanesOf(outline.turns, isLive ? end : Date.parse(session.last_event_at));
-  const lanes = Math.max(1, ...bars.map((bar) => bar.lane + 1));
+  const stretch = (end - start) / (STRETCHES * zoom.value);
+  const place = (at: number) => Math.floor((at - start) / stretch);
+  const { bars, moments, lanes } = useMemo(() => {
+    const spans = lanesOf(outline.turns, isLive ? end : Date.parse(session.last_event_at));
+    const short = (span: Span) => (span.to - span.from < stretch ? `${span.lane} ${place(span.from)}` : null);
+    const marks = outline.marks.filter((mark) => mark.what !== "end").map((mark) => [mark]);
+    return {
+      bars: merged(spans, short, (into, one) => ({ ...into, turns: [...into.turns, ...one.turns], to: one.to })),
+      moments: merged(marks, ([mark]) => `${mark ? place(Date.parse(mark.at)) : ""}`, (into, one) => [...into, ...one]),
+      lanes: spans.reduce((most, span) => Math.max(most, span.lane + 1), 1),
+    };
+  }, [outline, stretch]);
   const share = (at: number) => `${(100 * (at - start)) / (end - start)}%`;
   const seconds = (end - start) / 1000;
   const step = STEPS.find((one) => seconds / one <= 8 * zoom.value) ?? 2592000;
@@ -48,33 +94,41 @@ export function Timeline({ outline }: { outline: Outline }) {
       <div class="scale" ref={box} tabIndex={0} role="group" aria-label="Turns and marks in time; arrow keys scroll">
         <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 46}px` }}>
           {ticks.map((tick) => <i key={tick} class="tick" style={{ left: share(start + tick * 1000) }}><span>{duration(tick)}</span></i>)}
-          {bars.map(({ turn, lane, from, to }) => <Bar key={turn.turn} turn={turn} top={lane * 26 + 22} left={share(from)} right={`${(100 * (end - to)) / (end - start)}%`} />)}
-          {outline.marks.filter((mark) => mark.what !== "end").map((mark, n) => <Moment key={n} mark={mark} left={share(Date.parse(mark.at))} top={lanes * 26 + 23} />)}
+          {bars.map(({ turns, lane, from, to }) => <Bar key={turns[0]?.turn} turns={turns} top={lane * 26 + 22} left={share(from)} right={`${(100 * (end - to)) / (end - start)}%`} />)}
+          {moments.map((marks, n) => <Moment key={n} marks={marks} left={share(Date.parse(marks[0]?.at ?? ""))} top={lanes * 26 + 23} />)}
         </div>
       </div>
     </section>
   );
 }
 
-function Bar({ turn, top, left, right }: { turn: Turn; top: number; left: string; right: string }) {
-  const outcome = turn.outcome ?? "active";
+function Bar({ turns, top, left, right }: { turns: Turn[]; top: number; left: string; right: string }) {
+  const outcomes = turns.map((turn) => turn.outcome ?? "active");
+  const worst = WORST.find((one) => outcomes.includes(one)) ?? outcomes[0];
+  // Of several, the one to be looked at.
+  const turn = turns[Math.max(0, outcomes.indexOf(worst ?? ""))];
+  if (!turn || !worst) return null;
   const name = turn.agent || "client";
   const took = turn.duration_secs === null ? "not ended" : duration(turn.duration_secs);
-  const label = `Turn ${turn.turn}, ${name}, ${turn.role}: ${word(outcome)}, ${took}, began ${clock(turn.started_at)}`;
+  const several = turns.length > 1 && `${turns.length} turns, ${turns[0]?.turn} to ${turns.at(-1)?.turn}: ${outcomes.filter((one) => one === worst).length} ${word(worst)}`;
+  const label = several || `Turn ${turn.turn}, ${name}, ${turn.role}: ${word(worst)}, ${took}, began ${clock(turn.started_at)}`;
   return (
-    <A class={`bar ${outcome} ${turn.role}`} href={withQuery({ turn: String(turn.turn), tab: null })} title={label} aria-label={label} style={{ top: `${top}px`, left, right }}>
+    <A class={`bar ${worst} ${turn.role}`} href={withQuery({ turn: String(turn.turn), tab: null })} title={label} aria-label={label} style={{ top: `${top}px`, left, right }}>
       <span>{turn.turn} {name}</span>
     </A>
   );
 }
 
-function Moment({ mark, left, top }: { mark: Mark; left: string; top: number }) {
+function Moment({ marks, left, top }: { marks: Mark[]; left: string; top: number }) {
+  const mark = marks.find((one) => one.good === false) ?? marks[0];
+  if (!mark) return null;
   const failed = mark.good === false;
   const tone = failed ? "bad" : mark.good ? "good" : mark.what;
+  const others = marks.length > 1 ? `, and ${marks.length - 1} more here` : "";
   const said = mark.what === "check" ? `check ${failed ? "failed" : "passed"}: ${mark.label}` : mark.what === "rate_limited" ? `rate limited: ${mark.label}` : mark.label;
   const target = mark.what === "iteration" ? { tab: "trail", turn: null } : { turn: mark.turn === null ? null : String(mark.turn), tab: null };
   return (
-    <A class={`moment ${tone}`} href={withQuery(target)} title={`${said}, ${moment(mark.at)}`} aria-label={`${said}, ${clock(mark.at)}`} style={{ left, top: `${top}px` }}>
+    <A class={`moment ${tone}`} href={withQuery(target)} title={`${said}, ${moment(mark.at)}${others}`} aria-label={`${said}, ${clock(mark.at)}${others}`} style={{ left, top: `${top}px` }}>
       <span aria-hidden="true">{failed && mark.what === "check" ? "✕" : MARKS[mark.what]}</span>
     </A>
   );

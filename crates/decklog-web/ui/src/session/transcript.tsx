@@ -1,7 +1,7 @@
 /** What was said and done, turn by turn; of a long one only what is seen exists. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
 import { Badge } from "../parts";
 import { A, place, withQuery } from "../router";
 import type { Outline, Turn } from "../types";
@@ -36,15 +36,16 @@ function placesOf(record: Record, turns: Turn[]): { places: Place[]; begins: Map
 
 export function Transcript({ record, outline, only }: { record: Record; outline: Outline; only?: number }) {
   const box = useRef<HTMLDivElement>(null);
-  void record.version.value;
-  const turns = only === undefined ? outline.turns : outline.turns.filter((turn) => turn.turn === only);
-  const { places, begins } = placesOf(record, turns);
+  const version = record.version.value;
+  const turns = useMemo(() => (only === undefined ? outline.turns : outline.turns.filter((turn) => turn.turn === only)), [outline.turns, only]);
+  const { places, begins } = useMemo(() => placesOf(record, turns), [record, turns, version]);
   const list = useVirtual({
     count: places.length,
     getScrollElement: () => box.current,
     estimateSize: (index) => ((places[index]?.step ?? 0) < 0 ? 64 : 96),
     overscan: 6,
-    getItemKey: (index) => `${places[index]?.turn.turn}.${places[index]?.step}`,
+    // Another function makes the list forget what it has measured.
+    getItemKey: useCallback((index: number) => `${places[index]?.turn.turn}.${places[index]?.step}`, [places]),
   });
   const items = list.getVirtualItems();
   useEffect(() => {
@@ -69,7 +70,7 @@ export function Transcript({ record, outline, only }: { record: Record; outline:
   const first = items[0]?.start ?? 0;
   return (
     <div class="reading">
-      {only === undefined && turns.length > 1 && <Contents turns={turns} here={places[items[2]?.index ?? 0]?.turn.turn ?? 0} />}
+      {only === undefined && turns.length > 1 && <Contents turns={turns} here={turns.findIndex((turn) => turn === places[items[2]?.index ?? 0]?.turn)} />}
       <div class="scroll" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={only === undefined ? "Transcript" : `Transcript of turn ${only}`}>
         <div class="space" style={{ height: `${list.getTotalSize()}px` }}>
           <div class="seen" style={{ transform: `translateY(${first}px)` }}>
@@ -94,19 +95,31 @@ export function Transcript({ record, outline, only }: { record: Record; outline:
   );
 }
 
+/** The turns, of which one is being read. */
 function Contents({ turns, here }: { turns: Turn[]; here: number }) {
+  const box = useRef<HTMLElement>(null);
+  const list = useVirtual({ count: turns.length, getScrollElement: () => box.current, estimateSize: () => 28, overscan: 8 });
+  const items = list.getVirtualItems();
+  useEffect(() => {
+    if (here >= 0) list.scrollToIndex(here, { align: "auto" });
+  }, [here]);
+  const lines = items.map(({ index }) => {
+    const turn = turns[index];
+    if (!turn) return null;
+    return (
+      <li key={turn.turn} data-index={index} ref={list.measureElement} aria-setsize={turns.length} aria-posinset={index + 1}>
+        <A href={withQuery({ turn: String(turn.turn) })} class={index === here ? "here" : ""}>
+          <span>{turn.turn}</span> {turn.agent || "client"} <small>{turn.role === "solo" ? "" : turn.role}</small>
+          <Badge of={turn.outcome ?? "active"} small />
+        </A>
+      </li>
+    );
+  });
   return (
-    <nav class="contents" aria-label="Turns">
-      <ol>
-        {turns.map((turn) => (
-          <li key={turn.turn}>
-            <A href={withQuery({ turn: String(turn.turn) })} class={turn.turn === here ? "here" : ""}>
-              <span>{turn.turn}</span> {turn.agent || "client"} <small>{turn.role === "solo" ? "" : turn.role}</small>
-              <Badge of={turn.outcome ?? "active"} small />
-            </A>
-          </li>
-        ))}
-      </ol>
+    <nav class="contents" aria-label="Turns" ref={box}>
+      <div class="space" style={{ height: `${list.getTotalSize()}px` }}>
+        <ol class="seen" style={{ transform: `translateY(${items[0]?.start ?? 0}px)` }}>{lines}</ol>
+      </div>
     </nav>
   );
 }
