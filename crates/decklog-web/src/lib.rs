@@ -9,6 +9,7 @@ mod api;
 mod assets;
 mod cards;
 mod changes;
+mod facets;
 mod guard;
 pub mod html;
 mod live;

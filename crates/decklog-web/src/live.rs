@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use crate::api::{ApiError, App, Asked};
 use crate::story::Story;
 use crate::stream::Received;
+use crate::views::Change;
 
 /// How often a journal is looked at.
 const POLL: Duration = Duration::from_millis(15);
@@ -39,9 +40,9 @@ const STEPS: usize = 200;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Root {
     /// Another with every change.
-    pub(crate) change: (String, i64),
+    pub(crate) change: Change,
     /// The change up to which texts can be searched.
-    pub(crate) texts: (String, i64),
+    pub(crate) texts: Change,
     /// While texts are indexed: sessions done, and of how many.
     pub(crate) indexing: Option<(usize, usize)>,
     /// Why nothing is known.
@@ -121,7 +122,8 @@ pub(crate) async fn root(State(app): State<App>) -> Response {
         loop {
             let now = root.borrow_and_update().clone();
             let indexing = now.indexing.map(|(done, all)| json!({ "done": done, "all": all }));
-            let data = json!({ "change": now.change.1, "texts": now.texts.1, "indexing": indexing, "error": now.error });
+            let data =
+                json!({ "change": now.change.1, "texts": now.texts.1, "indexing": indexing, "error": now.error });
             if tell.send(Ok(told(None, "root", &data))).await.is_err() {
                 return;
             }

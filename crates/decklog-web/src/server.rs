@@ -16,6 +16,7 @@ use decklog_journal::SessionStore;
 use decklog_journal::time::Clock;
 use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::api::{self, App};
@@ -69,7 +70,8 @@ pub enum ServeError {
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    runtime: tokio::runtime::Runtime,
+    runtime: Runtime,
+    index: Runtime,
     listener: TcpListener,
     address: SocketAddr,
     name: Option<String>,
@@ -84,19 +86,18 @@ impl Server {
     /// # Errors
     /// [`ServeError`].
     pub fn bind(setup: Setup) -> Result<Self, ServeError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .max_blocking_threads(READERS)
-            .enable_all()
-            .build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(THREADS).max_blocking_threads(READERS).enable_all().build()?;
+        // One thread for all: its questions wait for each other, and what they need for sums over all sessions is had once.
+        let index = Builder::new_current_thread().max_blocking_threads(1).build()?;
         let failed = |error| ServeError::Listen { address: setup.address, error };
         let listener = runtime.block_on(TcpListener::bind(setup.address)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let door = Arc::new(Guard::new(address, setup.name.as_deref())?);
         let (stop, stopped) = watch::channel(false);
         let name = setup.name.clone();
-        let app = App::new(setup, stopped);
-        Ok(Self { runtime, listener, address, name, door, app, stop })
+        let app = App::new(setup, stopped, index.handle().clone());
+        Ok(Self { runtime, index, listener, address, name, door, app, stop })
     }
 
     /// Where it listens.
@@ -115,7 +116,7 @@ impl Server {
 
     /// Serves until `wait`, called on this thread, returns. Streams that are open end then.
     pub fn run<T>(self, wait: impl FnOnce() -> T) -> T {
-        let Self { runtime, listener, door, app, stop, .. } = self;
+        let Self { runtime, index, listener, door, app, stop, .. } = self;
         live::watch_root(&app);
         let router = Router::new()
             .nest("/api/v1", api::router(app))
@@ -126,6 +127,7 @@ impl Server {
         let _ = stop.send(true);
         // Whoever still reads a file is not waited for.
         runtime.shutdown_background();
+        index.shutdown_background();
         waited
     }
 }

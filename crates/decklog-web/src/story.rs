@@ -49,7 +49,13 @@ impl Story {
     /// Begins to read the session in `dir`; see [`Story::read`].
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let follower = Follower::open(&dir.join(JOURNAL_FILE))?;
-        Ok(Self { dir: dir.to_owned(), follower, fold: SessionFold::default(), marks: Vec::new(), network: (0, OfCalls::new()) })
+        Ok(Self {
+            dir: dir.to_owned(),
+            follower,
+            fold: SessionFold::default(),
+            marks: Vec::new(),
+            network: (0, OfCalls::new()),
+        })
     }
 
     /// Where in the journal reading stands, in bytes.

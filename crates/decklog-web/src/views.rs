@@ -12,6 +12,7 @@ use decklog_journal::{Row, SessionFilter, SessionStore};
 use decklog_query::index::{self, IndexError, RowIndex, TextIndex};
 use jiff::Timestamp;
 
+use crate::facets::{Facets, Menus};
 use crate::server::Setup;
 
 /// Lists that stand by.
@@ -106,11 +107,14 @@ impl Key {
     }
 }
 
+/// Tells one state of the root from every other.
+pub(crate) type Change = (String, i64);
+
 /// A list that stands by.
 #[derive(Debug)]
 struct View {
     question: String,
-    change: (String, i64),
+    change: Change,
     numbers: Arc<Vec<i64>>,
 }
 
@@ -127,6 +131,7 @@ struct State {
     texts: Option<TextIndex>,
     unreadable: Vec<Unreadable>,
     kept: VecDeque<View>,
+    facets: Option<(Change, Menus)>,
 }
 
 impl std::fmt::Debug for Views {
@@ -161,10 +166,14 @@ impl Views {
         ask: impl FnOnce(&mut RowIndex, Option<&TextIndex>, &mut VecDeque<View>) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
         let mut state = self.state();
-        let State { rows, texts, unreadable, kept } = &mut *state;
+        let State { rows, texts, unreadable, kept, .. } = &mut *state;
         let rows = match rows {
             Some(rows) => rows,
-            None => rows.insert(RowIndex::open(&self.cache, &self.store)?),
+            None => {
+                let fresh = rows.insert(RowIndex::open(&self.cache, &self.store)?);
+                fresh.spare_memory()?;
+                fresh
+            }
         };
         let refreshed = rows.refresh(now, &mut |_| {});
         match refreshed {
@@ -221,6 +230,22 @@ impl Views {
         })
     }
 
+    /// What menus offer.
+    pub(crate) fn facets(&self, now: Timestamp) -> Result<Menus, IndexError> {
+        let known = self.state().facets.clone();
+        let (change, facets) = self.ask(now, false, |rows, _, _| {
+            let change = rows.state()?;
+            if let Some((_, facets)) = known.filter(|(known, _)| *known == change) {
+                return Ok((change, facets));
+            }
+            let mut facets = Facets::default();
+            index::each_row(rows, None, &SessionFilter::default(), |row| facets.add(row))?;
+            Ok((change, facets.into_json()))
+        })?;
+        self.state().facets = Some((change, facets.clone()));
+        Ok(facets)
+    }
+
     /// Brings the index of words up to date, telling how far that is. It is read meanwhile as far as it has come.
     pub(crate) fn index_texts(&self, progress: &mut dyn FnMut(index::Progress)) -> Result<(), IndexError> {
         // Who opens an index first makes it: not two at a time.
@@ -228,6 +253,7 @@ impl Views {
             let _state = self.state();
             (RowIndex::open(&self.cache, &self.store)?, TextIndex::open(&self.cache, &self.store)?)
         };
+        rows.spare_memory()?;
         let refreshed = texts.refresh(&rows, progress);
         // Lists of sessions that changed a file were made of as much as was read.
         self.state().kept.clear();
@@ -240,7 +266,7 @@ impl Views {
     }
 
     /// What tells the present state of the root from every other.
-    pub(crate) fn change(&self, now: Timestamp) -> Result<(String, i64), IndexError> {
+    pub(crate) fn change(&self, now: Timestamp) -> Result<Change, IndexError> {
         self.ask(now, false, |rows, _, _| rows.state())
     }
 }

@@ -124,6 +124,20 @@ pub(crate) fn long(root: &Path, working_dir: &Path, turns: u32, bytes: usize) ->
     Ok(())
 }
 
+/// Begins a session that is being recorded, and its first turn.
+pub(crate) fn live(root: &Path, working_dir: &Path) -> Result<SessionWriter> {
+    let agent = AGENTS[0].0;
+    let mut writer = begin(&SessionStore::open(root), Clock::system(), "a running task".into(), working_dir, agent)?;
+    start(&mut writer, 1, agent)?;
+    Ok(writer)
+}
+
+/// The agent says something.
+pub(crate) fn say(writer: &mut SessionWriter, turn: u32, text: String) -> Result<()> {
+    writer.append(Message { turn, text, text_artifact: None, cut_artifact: None, continued: false })?;
+    Ok(())
+}
+
 fn session(
     store: &SessionStore,
     clock: Clock,
@@ -181,14 +195,7 @@ fn begin(store: &SessionStore, clock: Clock, prompt: String, working_dir: &Path,
     })?)
 }
 
-fn one_turn(
-    writer: &mut SessionWriter,
-    turn: u32,
-    agent: &str,
-    model: &str,
-    size: usize,
-    texts: &mut Texts,
-) -> Result<()> {
+fn start(writer: &mut SessionWriter, turn: u32, agent: &str) -> Result<()> {
     writer.append(TurnStart {
         boxed: false,
         turn,
@@ -202,6 +209,18 @@ fn one_turn(
         snapshot: None,
         withheld: Vec::new(),
     })?;
+    Ok(())
+}
+
+fn one_turn(
+    writer: &mut SessionWriter,
+    turn: u32,
+    agent: &str,
+    model: &str,
+    size: usize,
+    texts: &mut Texts,
+) -> Result<()> {
+    start(writer, turn, agent)?;
     let mut left = size;
     let mut call = 0;
     while left > 0 {
@@ -211,13 +230,7 @@ fn one_turn(
         call += 1;
         match texts.rng.u8(..5) {
             0 => drop(writer.append(Thought { turn, text, text_artifact: None, continued: false })?),
-            1 => drop(writer.append(Message {
-                turn,
-                text,
-                text_artifact: None,
-                cut_artifact: None,
-                continued: false,
-            })?),
+            1 => say(writer, turn, text)?,
             _ => {
                 let call_id = format!("toolu_{turn}_{call}");
                 let file = format!("src/module_{}/part{}.rs", texts.rng.u8(..30), texts.rng.u8(..20));

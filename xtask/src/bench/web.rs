@@ -21,6 +21,10 @@ const TURNS: u32 = 1360;
 /// What is typed: a word that is nowhere else, one that is everywhere, one in between.
 const TYPED: &str = "xylographer,the,error";
 
+/// How often something is said in the session that is live, and how long after what was said before.
+const SAID: u32 = 40;
+const BETWEEN: Duration = Duration::from_millis(90);
+
 pub(crate) fn web(bench: &Bench) -> Result<Vec<Row>> {
     let modules = page::install()?;
     let root = bench.path("web");
@@ -37,17 +41,37 @@ pub(crate) fn web(bench: &Bench) -> Result<Vec<Row>> {
     let events = decklog_journal::store::current_head(&root.join(&id))?.events;
     // What is typed on is indexed; how long that takes is told elsewhere.
     time(&mut bench.decklog(&root, &["search", corpus::RARE]))?;
+    let mut live = corpus::live(&root, &bench.repository())?;
     let mut ui = Ui(bench.decklog(&root, &["ui", "--no-open"]).stdout(Stdio::piped()).spawn()?);
     let mut link = String::new();
     BufReader::new(ui.0.stdout.take().ok_or("no output")?).read_line(&mut link)?;
     let mut node = bench.command("node");
-    node.arg(page::sources().join("tests/measure.mjs")).args([link.trim(), &id, TYPED]);
+    node.arg(page::sources().join("tests/measure.mjs")).args([
+        link.trim(),
+        &id,
+        TYPED,
+        live.id().as_str(),
+        &SAID.to_string(),
+    ]);
     node.env("DECKLOG_UI_MODULES", &modules).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let output = node.output()?;
-    if !output.status.success() {
-        return Err(format!("the browser: {}", output.status).into());
+    let mut node = node.spawn()?;
+    let mut told = BufReader::new(node.stdout.take().ok_or("no output")?);
+    let mut line = String::new();
+    told.read_line(&mut line)?;
+    if line.trim() == "live" {
+        for _ in 0..SAID {
+            std::thread::sleep(BETWEEN);
+            let micros = jiff::Timestamp::now().as_microsecond();
+            corpus::say(&mut live, 1, format!("written at {micros}"))?;
+        }
+        line.clear();
+        told.read_line(&mut line)?;
     }
-    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let status = node.wait()?;
+    if !status.success() {
+        return Err(format!("the browser: {status}").into());
+    }
+    let told: Value = serde_json::from_str(&line)?;
     let memory = peak(ui.0.id())?;
     let ms = |name: &str| Duration::from_secs_f64(told[name].as_f64().unwrap_or(f64::MAX / 1e6) / 1e3);
     let within = |what: String, name: &str, limit| Row::within(what, ms(name), None, Duration::from_millis(limit));
@@ -66,6 +90,8 @@ pub(crate) fn web(bench: &Bench) -> Result<Vec<Row>> {
             "slowest_frame",
             32,
         ),
+        within("the page: an event written → shown, median".into(), "live", 50),
+        within("the page: the same, the slowest".into(), "slowest_live", 50),
         Row::bytes("the page: its script, gzip", script, 120),
         Row::memory(format!("`ui`, {count} sessions: peak memory of the server"), memory, 64),
     ])

@@ -91,6 +91,14 @@ impl RowIndex {
         Ok(db)
     }
 
+    /// Reads it with less memory, and a little slower: for who stays, and asks again and again.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn spare_memory(&self) -> Result<(), IndexError> {
+        Ok(self.db.pragma_update(None, "mmap_size", 0)?)
+    }
+
     fn renew(&mut self) -> Result<(), IndexError> {
         db::remove(&self.path);
         self.db = Self::open_file(&self.path)?;

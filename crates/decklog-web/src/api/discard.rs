@@ -6,7 +6,7 @@ use decklog_journal::remove::{Removed, remove};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, ApiError, App, answer, on_its_own_thread, parse_id};
+use super::{Answer, ApiError, App, answer, parse_id};
 
 /// Sessions that are removed at a time.
 const MOST: usize = 10_000;
@@ -25,7 +25,8 @@ pub(super) async fn discard(State(app): State<App>, body: Bytes) -> Answer {
     }
     // All are read before one is removed: a mistyped one changes nothing.
     let ids = request.ids.iter().map(|id| parse_id(id)).collect::<Result<Vec<_>, _>>()?;
-    on_its_own_thread(move || {
+    // Done to its end, whether somebody waits for it or not.
+    let work = tokio::task::spawn_blocking(move || {
         let (mut removed, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for id in ids {
             match remove(&app.store().entry(&id)) {
@@ -37,6 +38,6 @@ pub(super) async fn discard(State(app): State<App>, body: Bytes) -> Answer {
             }
         }
         answer(&json!({ "removed": removed, "failed": failed, "kept": kept }))
-    })
-    .await
+    });
+    work.await.unwrap_or_else(|error| Err(ApiError::failed(error)))
 }

@@ -22,12 +22,6 @@ const PAGE: usize = 100;
 /// Hits of a search, in one answer.
 const HITS: usize = 50;
 
-/// What sessions are told apart by in menus.
-const FACETS: [By; 3] = [By::Agent, By::Model, By::Project];
-
-/// Values that a facet names.
-const VALUES: usize = 200;
-
 fn unusable(error: IndexError) -> ApiError {
     ApiError::failed(error).hint("the index is kept in the cache directory: see that it can be written")
 }
@@ -78,22 +72,9 @@ fn head(app: &App, id: &SessionId) -> Option<BTreeMap<String, Value>> {
 /// The agents, models and projects that there are, the most used first, with the number of sessions; and what cannot be read.
 pub(super) fn facets(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
-    let mut fold = StatsFold::new(&FACETS, app.setup.zone.clone());
-    each(app, &SessionFilter::default(), |row| fold.add(row))?;
-    let stats = fold.finish();
-    let named = |by: By| -> Vec<Value> {
-        let mut all: Vec<_> = stats.by.get(by.as_str()).into_iter().flatten().collect();
-        all.sort_by_key(|group| std::cmp::Reverse(group.sessions));
-        all.into_iter().take(VALUES).map(|group| json!({ "value": group.key, "sessions": group.sessions })).collect()
-    };
-    let mut facets: serde_json::Map<String, Value> =
-        FACETS.into_iter().map(|by| (by.as_str().to_owned(), named(by).into())).collect();
-    facets.insert("sessions".into(), stats.all.sessions.into());
+    let mut facets = app.views.facets(app.setup.clock.now()).map_err(unusable)?;
     let unreadable = app.views.unreadable();
-    facets.insert(
-        "unreadable".into(),
-        unreadable.iter().map(|one| json!({ "id": one.id, "reason": one.reason })).collect(),
-    );
+    facets.insert("unreadable", unreadable.iter().map(|one| json!({ "id": one.id, "reason": one.reason })).collect());
     answer(&facets)
 }
 

@@ -20,7 +20,9 @@ use decklog_journal::{SessionFilter, SessionId, SessionStore};
 use decklog_query::filters::Filters;
 use serde::Serialize;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::live;
 use crate::server::Setup;
@@ -40,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) setup: Setup,
     pub(crate) views: Views,
     pub(crate) stories: Stories,
+    /// Where the index is asked.
+    pub(crate) index: Handle,
     /// What the page knows of the root's state.
     pub(crate) root: watch::Sender<live::Root>,
     /// Whether the server is to stop.
@@ -55,9 +59,16 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(setup: Setup, stopped: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(setup: Setup, stopped: watch::Receiver<bool>, index: Handle) -> Self {
         let views = Views::new(&setup);
-        Self(Arc::new(Inner { setup, views, stories: Stories::default(), root: watch::Sender::default(), stopped }))
+        Self(Arc::new(Inner {
+            setup,
+            views,
+            stories: Stories::default(),
+            index,
+            root: watch::Sender::default(),
+            stopped,
+        }))
     }
 
     pub(crate) fn store(&self) -> &SessionStore {
@@ -198,13 +209,29 @@ pub(crate) fn entry(app: &App, id: &SessionId) -> Result<PathBuf, ApiError> {
 fn reads(read: fn(&App, Asked) -> Answer) -> MethodRouter<App> {
     get(async move |State(app): State<App>, path: RawPathParams, uri: Uri| {
         let asked = Asked::new(&path, &uri);
-        on_its_own_thread(move || read(&app, asked)).await
+        on_thread_of(&Handle::current(), move || read(&app, asked)).await
     })
 }
 
-/// Reading waits for disks: a thread of its own does.
-pub(crate) async fn on_its_own_thread(work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ApiError::failed(error)))
+/// A question that is answered from the index: one at a time.
+fn looks_up(look: fn(&App, Asked) -> Answer) -> MethodRouter<App> {
+    get(async move |State(app): State<App>, path: RawPathParams, uri: Uri| {
+        let asked = Asked::new(&path, &uri);
+        on_thread_of(&app.index.clone(), move || look(&app, asked)).await
+    })
+}
+
+/// Reading waits for disks: a thread for that does. What nobody waits for any more, and is not begun, is not done.
+pub(crate) async fn on_thread_of(runtime: &Handle, work: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    struct Wanted(AbortHandle);
+    impl Drop for Wanted {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let work = runtime.spawn_blocking(work);
+    let _wanted = Wanted(work.abort_handle());
+    work.await.unwrap_or_else(|error| Err(ApiError::failed(error)))
 }
 
 fn openapi(_: &App, _: Asked) -> Answer {
@@ -215,11 +242,11 @@ fn openapi(_: &App, _: Asked) -> Answer {
 fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
     vec![
         ("/openapi.json", reads(openapi)),
-        ("/sessions", reads(lists::sessions)),
-        ("/facets", reads(lists::facets)),
-        ("/search", reads(lists::search)),
-        ("/stats", reads(lists::stats)),
-        ("/charts", reads(lists::charts)),
+        ("/sessions", looks_up(lists::sessions)),
+        ("/facets", looks_up(lists::facets)),
+        ("/search", looks_up(lists::search)),
+        ("/stats", looks_up(lists::stats)),
+        ("/charts", looks_up(lists::charts)),
         ("/live", get(live::root)),
         ("/discard", post(discard::discard)),
         ("/export", reads(export::export)),

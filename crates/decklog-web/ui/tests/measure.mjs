@@ -1,13 +1,16 @@
 // How fast the page is: on the list, while one types, on a long session, while one scrolls. Prints JSON, times in milliseconds.
 //
-//   node measure.mjs LINK LONG WORDS   (LONG is a long session's id; WORDS are typed, separated by commas)
+//   node measure.mjs LINK LONG WORDS LIVE TIMES
+//
+// LONG is a long session's id; WORDS are typed, separated by commas. LIVE is the id of a session that is being recorded: once
+// "live" is printed, its agent says TIMES times when it did, "written at" and microseconds.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { open, withBrowser } from "./browser.mjs";
 
-const [link, long, words] = process.argv.slice(2);
+const [link, long, words, live, times] = process.argv.slice(2);
 const TIMES = 7;
 
 const median = (all) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)];
@@ -77,8 +80,24 @@ await withBrowser(async (browser) => {
     return times;
   });
 
+  await page.goto(`${origin}/s/${live}`);
+  await page.locator(".live").waitFor();
+  await page.evaluate((wanted) => {
+    const told = new Map();
+    globalThis.came = new Promise((resolve) => {
+      const look = () => {
+        const now = (performance.timeOrigin + performance.now()) * 1000;
+        for (const [, at] of document.querySelector(".reading").textContent.matchAll(/written at (\d+)/g)) if (!told.has(at)) told.set(at, (now - Number(at)) / 1000);
+        if (told.size === wanted) resolve([...told.values()]);
+      };
+      new MutationObserver(look).observe(document.querySelector(".reading"), { childList: true, subtree: true, characterData: true });
+    });
+  }, Number(times));
+  console.log("live");
+  const shown = await page.evaluate(() => globalThis.came);
+
   const assets = join(import.meta.dirname, "../../assets/assets");
   const script = readdirSync(assets).filter((name) => name.endsWith(".js"));
   const bytes = script.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);
-  console.log(JSON.stringify({ list: median(list), key: median(keys), slowest_key: Math.max(...keys), open: median(opened), frame: median(frames), slowest_frame: Math.max(...frames), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, script: bytes }));
+  console.log(JSON.stringify({ list: median(list), key: median(keys), slowest_key: Math.max(...keys), open: median(opened), frame: median(frames), slowest_frame: Math.max(...frames), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, live: median(shown), slowest_live: Math.max(...shown), script: bytes }));
 });
