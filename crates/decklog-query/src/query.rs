@@ -97,6 +97,18 @@ impl Query {
 
     /// As FTS5 takes it, with the columns of the index. Words hold letters, digits and `_` alone, so nothing in them acts.
     pub(crate) fn expression(&self) -> String {
+        Self::all_of(&self.wanted, &self.unwanted)
+    }
+
+    /// What tells how well a passage fits: the words that are whole, or the one word as if it were. To weigh all words that
+    /// begin alike takes as long as finding them.
+    pub(crate) fn whole_words(&self) -> String {
+        let (begun, whole): (Vec<Term>, Vec<Term>) = self.wanted.iter().cloned().partition(|term| term.begins);
+        let alone = || begun.iter().map(|term| Term { begins: false, ..term.clone() }).collect();
+        Self::all_of(&if whole.is_empty() { alone() } else { whole }, &[])
+    }
+
+    fn all_of(wanted: &[Term], unwanted: &[Term]) -> String {
         let term = |term: &Term| {
             let phrase = term.words.join(" ");
             match (term.scope, term.words.as_slice()) {
@@ -110,9 +122,9 @@ impl Query {
         };
         let all =
             |terms: &[Term], by: &str| terms.iter().map(|it| format!("({})", term(it))).collect::<Vec<_>>().join(by);
-        match self.unwanted.as_slice() {
-            [] => all(&self.wanted, " AND "),
-            unwanted => format!("({}) NOT ({})", all(&self.wanted, " AND "), all(unwanted, " OR ")),
+        match unwanted {
+            [] => all(wanted, " AND "),
+            unwanted => format!("({}) NOT ({})", all(wanted, " AND "), all(unwanted, " OR ")),
         }
     }
 

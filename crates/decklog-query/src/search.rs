@@ -82,7 +82,7 @@ pub fn search(
     })?;
     let matching = candidates.len();
     let oldest = candidates.last().map_or(i64::MAX, |found| found.document);
-    let scores: HashMap<i64, f64> = texts.scores(&expression, oldest)?.into_iter().collect();
+    let scores: HashMap<i64, f64> = texts.scores(&query.whole_words(), oldest)?.into_iter().collect();
     let score = |found: &Found| {
         let words = scores.get(&found.document).copied().unwrap_or_default();
         (FLOOR + words) * (1.0 - AGING + AGING * freshness(found.began(), now))

@@ -13,6 +13,7 @@ mod facets;
 mod guard;
 pub mod html;
 mod live;
+mod outline;
 pub mod page;
 mod server;
 pub mod site;

@@ -13,7 +13,7 @@ use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use decklog_journal::lock::{self, Held};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
 use crate::api::{ApiError, App, Asked};
@@ -105,10 +105,10 @@ fn events(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-fn told(id: Option<u64>, kind: &str, data: &Value) -> Bytes {
+fn told(id: Option<u64>, kind: &str, json: &str) -> Bytes {
     let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
     // JSON has no line breaks but in texts, where they are escaped.
-    format!("{id}event: {kind}\ndata: {data}\n\n").into()
+    format!("{id}event: {kind}\ndata: {json}\n\n").into()
 }
 
 type Told = Result<Bytes, std::convert::Infallible>;
@@ -124,7 +124,7 @@ pub(crate) async fn root(State(app): State<App>) -> Response {
             let indexing = now.indexing.map(|(done, all)| json!({ "done": done, "all": all }));
             let data =
                 json!({ "change": now.change.1, "texts": now.texts.1, "indexing": indexing, "error": now.error });
-            if tell.send(Ok(told(None, "root", &data))).await.is_err() {
+            if tell.send(Ok(told(None, "root", &data.to_string()))).await.is_err() {
                 return;
             }
             loop {
@@ -163,7 +163,7 @@ pub(crate) async fn session(
     let (tell, received) = mpsc::channel::<Told>(4);
     tokio::spawn(async move {
         if let Err(error) = follow(dir, after, &tell, app.stopped.clone()).await {
-            let _ = tell.send(Ok(told(None, "trouble", &json!({ "error": error.to_string() })))).await;
+            let _ = tell.send(Ok(told(None, "trouble", &json!({ "error": error.to_string() }).to_string()))).await;
         }
     });
     Ok(events(Body::from_stream(Received(received))))
@@ -247,17 +247,21 @@ impl Feed {
             let piece: Vec<_> = self.steps.drain(..self.steps.len().min(STEPS)).collect();
             let cards = self.story.cards(piece)?;
             let id = (self.steps.is_empty() && !self.outline).then(|| self.story.position());
-            return Ok(Next::Tell(told(id, "steps", &json!({ "steps": cards }))));
+            return Ok(Next::Tell(told(id, "steps", &json!({ "steps": cards }).to_string())));
         }
         if self.over {
             // The head as it is now that nobody holds the lock.
             self.ended = true;
-            let data = json!({ "outline": self.story.outline()? });
-            return Ok(Next::Tell(told(Some(self.story.position()), "end", &data)));
+            return self.tell_outline("end");
         }
         if std::mem::take(&mut self.outline) {
-            return Ok(Next::Tell(told(Some(self.story.position()), "outline", &self.story.outline()?)));
+            return self.tell_outline("outline");
         }
         Ok(Next::Nothing)
+    }
+
+    fn tell_outline(&self, kind: &str) -> std::io::Result<Next> {
+        let outline = serde_json::to_string(&self.story.outline()?)?;
+        Ok(Next::Tell(told(Some(self.story.position()), kind, &outline)))
     }
 }

@@ -4,34 +4,26 @@
 //!
 //! Must not know: HTTP.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use decklog_journal::Head;
-use decklog_journal::event::{EventBody, Validation};
 use decklog_journal::read::{Follower, Item};
-use decklog_journal::session::{Changed, JOURNAL_FILE, LoadError, SessionFold, SoFar, Turn};
-use decklog_journal::store::listed;
+use decklog_journal::session::{Changed, JOURNAL_FILE, LoadError, SessionFold, SoFar};
 use decklog_query::network::{self, OfCalls};
-use decklog_query::show::shown_head;
 use decklog_text::highlight::Highlighter;
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::ansi;
 use crate::cards;
-use crate::html::markdown;
-
-/// Bytes of a check's output that are shown.
-const OUTPUT: usize = 32 * 1024;
+use crate::outline::{Mark, Outline};
 
 /// A session, read as far as its journal goes.
 pub(crate) struct Story {
     dir: PathBuf,
     follower: Follower,
     fold: SessionFold,
-    marks: Vec<Value>,
+    marks: Vec<Mark>,
     /// What each call reached for, and how long the record was that says so; read when tools are shown.
     network: (u64, OfCalls),
 }
@@ -85,7 +77,7 @@ impl Story {
 
     fn take(&mut self, item: Item, news: &mut News) {
         if let Item::Event(event) = &item
-            && let Some(mark) = mark(event.timestamp, &event.body)
+            && let Some(mark) = Mark::of(event.timestamp, &event.body)
         {
             self.marks.push(mark);
         }
@@ -105,39 +97,14 @@ impl Story {
     }
 
     /// Everything but the steps.
-    pub(crate) fn outline(&self) -> io::Result<Value> {
+    pub(crate) fn outline(&self) -> io::Result<Outline<'_>> {
         let so_far = self.so_far()?;
-        let mut highlighter = Highlighter::default();
         let head = Head {
             journal_bytes: self.position(),
             sum: self.follower.last_sum().unwrap_or_default().to_owned(),
             ..so_far.head.clone()
         };
-        let head = shown_head(&listed(head, self.dir.clone()))?;
-        let prompt = whole(&self.dir, so_far.prompt, so_far.prompt_artifact.map(|artifact| artifact.path.as_str()));
-        let turns: Vec<Value> =
-            so_far.turns.iter().map(|turn| outline_of_turn(&self.dir, turn)).collect::<Result<_, _>>()?;
-        let mut iterations = serde_json::to_value(so_far.iterations)?;
-        for (shown, iteration) in iterations.as_array_mut().into_iter().flatten().zip(so_far.iterations) {
-            for long in ["actor_output", "actor_stderr", "git_diff"] {
-                shown.as_object_mut().map(|shown| shown.remove(long));
-            }
-            shown["feedback_html"] =
-                markdown(iteration.feedback.as_deref().unwrap_or_default(), &mut highlighter).into();
-        }
-        Ok(json!({
-            "position": self.position(),
-            "session": head,
-            "prompt": prompt,
-            "turns": turns,
-            "marks": self.marks,
-            "iterations": iterations,
-            "handoffs": so_far.handoffs,
-            "containers": so_far.containers,
-            "picked": so_far.picked,
-            "notices": so_far.notices,
-            "faults": so_far.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        }))
+        Outline::of(&self.dir, head, &so_far, &self.marks)
     }
 
     /// Cards of a turn's steps, by the turn's number.
@@ -168,95 +135,4 @@ impl Story {
         }
         Ok(cards)
     }
-}
-
-/// A text, from its artifact where it is long, as far as a page holds it.
-fn whole(dir: &Path, text: &str, artifact: Option<&str>) -> String {
-    use std::io::Read as _;
-    let Some(path) = artifact else { return text.to_owned() };
-    let mut bytes = Vec::new();
-    let read = decklog_journal::verify::find_artifact(dir, path)
-        .and_then(|found| found.file.take(cards::MOST as u64).read_to_end(&mut bytes));
-    if read.is_ok() { String::from_utf8_lossy(&bytes).into_owned() } else { text.to_owned() }
-}
-
-fn outline_of_turn(dir: &Path, turn: &Turn) -> io::Result<Value> {
-    let mut tools = 0_u64;
-    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
-    for step in &turn.steps {
-        if let decklog_journal::session::Step::Tool(tool) = step {
-            tools += 1;
-            *kinds.entry(tool.kind.as_str()).or_default() += 1;
-        }
-    }
-    let prompt = whole(dir, &turn.prompt, turn.prompt_artifact.as_ref().map(|artifact| artifact.path.as_str()));
-    Ok(json!({
-        "turn": turn.turn,
-        "agent": turn.agent,
-        "role": turn.role,
-        "model": turn.model,
-        "permissions": turn.permissions,
-        "command": turn.command,
-        "boxed": turn.boxed,
-        "started_at": turn.started_at,
-        "ended_at": turn.ended_at,
-        "outcome": turn.outcome,
-        "duration_secs": turn.duration_secs,
-        "exit_code": turn.exit_code,
-        "signal": turn.signal,
-        "error": turn.error,
-        "agent_session_id": turn.agent_session_id,
-        "steps": turn.steps.len(),
-        "tools": tools,
-        "tool_kinds": kinds,
-        "tokens": turn.tokens,
-        "cost_usd": turn.cost_usd,
-        "rate_limits": turn.rate_limits,
-        "validations": turn.validations.iter().map(check).collect::<Vec<_>>(),
-        "files": turn.files,
-        "files_changed": turn.files_changed,
-        "prompt": prompt,
-        "withheld": turn.withheld,
-    }))
-}
-
-fn check(check: &Validation) -> Value {
-    let shown = cards::beginning(&check.output, OUTPUT);
-    json!({
-        "command": check.command,
-        "passed": check.passed,
-        "exit_code": check.exit_code,
-        "duration_secs": check.duration_secs,
-        "output_html": ansi(shown),
-        "cut": shown.len() < check.output.len() || check.output_artifact.is_some(),
-        "output_artifact": check.output_artifact,
-    })
-}
-
-/// What happened at a moment, for the timeline.
-fn mark(at: Timestamp, body: &EventBody) -> Option<Value> {
-    let (what, turn, label, good, secs) = match body {
-        EventBody::Validation(check) => {
-            ("check", Some(check.turn), check.command.clone(), Some(check.passed), Some(check.duration_secs))
-        }
-        EventBody::RateLimited(limit) => ("rate_limited", Some(limit.turn), limit.message.clone(), Some(false), None),
-        EventBody::Handoff(handoff) => ("handoff", None, format!("{} → {}", handoff.from, handoff.to), None, None),
-        EventBody::Checkpoint(checkpoint) => ("checkpoint", None, checkpoint.reason.clone(), None, None),
-        EventBody::Resumed(_) => ("resumed", None, "resumed".to_owned(), None, None),
-        EventBody::Iteration(iteration) => {
-            let number = iteration.iteration_number;
-            let label = format!("iteration {number}: {}", iteration.critic_decision);
-            ("iteration", iteration.critic_turn.or(iteration.actor_turn), label, None, None)
-        }
-        EventBody::SessionEnd(end) => ("end", None, end.outcome.to_string(), None, None),
-        _ => return None,
-    };
-    Some(json!({
-        "at": at,
-        "what": what,
-        "turn": turn,
-        "label": decklog_text::visible(cards::beginning(&label, 300)),
-        "good": good,
-        "duration_secs": secs,
-    }))
 }

@@ -20,7 +20,7 @@ const MOST: usize = 500;
 const PAGE: usize = 100;
 
 /// Hits of a search, in one answer.
-const HITS: usize = 50;
+const HITS: usize = 30;
 
 fn unusable(error: IndexError) -> ApiError {
     ApiError::failed(error).hint("the index is kept in the cache directory: see that it can be written")

@@ -21,13 +21,16 @@ use decklog_query::filters::Filters;
 use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::live;
 use crate::server::Setup;
 use crate::stories::Stories;
 use crate::views::Views;
+
+/// Questions that are answered from files at a time; what is sent on as it is read does not count.
+const READING: usize = 4;
 
 /// The description of the API, as it is served.
 pub(crate) const OPENAPI: &str = include_str!("openapi.json");
@@ -44,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) stories: Stories,
     /// Where the index is asked.
     pub(crate) index: Handle,
+    /// How many files are read at a time: each reader has memory of its own.
+    pub(crate) reading: Semaphore,
     /// What the page knows of the root's state.
     pub(crate) root: watch::Sender<live::Root>,
     /// Whether the server is to stop.
@@ -66,6 +71,7 @@ impl App {
             views,
             stories: Stories::default(),
             index,
+            reading: Semaphore::new(READING),
             root: watch::Sender::default(),
             stopped,
         }))
@@ -117,9 +123,13 @@ pub(crate) type Answer = Result<Response, ApiError>;
 
 /// JSON that is never kept: the next answer may be another.
 pub(crate) fn answer(value: &impl Serialize) -> Answer {
-    let bytes = serde_json::to_vec(value).map_err(ApiError::failed)?;
+    Ok(json_of(serde_json::to_vec(value).map_err(ApiError::failed)?))
+}
+
+/// The same, made already.
+pub(crate) fn json_of(bytes: Vec<u8>) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, bytes).into_response())
+    (headers, bytes).into_response()
 }
 
 /// What is asked for: the parts of the path, by name, and the pairs of the query.
@@ -209,7 +219,10 @@ pub(crate) fn entry(app: &App, id: &SessionId) -> Result<PathBuf, ApiError> {
 fn reads(read: fn(&App, Asked) -> Answer) -> MethodRouter<App> {
     get(async move |State(app): State<App>, path: RawPathParams, uri: Uri| {
         let asked = Asked::new(&path, &uri);
-        on_thread_of(&Handle::current(), move || read(&app, asked)).await
+        let reader = app.clone();
+        // Who waits here and goes is forgotten.
+        let _turn = app.reading.acquire().await.map_err(ApiError::failed)?;
+        on_thread_of(&Handle::current(), move || read(&reader, asked)).await
     })
 }
 

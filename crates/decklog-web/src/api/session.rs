@@ -14,7 +14,8 @@ use decklog_query::show::shown;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::{Answer, ApiError, App, Asked, answer, attachment};
+use super::{Answer, ApiError, App, Asked, answer, attachment, json_of};
+use crate::story::Story;
 use crate::{changes, stream};
 
 /// Steps, and events, in one answer.
@@ -50,7 +51,8 @@ pub(super) fn show(app: &App, mut asked: Asked) -> Answer {
 pub(super) fn outline(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
     let (_, dir) = asked.session(app)?;
-    answer(&app.stories.ask(&dir, |story| story.outline()).map_err(unreadable)?)
+    let json = |story: &mut Story| Ok(serde_json::to_vec(&story.outline()?)?);
+    Ok(json_of(app.stories.ask(&dir, json).map_err(unreadable)?))
 }
 
 /// Steps of a turn, from `from` on.

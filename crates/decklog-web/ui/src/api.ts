@@ -1,6 +1,6 @@
 /** Asking the server. Every question goes to this page's own origin and nowhere else. */
 
-import { visible } from "./visible";
+import { parsed, visible } from "./visible";
 
 const BASE = "/api/v1";
 
@@ -43,7 +43,7 @@ async function request(path: string, init: RequestInit): Promise<Response> {
 export async function ask<T>(path: string, signal?: AbortSignal): Promise<Answer<T>> {
   const response = await request(path, signal ? { signal } : {});
   return {
-    value: visible((await response.json()) as T),
+    value: parsed<T>(await response.text()),
     total: Number(response.headers.get("x-total-count") ?? 0),
     indexing: response.headers.get("x-indexing"),
   };

@@ -86,7 +86,6 @@ export interface Turn {
   agent_session_id: string | null;
   steps: number;
   tools: number;
-  tool_kinds: Record<string, number>;
   tokens: Tokens;
   cost_usd: number | null;
   rate_limits: { message: string; resets_at?: string }[];

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { useAsking } from "../asking";
 import { ask, type Answer } from "../api";
 import { count, firstLine, when } from "../format";
 import { useKeys } from "../keys";
@@ -39,7 +40,7 @@ export function Hits({ text }: { text: string }) {
   const at = useSignal(-1);
   const filters = filtersOf(place.value.query).toString();
   const again = useTexts();
-  useEffect(() => {
+  useAsking(() => {
     const abort = new AbortController();
     ask<Hit[]>(`/search?q=${encodeURIComponent(text)}&typed=true&${filters}`, abort.signal).then(
       (answer) => {

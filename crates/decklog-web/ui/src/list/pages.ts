@@ -4,6 +4,7 @@ import { signal, type Signal } from "@preact/signals";
 import { ask } from "../api";
 import type { Head } from "../types";
 
+/** Rows asked for at a time. */
 export const PAGE = 100;
 
 /** The sessions that one question gives. */

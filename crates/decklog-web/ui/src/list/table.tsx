@@ -2,6 +2,7 @@
 
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useAsking } from "../asking";
 import { useKeys } from "../keys";
 import { Icon } from "../icons";
 import { A, go, place, withQuery } from "../router";
@@ -30,10 +31,10 @@ export function Table({ pages, selected }: { pages: Pages; selected: Signal<Read
     count: total,
     getScrollElement: () => box.current,
     estimateSize: () => (narrow.value ? NARROW : WIDE),
-    overscan: 12,
+    overscan: 6,
   });
   const items = list.getVirtualItems();
-  useEffect(() => pages.show(items[0]?.index ?? 0, items.at(-1)?.index ?? 60), [pages, items[0]?.index, items.at(-1)?.index]);
+  useAsking(() => pages.show(items[0]?.index ?? 0, items.at(-1)?.index ?? 60), [pages, items[0]?.index, items.at(-1)?.index]);
   useEffect(() => {
     const tick = setInterval(() => (now.value = Date.now()), TICK);
     const resize = () => {
@@ -100,7 +101,7 @@ function Title({ column }: { column: Column }) {
   const next = sorted && order === "desc" ? "asc" : "desc";
   const aria = sorted ? { "aria-sort": order === "asc" ? ("ascending" as const) : ("descending" as const) } : {};
   return (
-    <span role="columnheader" class={`${column.name}${column.numeric ? " numeric" : ""}`} {...aria}>
+    <span role="columnheader" class={column.class} {...aria}>
       <button type="button" class={sorted ? `sorted ${order}` : ""} onClick={() => go(withQuery({ sort: column.sort ?? null, order: next, at: null }))}>
         {column.title}
         {sorted && <Icon name="down" />}
@@ -125,7 +126,7 @@ function Row(props: RowProps) {
 }
 
 function drawn({ head, index, top, now, isHere, isSelected, toggle }: RowProps) {
-  const place = { transform: `translateY(${top}px)` };
+  const place = { top: `${top}px` };
   if (!head) return <div class="row coming" role="row" aria-rowindex={index + 2} style={place}><span role="cell" /></div>;
   const classes = `row${isHere ? " here" : ""}${isSelected ? " selected" : ""}`;
   return (
@@ -134,7 +135,7 @@ function drawn({ head, index, top, now, isHere, isSelected, toggle }: RowProps) 
         <input type="checkbox" checked={isSelected} aria-label={`Select ${head.id}`} onChange={() => toggle(head.id)} />
       </span>
       {COLUMNS.map((column) => (
-        <span key={column.name} role="cell" class={`${column.name}${column.numeric ? " numeric" : ""}`}>
+        <span key={column.name} role="cell" class={column.class} title={column.tells?.(head)}>
           {column.name === "prompt" ? <A href={`/s/${head.id}`} class="open">{column.cell(head, now)}</A> : column.cell(head, now)}
         </span>
       ))}

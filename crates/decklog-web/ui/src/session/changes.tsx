@@ -1,7 +1,8 @@
 /** What a session changed: files as a tree, lines in one column or side by side, of all turns, one turn or one iteration. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useMemo } from "preact/hooks";
+import { useAsking } from "../asking";
 import { get, patchUrl } from "../api";
 import { plural } from "../format";
 import { Icon } from "../icons";
@@ -33,7 +34,7 @@ function Loaded({ outline, id, range }: { outline: Outline; id: string; range: s
   const told = useSignal<Told | null>(null);
   const error = useSignal<unknown>(null);
   const split = useSignal(innerWidth > 1200);
-  useEffect(() => {
+  useAsking(() => {
     const abort = new AbortController();
     get<Told>(`/sessions/${id}/changes?${range}`, abort.signal).then(
       (value) => (told.value = value),

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect } from "preact/hooks";
+import { useAsking } from "../asking";
 import { get } from "../api";
 import { cost, duration, plural, short, when } from "../format";
 import { useKeys } from "../keys";
@@ -33,7 +33,7 @@ export function Compare() {
   const outlines = useSignal<Outline[]>([]);
   const error = useSignal<unknown>(null);
   useKeys({ Escape: () => history.back() });
-  useEffect(() => {
+  useAsking(() => {
     document.title = "Compare · decklog";
     const abort = new AbortController();
     Promise.all(ids.map((id) => get<Outline>(`/sessions/${encodeURIComponent(id)}/outline`, abort.signal))).then(

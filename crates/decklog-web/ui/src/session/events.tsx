@@ -1,7 +1,8 @@
 /** The journal, line by line, as it stands on disk. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
+import { useAsking } from "../asking";
 import { get } from "../api";
 import { clock } from "../format";
 import type { Outline } from "../types";
@@ -22,7 +23,7 @@ export function Events({ outline }: { outline: Outline }) {
   const total = Math.max(outline.session.events + outline.faults.length, lines.size);
   const list = useVirtual({ count: total, getScrollElement: () => box.current, estimateSize: () => 34, overscan: 20 });
   const items = list.getVirtualItems();
-  useEffect(() => {
+  useAsking(() => {
     for (const { index } of items) {
       if (lines.has(index)) continue;
       // An answer of long lines ends before its piece does.

@@ -1,7 +1,7 @@
 /** What lies beside the journal: read here, or downloaded. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useAsking } from "../asking";
 import { fileUrl, get } from "../api";
 import { bytes } from "../format";
 import { Icon } from "../icons";
@@ -28,7 +28,7 @@ export function Logs({ outline }: { outline: Outline }) {
   const logs = useSignal<Log[]>([]);
   const error = useSignal<unknown>(null);
   const id = outline.session.id;
-  useEffect(() => {
+  useAsking(() => {
     const abort = new AbortController();
     get<Log[]>(`/sessions/${id}/logs`, abort.signal).then(
       (value) => (logs.value = value),
@@ -70,7 +70,7 @@ function Text({ id, log }: { id: string; log: Log }) {
       error.value = why;
     }
   };
-  useEffect(() => void load(), []);
+  useAsking(() => void load(), []);
   const last = pieces.value.at(-1);
   return (
     <div class="log" tabIndex={0} role="region" aria-label={log.path}>

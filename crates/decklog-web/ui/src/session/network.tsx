@@ -1,7 +1,7 @@
 /** Where the session's container connected. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useAsking } from "../asking";
 import { fileUrl, get } from "../api";
 import { bytes, clock, count } from "../format";
 import { Empty, Trouble } from "../parts";
@@ -11,7 +11,7 @@ export function Network({ outline }: { outline: Outline }) {
   const places = useSignal<Place[] | null>(null);
   const error = useSignal<unknown>(null);
   const id = outline.session.id;
-  useEffect(() => {
+  useAsking(() => {
     const abort = new AbortController();
     get<{ places: Place[] }>(`/sessions/${id}/network`, abort.signal).then(
       (told) => (places.value = told.places),

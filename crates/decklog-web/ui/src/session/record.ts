@@ -4,7 +4,7 @@ import { signal } from "@preact/signals";
 import { get } from "../api";
 import { follow } from "../live";
 import type { Outline, Step } from "../types";
-import { visible } from "../visible";
+import { parsed } from "../visible";
 
 const PIECE = 60;
 
@@ -65,16 +65,15 @@ export class Record {
   /** Follows what is recorded, from a position in the journal on. */
   private follow(after: number): void {
     this.live.value = true;
-    const read = <T>(data: string) => visible(JSON.parse(data) as T);
     this.stop = follow((last) => `/sessions/${this.id}/live?after=${last ?? after}`, {
       on: {
         steps: (data) => {
-          for (const [turn, index, step] of read<{ steps: [number, number, Step][] }>(data).steps) this.put(turn, index, step, true);
+          for (const [turn, index, step] of parsed<{ steps: [number, number, Step][] }>(data).steps) this.put(turn, index, step, true);
           this.version.value += 1;
         },
-        outline: (data) => (this.outline.value = read<Outline>(data)),
+        outline: (data) => (this.outline.value = parsed<Outline>(data)),
         end: (data) => {
-          this.outline.value = read<{ outline: Outline }>(data).outline;
+          this.outline.value = parsed<Outline>(data);
           this.live.value = false;
           this.stop();
         },

@@ -1,6 +1,7 @@
 /** A session: what it was, when what happened, and everything it holds, in tabs. */
 
 import { useEffect, useMemo } from "preact/hooks";
+import { useAsking } from "../asking";
 import { firstLine } from "../format";
 import { useKeys } from "../keys";
 import { Trouble } from "../parts";
@@ -31,7 +32,7 @@ function tabsOf(outline: Outline): [string, string][] {
 
 export function Session({ id }: { id: string }) {
   const record = useMemo(() => new Record(id), [id]);
-  useEffect(() => {
+  useAsking(() => {
     if (VALID.test(id)) void record.open();
     return () => record.close();
   }, [record]);

@@ -1,7 +1,7 @@
 /** What the critic decided of each iteration, beside the change that it judged. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useAsking } from "../asking";
 import { get } from "../api";
 import { duration, percent, plural } from "../format";
 import { Html } from "../parts";
@@ -18,7 +18,7 @@ function Judged({ iteration, outline }: { iteration: Iteration; outline: Outline
   const changes = useSignal<Changes | null>(null);
   const id = outline.session.id;
   const range = `iteration=${iteration.iteration_number}`;
-  useEffect(() => {
+  useAsking(() => {
     const abort = new AbortController();
     get<Changes>(`/sessions/${id}/changes?${range}`, abort.signal).then((value) => (changes.value = value), () => {});
     return () => abort.abort();

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
+import { useAsking } from "../asking";
 import { Badge } from "../parts";
 import { A, place, withQuery } from "../router";
 import type { Outline, Turn } from "../types";
@@ -48,7 +49,7 @@ export function Transcript({ record, outline, only }: { record: Record; outline:
     getItemKey: useCallback((index: number) => `${places[index]?.turn.turn}.${places[index]?.step}`, [places]),
   });
   const items = list.getVirtualItems();
-  useEffect(() => {
+  useAsking(() => {
     for (const { index } of items) {
       const seen = places[index];
       if (seen && seen.step >= 0) record.want(seen.turn.turn, seen.step);

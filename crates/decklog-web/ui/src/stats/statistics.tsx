@@ -1,7 +1,7 @@
 /** What sessions add up to: numbers, and charts that lead to the sessions behind them. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useAsking } from "../asking";
 import { get } from "../api";
 import { cost, count, duration, percent, plural, short } from "../format";
 import { useKeys } from "../keys";
@@ -26,7 +26,7 @@ export function Statistics() {
   const error = useSignal<unknown>(null);
   const filters = filtersOf(place.value.query).toString();
   useKeys({ Escape: () => go("/") });
-  useEffect(() => {
+  useAsking(() => {
     document.title = "Statistics · decklog";
     const abort = new AbortController();
     Promise.all([get<Stats>(`/stats?${filters}`, abort.signal), get<Charts>(`/charts?${filters}`, abort.signal)]).then(

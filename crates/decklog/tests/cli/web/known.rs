@@ -24,7 +24,7 @@ impl Known {
                 }
             }
             "outline" => self.outline = unplaced(told.data),
-            "end" => (self.outline, self.is_over) = (unplaced(told.data["outline"].clone()), true),
+            "end" => (self.outline, self.is_over) = (unplaced(told.data.clone()), true),
             other => panic!("{other}: {}", told.data),
         }
         self.last = told.id.or(self.last.take());
