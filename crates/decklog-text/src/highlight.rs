@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use syntect::highlighting::{
     Color, HighlightState, Highlighter as Styler, RangedHighlightIterator, StyleModifier, Theme, ThemeItem,
@@ -134,6 +134,12 @@ impl Code {
     }
 }
 
+/// Processor time that this thread has used: what a text looks like does not depend on how busy the machine is.
+fn time_used() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
 /// Highlights, and keeps account of the time it takes.
 #[derive(Debug, Default)]
 pub struct Highlighter {
@@ -152,7 +158,7 @@ impl Highlighter {
         }
         let Some(state) = code else { return plain() };
         state.lines -= 1;
-        let start = Instant::now();
+        let start = time_used();
         let text = format!("{line}\n");
         let mut tokens: Vec<(Range<usize>, Token)> = Vec::new();
         let parsed = state.parse.parse_line(&text, &grammars().syntaxes);
@@ -167,7 +173,7 @@ impl Highlighter {
                 }
             }
         }
-        self.spent += start.elapsed();
+        self.spent += time_used().saturating_sub(start);
         if parsed.is_err() {
             *code = None;
             return plain();
