@@ -77,5 +77,11 @@ await withBrowser(async (browser) => {
   same(await text(), live, "the text afterwards");
   await page.goto(origin);
   await page.locator(".rows .row .badge.success").first().waitFor();
+
+  // What is searched for is found when it comes.
+  await page.goto(`${origin}/?q=zugzwang`);
+  await page.getByRole("heading", { name: "Nothing found" }).waitFor();
+  spawn(process.env.DECKLOG, ["run", "--", "sh", "-c", "echo zugzwang"], { stdio: "ignore" });
+  await page.locator(".hits li", { hasText: "zugzwang" }).first().waitFor();
   check(troubles.length === 0, troubles.join("\n"));
 });

@@ -6,6 +6,7 @@ mod door;
 mod export;
 mod files;
 mod hostile;
+mod kept;
 mod known;
 mod live;
 mod opening;
