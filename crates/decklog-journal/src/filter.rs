@@ -3,12 +3,14 @@
 //! Most criteria are decided by a head. Two need the journal: the full prompt and the files touched. An index may
 //! decide any of them faster, and must decide them alike.
 //!
-//! Must not know: the present time, the time zone, where paths are relative to.
+//! Must not know: the present time, the user's time zone, where paths are relative to.
 
 use std::path::Path;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 
 use crate::event::EventBody;
 use crate::head::PREVIEW;
@@ -53,6 +55,31 @@ pub struct SessionFilter {
     pub min_cost: Option<f64>,
     /// Took longer than so many seconds, from its start to its end or its last event.
     pub longer_than: Option<f64>,
+    /// Took at most so many seconds.
+    pub at_most: Option<f64>,
+    /// Has at least so many iterations, and at most so many.
+    pub iterations: Option<(u32, u32)>,
+    /// Began at such times.
+    pub began: Option<Began>,
+}
+
+/// Times that come again and again. An empty list asks for nothing.
+#[derive(Debug, Clone)]
+pub struct Began {
+    /// Where days and hours are told.
+    pub zone: TimeZone,
+    /// On one of these days.
+    pub weekdays: Vec<Weekday>,
+    /// In one of these hours of the day, from 0.
+    pub hours: Vec<i8>,
+}
+
+impl Began {
+    fn takes(&self, at: Timestamp) -> bool {
+        let at = at.to_zoned(self.zone.clone());
+        (self.weekdays.is_empty() || self.weekdays.contains(&at.weekday()))
+            && (self.hours.is_empty() || self.hours.contains(&at.hour()))
+    }
 }
 
 impl SessionFilter {
@@ -78,6 +105,9 @@ impl SessionFilter {
             && self.prompt_hash.is_none()
             && self.min_cost.is_none()
             && self.longer_than.is_none()
+            && self.at_most.is_none()
+            && self.iterations.is_none()
+            && self.began.is_none()
     }
 
     /// Whether a session meets every criterion; reads its journal only when its head does not rule it out.
@@ -103,6 +133,9 @@ impl SessionFilter {
             && self.prompt_hash.as_ref().is_none_or(|hash| hash == row.prompt_hash)
             && self.min_cost.is_none_or(|least| row.cost_usd.is_some_and(|cost| cost >= least))
             && self.longer_than.is_none_or(|limit| row.elapsed() > limit)
+            && self.at_most.is_none_or(|limit| row.elapsed() <= limit)
+            && self.iterations.is_none_or(|(least, most)| row.iterations.is_some_and(|it| (least..=most).contains(&it)))
+            && self.began.as_ref().is_none_or(|began| began.takes(row.started_at))
     }
 
     /// Whether the session in `dir`, whose row is `row`, meets the criteria that [`Self::takes_row`] cannot decide. Its

@@ -16,9 +16,9 @@ const ITERATIONS: usize = 20;
 /// Durations between two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bin {
-    /// Seconds, from these on.
+    /// Longer than so many seconds; the first has what took none, too.
     pub from: f64,
-    /// Seconds, up to these; absent for the last.
+    /// At most so many seconds; absent for the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<f64>,
     /// How many sessions took so long.
@@ -55,7 +55,7 @@ impl Charts {
     /// Counts a session.
     pub fn add(&mut self, row: &Row<'_>) {
         let elapsed = row.elapsed();
-        let bin = ENDS.iter().position(|end| elapsed < *end).unwrap_or(ENDS.len() - 1);
+        let bin = ENDS.iter().position(|end| elapsed <= *end).unwrap_or(ENDS.len() - 1);
         self.durations[bin].sessions += 1;
         if let Some(iterations @ 1..) = row.iterations {
             let place = usize::try_from(iterations).unwrap_or(ITERATIONS).min(ITERATIONS) - 1;

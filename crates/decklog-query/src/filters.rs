@@ -4,10 +4,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use decklog_journal::filter::Touched;
+use decklog_journal::filter::{Began, Touched};
 use decklog_journal::words::{SessionKind, ShownOutcome, ShownStatus};
 use decklog_journal::{SessionFilter, retention};
-use jiff::civil::DateTime;
+use jiff::civil::{DateTime, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -40,6 +40,14 @@ pub struct Filters {
     pub min_cost: Option<f64>,
     /// Which took longer than this.
     pub longer_than: Option<SignedDuration>,
+    /// Which took at most this.
+    pub at_most: Option<SignedDuration>,
+    /// Loops with at least and at most so many iterations.
+    pub iterations: Option<(u32, u32)>,
+    /// Begun on this day of the week.
+    pub weekday: Vec<Weekday>,
+    /// Begun in this hour of the day.
+    pub hour: Vec<i8>,
 }
 
 /// A filter that cannot be understood. It reads as a sentence: the filter, and what is wrong.
@@ -55,7 +63,7 @@ pub struct FilterError {
 }
 
 /// The names that [`Filters::from_pairs`] knows.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 17] = [
     "outcome",
     "status",
     "kind",
@@ -69,6 +77,10 @@ pub const NAMES: [&str; 13] = [
     "prompt-hash",
     "min-cost",
     "longer-than",
+    "at-most",
+    "iterations",
+    "weekday",
+    "hour",
 ];
 
 const WHEN: &str = "write a date (2026-05-01), a date and time (2026-05-01T13:00, local; 2026-05-01T13:00Z), today, yesterday, or \
@@ -113,7 +125,11 @@ impl Filters {
             "search" => once(&mut self.search, value.to_owned())?,
             "prompt-hash" => once(&mut self.prompt_hash, value.to_owned())?,
             "min-cost" => once(&mut self.min_cost, dollars(value)?)?,
-            _ => once(&mut self.longer_than, retention::parse_age(value)?)?,
+            "longer-than" => once(&mut self.longer_than, retention::parse_age(value)?)?,
+            "at-most" => once(&mut self.at_most, retention::parse_age(value)?)?,
+            "iterations" => once(&mut self.iterations, iterations(value)?)?,
+            "weekday" => self.weekday.push(weekday(value)?),
+            _ => self.hour.push(hour(value)?),
         }
         Ok(())
     }
@@ -143,6 +159,13 @@ impl Filters {
             prompt_hash: self.prompt_hash.clone(),
             min_cost: self.min_cost,
             longer_than: self.longer_than.map(|time| time.as_secs_f64()),
+            at_most: self.at_most.map(|time| time.as_secs_f64()),
+            iterations: self.iterations,
+            began: (!self.weekday.is_empty() || !self.hour.is_empty()).then(|| Began {
+                zone: zone.clone(),
+                weekdays: self.weekday.clone(),
+                hours: self.hour.clone(),
+            }),
         })
     }
 }
@@ -161,6 +184,40 @@ fn once<T>(place: &mut Option<T>, value: T) -> Result<(), String> {
 pub fn dollars(text: &str) -> Result<f64, String> {
     let amount = text.trim_start_matches('$').parse::<f64>().ok().filter(|amount| amount.is_finite() && *amount >= 0.0);
     amount.ok_or_else(|| format!("{text:?} is no amount: write dollars, such as 0.50"))
+}
+
+/// Reads how many iterations: `3`, `2..4` (both included), `20..`.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn iterations(text: &str) -> Result<(u32, u32), String> {
+    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    let most = if most.is_empty() { Ok(u32::MAX) } else { most.parse() };
+    match (least.parse(), most) {
+        (Ok(least), Ok(most)) if least <= most => Ok((least, most)),
+        _ => Err(format!("{text:?} is no number of iterations: write 3, 2..4 or 20..")),
+    }
+}
+
+/// Reads a day of the week by its English name, of which three letters are enough.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn weekday(text: &str) -> Result<Weekday, String> {
+    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let given = text.to_lowercase();
+    let day = DAYS.iter().position(|day| given.len() >= 3 && day.starts_with(&given));
+    day.and_then(|day| Weekday::from_monday_zero_offset(i8::try_from(day).ok()?).ok())
+        .ok_or_else(|| format!("{text:?} is no day of the week: write mon, tue, wed, thu, fri, sat or sun"))
+}
+
+/// Reads an hour of the day.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn hour(text: &str) -> Result<i8, String> {
+    let hour = text.parse().ok().filter(|hour| (0..24).contains(hour));
+    hour.ok_or_else(|| format!("{text:?} is no hour of the day: write 0 to 23"))
 }
 
 /// Reads a time: see [`WHEN`].
@@ -263,6 +320,11 @@ mod tests {
             ("prompt-hash", "sha256:1"),
             ("min_cost", "$0.50"),
             ("longer-than", "1h"),
+            ("at_most", "2h"),
+            ("iterations", "2.."),
+            ("weekday", "Sun"),
+            ("weekday", "monday"),
+            ("hour", "8"),
         ]);
         let now: Timestamp = "2026-05-03T10:00:00Z".parse().expect("a time");
         let filter =
@@ -273,7 +335,10 @@ mod tests {
         assert_eq!((filter.after, filter.before), ("2026-05-01T10:00:00Z".parse().ok(), None));
         assert!(filter.touched[0].matches("src/a.rs"));
         assert_eq!((filter.prompt_hash.as_deref(), filter.prompt), (Some("sha256:1"), None));
-        assert_eq!((filter.min_cost, filter.longer_than), (Some(0.5), Some(3600.0)));
+        assert_eq!((filter.min_cost, filter.longer_than, filter.at_most), (Some(0.5), Some(3600.0), Some(7200.0)));
+        let began = filter.began.expect("times");
+        assert_eq!((began.weekdays, began.hours), (vec![Weekday::Sunday, Weekday::Monday], vec![8]));
+        assert_eq!(filter.iterations, Some((2, u32::MAX)));
         assert!(NAMES.iter().all(|name| Filters::from_pairs([(name.replace('-', "_"), "")]).is_ok()));
     }
 
@@ -287,6 +352,17 @@ mod tests {
         assert!(wrong(&[("limit", "")]).starts_with("limit is no filter"));
         assert!(wrong(&[("outcome", "good")]).starts_with("outcome \"good\" is none of: success, "));
         assert!(wrong(&[("min-cost", "much")]).contains("write dollars"));
+        for (name, value) in [
+            ("weekday", "su"),
+            ("weekday", "someday"),
+            ("hour", "24"),
+            ("hour", "-1"),
+            ("iterations", "4..2"),
+            ("iterations", ".."),
+            ("iterations", "many"),
+        ] {
+            assert!(wrong(&[(name, value)]).contains("write "), "{name} {value}");
+        }
         assert!(wrong(&[("longer_than", "1y")]).starts_with("longer-than \"1y\" is no age"));
         assert!(wrong(&[("touched", "a[")]).contains("is no glob"));
         assert_eq!(wrong(&[("after", "1d"), ("after", "2d")]), "after can be given but once");

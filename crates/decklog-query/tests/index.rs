@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use decklog_journal::event::{
     FileChange, Message, SessionEnd, SessionStart, Thought, Tokens, ToolCall, TurnEnd, TurnStart, Usage,
 };
-use decklog_journal::filter::Touched;
+use decklog_journal::filter::{Began, Touched};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::redact::Redactor;
@@ -21,6 +21,7 @@ use decklog_query::index::{RowIndex, TextIndex, each_row, sum_up};
 use decklog_query::query::Query;
 use decklog_query::search::search;
 use decklog_query::text::Passages;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
@@ -362,7 +363,10 @@ fn filters(at: Timestamp) -> Vec<SessionFilter> {
         SessionFilter { agents: vec!["CLAUDE".into()], models: vec!["model-1".into()], ..all.clone() },
         SessionFilter { projects: vec!["über".into(), "/home/me/lib".into()], limit: Some(1), ..all.clone() },
         SessionFilter { after: Some(at), ..all.clone() },
-        SessionFilter { min_cost: Some(0.5), longer_than: Some(3.0), ..all },
+        SessionFilter { min_cost: Some(0.5), longer_than: Some(3.0), ..all.clone() },
+        SessionFilter { at_most: Some(3.0), ..all.clone() },
+        SessionFilter { iterations: Some((1, 3)), ..all.clone() },
+        SessionFilter { began: Some(Began { zone: TimeZone::UTC, weekdays: vec![], hours: vec![0, 9, 10] }), ..all },
     ]
 }
 

@@ -5,8 +5,9 @@
 use decklog_journal::filter::Touched;
 use decklog_journal::words::{SessionKind, ShownOutcome, ShownStatus};
 use decklog_journal::{SessionFilter, SessionStore, retention};
-use decklog_query::filters::{Filters, dollars};
+use decklog_query::filters::{Filters, dollars, hour, iterations, weekday};
 use jiff::SignedDuration;
+use jiff::civil::Weekday;
 
 use crate::context::Context;
 use crate::error::CliError;
@@ -54,6 +55,18 @@ pub(crate) struct FilterArgs {
     /// Which took longer than this: a number and s, m, h, d or w
     #[arg(long, value_name = "TIME", value_parser = retention::parse_age)]
     longer_than: Option<SignedDuration>,
+    /// Which took at most this
+    #[arg(long, value_name = "TIME", value_parser = retention::parse_age)]
+    at_most: Option<SignedDuration>,
+    /// Loops with so many iterations: 3, 2..4 or 20..
+    #[arg(long, value_name = "N", value_parser = iterations)]
+    iterations: Option<(u32, u32)>,
+    /// Begun on this day of the week: mon, tue, wed, thu, fri, sat or sun
+    #[arg(long, value_name = "DAY", value_parser = weekday)]
+    weekday: Vec<Weekday>,
+    /// Begun in this hour of the day, 0 to 23
+    #[arg(long, value_name = "HOUR", value_parser = hour)]
+    hour: Vec<i8>,
 }
 
 impl FilterArgs {
@@ -67,6 +80,10 @@ impl FilterArgs {
             && texts.iter().all(|text| text.is_none())
             && self.min_cost.is_none()
             && self.longer_than.is_none()
+            && self.at_most.is_none()
+            && self.iterations.is_none()
+            && self.weekday.is_empty()
+            && self.hour.is_empty()
     }
 
     /// The filter; reads the one session that `--same-prompt` names.
@@ -92,6 +109,10 @@ impl FilterArgs {
             prompt_hash,
             min_cost: self.min_cost,
             longer_than: self.longer_than,
+            at_most: self.at_most,
+            iterations: self.iterations,
+            weekday: self.weekday.clone(),
+            hour: self.hour.clone(),
         };
         filters.resolve(context.clock.now(), &context.zone, &context.cwd).map_err(|error| {
             let told = CliError::new(format!("--{error}"));

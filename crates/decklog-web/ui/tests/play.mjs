@@ -179,6 +179,18 @@ await withBrowser(async (browser) => {
   await path("/?agent=claude");
   await wait("three with claude", () => document.querySelectorAll(".rows .row:not(.coming)").length === 3);
 
+  for (const [chart, column, query, wanted] of [
+    ["How long sessions took", ".columns a", "at_most=5s", 8],
+    ["Iterations of loops", ".columns a:nth-child(2)", "iterations=2", 1],
+    ["When sessions begin", ".hours a", "weekday=sun&hour=8", 8],
+  ]) {
+    await page.goto(`${origin}/stats`);
+    await page.getByRole("region", { name: chart }).locator(column).first().click();
+    await path(`/?${query}`);
+    await rows.nth(wanted - 1).waitFor();
+    same(await rows.count(), wanted, chart);
+  }
+
   // Several are selected: compared, exported, discarded.
   await page.goto(origin);
   await rows.first().waitFor();

@@ -68,6 +68,13 @@ fn sessions_are_filtered_by_everything_a_head_or_a_journal_tells() {
         (&["--same-prompt", "@1"], "4"),
         (&["--min-cost", "0"], ""),
         (&["--longer-than", "1h"], ""),
+        (&["--at-most", "1h"], "4321"),
+        (&["--iterations", "1.."], ""),
+        (&["--weekday", "fri"], "1"),
+        (&["--weekday", "Sunday", "--weekday", "mon"], "43"),
+        (&["--hour", "12"], "4321"),
+        (&["--hour", "11", "--hour", "13"], ""),
+        (&["--weekday", "sat", "--hour", "12"], "2"),
         (&["--outcome", "success", "-n", "1"], "3"),
         (&["--touched", "src", "-n", "1"], "3"),
     ] {
@@ -121,6 +128,9 @@ fn what_cannot_be_filtered_by_says_what_can() {
         (&["ls", "--touched", "a["], "is no glob"),
         (&["ls", "--min-cost", "much"], "write dollars"),
         (&["ls", "--longer-than", "1y"], "no age"),
+        (&["ls", "--hour", "24"], "write 0 to 23"),
+        (&["ls", "--weekday", "someday"], "write mon, "),
+        (&["ls", "--iterations", "many"], "write 3, 2..4 or 20.."),
         (&["ls", "--same-prompt", "@"], "no session matches"),
     ] {
         let ran = env.decklog(arguments).expect(2);

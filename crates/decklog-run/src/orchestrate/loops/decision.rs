@@ -90,7 +90,7 @@ fn number(text: &str) -> Option<f64> {
 
 /// A label at the beginning of a line, whatever markdown is around it.
 static LABEL: LazyLock<Regex> = LazyLock::new(|| {
-    let label = r"(?im)^[\s>*_#-]*(decision|summary|feedback|confidence|error|recovery)[*_]*\s*:[ \t*_]*";
+    let label = r"(?im)^[\s>*_#-]*(decision|summary|feedback|confidence|error|recovery)[*_]*\s*:[*_]*[ \t]*";
     Regex::new(label).expect("a constant pattern")
 });
 
@@ -205,6 +205,7 @@ mod tests {
                 "Let me see.\n\nDECISION: CONTINUE\nFEEDBACK: Mend the parser.\nThen the tests.\nCONFIDENCE: 0.4",
                 r#"CONTINUE f="Mend the parser.\nThen the tests." 0.4"#,
             ),
+            ("DECISION: CONTINUE\nFEEDBACK: *More* of it.", r#"CONTINUE f="*More* of it.""#),
             ("**Decision:** DONE\n**Summary:** it works\n**Confidence:** 90%", r#"DONE s="it works" 0.9"#),
             ("DECISION: CONTINUE\nThe second test is missing.", r#"CONTINUE f="The second test is missing.""#),
             ("```\nDECISION: ERROR\nERROR: no disk\nRECOVERY: free some\n```", r#"ERROR f="no disk\n\nfree some""#),

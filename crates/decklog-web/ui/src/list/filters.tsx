@@ -16,7 +16,7 @@ const STATUSES = ["active", "checkpointed", "completed", "crashed"];
 const KINDS = ["run", "shell", "chat", "race", "loop", "mcp", "import"];
 const TIMES: [string, string][] = [["today", "Today"], ["1d", "Last 24 hours"], ["7d", "Last 7 days"], ["30d", "Last 30 days"], ["90d", "Last 90 days"]];
 
-const NAMES: Record<string, string> = { after: "since", before: "before", touched: "touched", search: "prompt has", min_cost: "cost at least $", longer_than: "longer than" };
+const NAMES: Record<string, string> = { after: "since", before: "before", touched: "touched", search: "prompt has", min_cost: "cost at least $", longer_than: "longer than", at_most: "at most", weekday: "on", hour: "in hour" };
 
 export function Filters({ total }: { total: number | null }) {
   const facets = useSignal<Facets | null>(null);
@@ -112,6 +112,8 @@ function More() {
     ["search", "Prompt contains", "failing test"],
     ["min_cost", "Cost at least, in dollars", "0.50"],
     ["longer_than", "Took longer than", "10m"],
+    ["at_most", "Took at most", "1h"],
+    ["iterations", "Iterations", "3, 2..4 or 20.."],
   ];
   const isSet = names.some(([name]) => query.has(name));
   return (

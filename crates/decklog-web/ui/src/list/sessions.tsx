@@ -13,7 +13,7 @@ import { Selection } from "./selection";
 import { Table } from "./table";
 
 /** The parts of an address that say which sessions are meant. */
-export const FILTERS = ["outcome", "status", "kind", "agent", "model", "project", "after", "before", "touched", "search", "min_cost", "longer_than"];
+export const FILTERS = ["outcome", "status", "kind", "agent", "model", "project", "after", "before", "touched", "search", "min_cost", "longer_than", "at_most", "iterations", "weekday", "hour"];
 
 export function filtersOf(query: URLSearchParams): URLSearchParams {
   return new URLSearchParams([...query].filter(([name]) => FILTERS.includes(name)));

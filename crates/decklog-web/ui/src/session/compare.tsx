@@ -22,7 +22,11 @@ const LINES: [string, (outline: Outline) => ComponentChildren][] = [
   ["Turns", ({ session }) => session.turns],
   ["Iterations", ({ session }) => session.iterations],
   ["Tool calls", ({ turns }) => turns.reduce((sum, turn) => sum + turn.tools, 0)],
-  ["Checks", ({ turns }) => turns.flatMap((turn) => turn.validations).map((check, n) => <Badge key={n} of={check.passed ? "success" : "failed"} small />)],
+  ["Checks", ({ turns }) => {
+    const checks = turns.flatMap((turn) => turn.validations);
+    if (checks.length === 0) return null;
+    return <span class="badges">{checks.map((check, n) => <Badge key={n} of={check.passed ? "success" : "failed"} small says={check.passed ? "passed" : "failed"} />)}</span>;
+  }],
   ["Tokens", ({ session }) => session.tokens && `${short(session.tokens.input)} in, ${short(session.tokens.output)} out`],
   ["Cost", ({ session }) => session.cost_usd !== undefined && cost(session.cost_usd)],
   ["Directory", ({ session }) => <code>{session.working_dir}</code>],
@@ -60,7 +64,7 @@ export function Compare() {
           </thead>
           <tbody>
             {!same && <tr><th scope="row">Prompt</th>{all.map((one) => <td key={one.session.id} class="asked">{one.prompt.slice(0, 600)}</td>)}</tr>}
-            {LINES.map(([title, cell]) => <tr key={title}><th scope="row">{title}</th>{all.map((one) => <td key={one.session.id}>{cell(one)}</td>)}</tr>)}
+            {LINES.filter(([, cell]) => all.some((one) => cell(one))).map(([title, cell]) => <tr key={title}><th scope="row">{title}</th>{all.map((one) => <td key={one.session.id}>{cell(one)}</td>)}</tr>)}
             {paths.map((path) => (
               <tr key={path} class="path">
                 <th scope="row"><code>{path}</code></th>

@@ -66,7 +66,9 @@ export function Stacked({ groups, bounds }: { groups: Group[]; bounds: (key: str
           );
         })}
       </div>
-      <div class="axis" aria-hidden="true">{groups.filter((_, n) => n % every === 0).map((group) => <span key={group.key}>{group.key.replace(/^\d{4}-/, "")}</span>)}</div>
+      <div class="axis" aria-hidden="true" style={{ gridTemplateColumns: `repeat(${groups.length}, minmax(0, 1fr))` }}>
+        {groups.map((group, n) => n % every === 0 && <span key={group.key} class={every === 1 ? "few" : ""} style={{ gridColumn: n + 1 }}>{group.key.replace(/^\d{4}-/, "")}</span>)}
+      </div>
       <p class="legend">{[["success", "success"], ["max_iterations_reached", "max iterations"], ["interrupted", "interrupted"], ["failed", "failed"], ["crashed", "crashed"], ["rate", "success rate"]].map(([part, name]) => <span key={part}><i class={part} />{name}</span>)}</p>
     </>
   );
@@ -99,11 +101,15 @@ const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 export function Hours({ hours }: { hours: number[][] }) {
   const most = Math.max(1, ...hours.flat());
   return (
-    <div class="hours" role="img" aria-label="Sessions by weekday and hour; the table has the numbers">
+    <div class="hours" role="group" aria-label="Sessions by weekday and hour">
       {hours.map((day, n) => (
         <div key={n} class="day">
           <span>{DAYS[n]}</span>
-          {day.map((value, hour) => <i key={hour} class={`heat${Math.ceil((4 * value) / most)}`} title={`${DAYS[n]} ${hour}:00: ${plural(value, "session")}`} />)}
+          {day.map((value, hour) => {
+            const title = `${DAYS[n]} ${hour}:00: ${plural(value, "session")}`;
+            if (value === 0) return <i key={hour} class="heat0" title={title} />;
+            return <A key={hour} class={`heat${Math.ceil((4 * value) / most)}`} title={title} aria-label={title} href={listOf({ weekday: (DAYS[n] ?? "").toLowerCase(), hour: String(hour) })} />;
+          })}
         </div>
       ))}
       <div class="day axis"><span />{[0, 6, 12, 18].map((hour) => <b key={hour}>{hour}:00</b>)}</div>

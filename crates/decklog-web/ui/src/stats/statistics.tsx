@@ -50,11 +50,11 @@ export function Statistics() {
           <div class="grid">
             <Times stats={stats} />
             <Chart title="How long sessions took" heads={["Time", "Sessions"]} rows={charts.durations.map((bin) => [span(bin.from, bin.to), count(bin.sessions)])}>
-              <Columns values={charts.durations.map((bin) => ({ label: bin.to === undefined ? `> ${duration(bin.from)}` : `< ${duration(bin.to)}`, value: bin.sessions, title: `${span(bin.from, bin.to)}: ${plural(bin.sessions, "session")}`, to: bin.from > 0 ? { longer_than: `${Math.round(bin.from)}s` } : {} }))} />
+              <Columns values={charts.durations.map((bin) => ({ label: bin.to === undefined ? `>${duration(bin.from)}` : `≤${duration(bin.to)}`, value: bin.sessions, title: `${span(bin.from, bin.to)}: ${plural(bin.sessions, "session")}`, to: { ...(bin.from > 0 && { longer_than: `${bin.from}s` }), ...(bin.to !== undefined && { at_most: `${bin.to}s` }) } }))} />
             </Chart>
             {charts.iterations.some((one) => one > 0) && (
-              <Chart title="Iterations of loops" heads={["Iterations", "Sessions"]} rows={charts.iterations.map((value, n) => [String(n + 1), count(value)])}>
-                <Columns values={charts.iterations.map((value, n) => ({ label: String(n + 1), value, title: `${plural(n + 1, "iteration")}: ${plural(value, "session")}`, to: { kind: "loop" } }))} />
+              <Chart title="Iterations of loops" heads={["Iterations", "Sessions"]} rows={charts.iterations.map((value, n) => [iterations(charts, n), count(value)])}>
+                <Columns values={charts.iterations.map((value, n) => ({ label: String(n + 1), value, title: `${iterations(charts, n)} iterations: ${plural(value, "session")}`, to: { iterations: n + 1 < charts.iterations.length ? String(n + 1) : `${n + 1}..` } }))} />
               </Chart>
             )}
             <Chart title="When sessions begin" heads={["Day", "Hour", "Sessions"]} rows={hoursOf(charts)}>
@@ -71,6 +71,11 @@ export function Statistics() {
 function span(from: number, to: number | undefined): string {
   if (to === undefined) return `longer than ${duration(from)}`;
   return from === 0 ? `up to ${duration(to)}` : `${duration(from)} to ${duration(to)}`;
+}
+
+/** In the last place stand those with more, too. */
+function iterations(charts: Charts, place: number): string {
+  return place + 1 < charts.iterations.length ? String(place + 1) : `${place + 1}+`;
 }
 
 const WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];

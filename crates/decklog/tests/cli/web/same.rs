@@ -37,6 +37,9 @@ fn sessions_are_those_of_ls_whatever_is_asked_for() {
         (&[("touched", "src/*.rs")], 4),
         (&[("min-cost", "0.6")], 1),
         (&[("longer-than", "1s")], 0),
+        (&[("at-most", "1s")], 6),
+        (&[("iterations", "1..")], 1),
+        (&[("weekday", "fri"), ("weekday", "mon"), ("hour", "12")], 2),
     ];
     for (filters, count) in given {
         let query = query(filters);
