@@ -1,6 +1,6 @@
 //! A world with an image in it, and a client for `decklog mcp` that is no library's.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
@@ -182,12 +182,22 @@ impl Client {
     /// Waits for the answer to a request: the whole message.
     pub(crate) fn answer(&mut self, id: u64) -> Value {
         loop {
-            let message = self.lines.recv_timeout(LONG).expect("an answer");
+            let message = self.lines.recv_timeout(LONG).unwrap_or_else(|error| self.give_up(&error.to_string()));
             if message["id"] == id && message.get("method").is_none() {
                 return message;
             }
             self.notes.push(message);
         }
+    }
+
+    /// Nothing comes: what it said on stderr tells why.
+    fn give_up(&mut self, why: &str) -> ! {
+        let _ = self.child.kill();
+        let mut said = String::new();
+        if let Some(stderr) = &mut self.child.stderr {
+            let _ = stderr.read_to_string(&mut said);
+        }
+        panic!("no answer: {why}\n{said}");
     }
 
     /// Waits for a message that `is` it.
