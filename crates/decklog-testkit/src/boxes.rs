@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,6 +112,18 @@ fn libraries_of(program: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
+/// Makes a file hold this text. Whoever reads it meanwhile, as other tests do, finds it whole.
+fn set(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut fresh = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in(dir)?;
+    fresh.write_all(text.as_bytes())?;
+    fresh.persist(path)?;
+    Ok(())
+}
+
 /// Writes podman's settings into `dir`, and gives the variables that name them: a storage of its own in `storage` and `run`,
 /// with `more` settings for it, and what containers need on a machine without limits to raise.
 ///
@@ -122,13 +134,13 @@ pub fn settings(dir: &Path, storage: &Path, run: &Path, more: &str) -> io::Resul
     let (containers_conf, storage_conf) = (dir.join("containers.conf"), dir.join("storage.conf"));
     let settings =
         "[engine]\nruntime = \"runc\"\n[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1000:1000\"]\n";
-    fs::write(&containers_conf, settings)?;
+    set(&containers_conf, settings)?;
     // An ordinary user's is named by a setting of its own.
     let settings = format!(
         "[storage]\ndriver = \"overlay\"\ngraphroot = {storage:?}\nrootless_storage_path = {storage:?}\n\
          runroot = {run:?}\n{more}"
     );
-    fs::write(&storage_conf, settings)?;
+    set(&storage_conf, &settings)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     Ok(vec![
         ("CONTAINERS_CONF".into(), text(&containers_conf)),
