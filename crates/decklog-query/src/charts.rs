@@ -68,3 +68,83 @@ impl Charts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use decklog_journal::SessionFilter;
+    use decklog_journal::filter::Began;
+    use decklog_journal::words::{SessionKind, ShownStatus};
+    use jiff::civil::Weekday;
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+
+    fn row(seconds: f64, iterations: Option<u32>, started_at: Timestamp) -> Row<'static> {
+        Row {
+            number: 0,
+            kind: SessionKind::Run,
+            status: ShownStatus::Completed,
+            outcome: None,
+            started_at,
+            ended_at: None,
+            last_event_at: started_at,
+            duration_secs: Some(seconds),
+            exit_code: None,
+            prompt: "",
+            prompt_hash: "",
+            working_dir: "",
+            project: "",
+            agents: &[],
+            models: &[],
+            actor: None,
+            critic: None,
+            turns: 1,
+            iterations,
+            iterations_judged: None,
+            iterations_agreed: None,
+            tokens: None,
+            cost_usd: None,
+            files_changed: None,
+            image: None,
+            container: None,
+            linked_to: None,
+        }
+    }
+
+    /// The filters by which the page leads from a column to the sessions behind it.
+    #[test]
+    fn what_a_column_counts_is_what_its_filter_finds() {
+        let zone = TimeZone::fixed(jiff::tz::offset(5));
+        let first: Timestamp = "2026-05-01T00:30:00Z".parse().expect("a time");
+        let durations = [0.0, 0.1, 4.99, 5.0, 5.01, 15.0, 60.0, 3_600.0, 14_400.0, 14_400.5, 1e9];
+        let iterations = [None, Some(0), Some(1), Some(2), Some(19), Some(20), Some(21), Some(5_000)];
+        for (at, seconds) in durations.into_iter().enumerate() {
+            for (hour, iterations) in iterations.into_iter().enumerate() {
+                let began = first + SignedDuration::from_hours(i64::try_from(at * 17 + hour * 5).expect("hours"));
+                let row = row(seconds, iterations, began);
+                let mut charts = Charts::new(zone.clone());
+                charts.add(&row);
+                let finds = |filter: SessionFilter| u64::from(filter.takes_row(&row));
+                for bin in &charts.durations {
+                    let longer_than = Some(bin.from).filter(|from| *from > 0.0);
+                    let filter = SessionFilter { longer_than, at_most: bin.to, ..SessionFilter::default() };
+                    assert_eq!(finds(filter), bin.sessions, "{seconds} s, {bin:?}");
+                }
+                for (number, sessions) in (1..).zip(&charts.iterations) {
+                    let most = if number == 20 { u32::MAX } else { number };
+                    let filter = SessionFilter { iterations: Some((number, most)), ..SessionFilter::default() };
+                    assert_eq!(finds(filter), *sessions, "{iterations:?}, {number}");
+                }
+                for (day, hours) in (0..).zip(&charts.hours) {
+                    for (hour, sessions) in (0..).zip(hours) {
+                        let weekdays = vec![Weekday::from_monday_zero_offset(day).expect("a day")];
+                        let filter = Began { zone: zone.clone(), weekdays, hours: vec![hour] };
+                        let filter = SessionFilter { began: Some(filter), ..SessionFilter::default() };
+                        assert_eq!(finds(filter), *sessions, "{began}, {day}, {hour}");
+                    }
+                }
+                assert_eq!(charts.durations.iter().map(|bin| bin.sessions).sum::<u64>(), 1);
+            }
+        }
+    }
+}

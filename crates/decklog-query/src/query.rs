@@ -236,6 +236,14 @@ mod tests {
         ] {
             assert_eq!(Query::parse_typed(text).map(|query| query.expression()), Ok(expression.to_owned()), "{text}");
         }
+        for (text, weighed) in [
+            ("auth mid", r#"("auth")"#),
+            ("mid", r#"("mid")"#),
+            ("mid -auth", r#"("mid")"#),
+            (r#"auth "a mid" mid"#, r#"("auth") AND (- parts : "a mid")"#),
+        ] {
+            assert_eq!(Query::parse_typed(text).map(|query| query.whole_words()), Ok(weighed.to_owned()), "{text}");
+        }
         let query = Query::parse_typed("conf").expect("a query");
         let text = "parseConfig, config and conf";
         let shown: Vec<_> = query.places(Field::Output, text).into_iter().map(|(_, range)| &text[range]).collect();

@@ -19,7 +19,6 @@ export class ApiError extends Error {
 export interface Answer<T> {
   value: T;
   total: number;
-  indexing: string | null;
 }
 
 async function failure(response: Response): Promise<ApiError> {
@@ -45,7 +44,6 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<Answer
   return {
     value: parsed<T>(await response.text()),
     total: Number(response.headers.get("x-total-count") ?? 0),
-    indexing: response.headers.get("x-indexing"),
   };
 }
 

@@ -120,6 +120,33 @@ await withBrowser(async (browser) => {
   await page.locator(".judged .diff").first().waitFor();
   check((await page.locator(".judged").first().textContent()).includes("80 % sure"), "confidence");
 
+  // A session of a thousand turns: what lies together is drawn as one, and what failed is not lost in it.
+  await page.route(`**/sessions/${loop}/outline`, async (route) => {
+    const response = await route.fetch();
+    const outline = await response.json();
+    const [turn] = outline.turns;
+    const start = Date.parse(outline.session.started_at);
+    const second = (n) => new Date(start + n * 1000).toISOString();
+    outline.turns = Array.from({ length: 1000 }, (_, n) => ({ ...turn, turn: n + 1, started_at: second(n), ended_at: second(n + 0.9), outcome: n === 500 ? "failed" : "success", validations: [], steps: 0 }));
+    outline.marks = outline.turns.map((_, n) => ({ at: second(n + 0.5), what: "check", turn: n + 1, label: "make test", good: n !== 700, duration_secs: 0.1 }));
+    outline.session.last_event_at = outline.session.ended_at = second(1000);
+    await route.fulfill({ response, json: outline });
+  });
+  await page.goto(`${origin}/s/${loop}`);
+  const bars = page.locator(".timeline .bar");
+  await bars.first().waitFor();
+  const drawn = [await bars.count(), await page.locator(".timeline .moment").count(), await page.locator(".contents li").count()];
+  check(drawn.every((one) => one > 20 && one < 200), "drawn", drawn);
+  same(await page.locator(".timeline .moment.bad").getAttribute("aria-label").then((label) => label.split(",")[0]), "check failed: make test");
+  const failed = page.locator(".timeline .bar.failed");
+  const [, from, to] = /^\d+ turns, (\d+) to (\d+): 1 failed$/.exec(await failed.getAttribute("aria-label"));
+  check(Number(from) <= 501 && 501 <= Number(to), "what failed", from, to);
+  await failed.click();
+  await path(`/s/${loop}?turn=501`);
+  await page.getByRole("heading", { name: /^Turn 501/ }).waitFor();
+  await page.locator(".contents a", { hasText: /^501/ }).waitFor();
+  await page.unroute(`**/sessions/${loop}/outline`);
+
   // Changes: the tree, both layouts, one turn, a patch.
   const ada = one((head) => head.agents?.includes("ada") && head.kind === "run");
   await page.goto(`${origin}/s/${ada}`);

@@ -39,6 +39,11 @@ pub(crate) struct TestEnv {
     pub(crate) program: PathBuf,
 }
 
+/// The ids in what `ls --json` and the API list.
+pub(crate) fn ids(heads: &Value) -> Vec<String> {
+    heads.as_array().unwrap().iter().map(|head| head["id"].as_str().unwrap().to_owned()).collect()
+}
+
 impl TestEnv {
     /// A home and a repository with one commit.
     pub(crate) fn new() -> Self {

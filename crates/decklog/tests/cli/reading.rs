@@ -1,6 +1,6 @@
 //! The reading verbs on real records.
 
-use crate::env::{TestEnv, eventually, kill};
+use crate::env::{TestEnv, eventually, ids, kill};
 
 #[test]
 fn ls_on_nothing_and_something() {
@@ -11,17 +11,11 @@ fn ls_on_nothing_and_something() {
     for word in ["one", "two", "three"] {
         env.decklog(&["run", "--", "echo", word]).expect(0);
     }
-    let ids: Vec<_> = env
-        .decklog(&["ls", "--json"])
-        .json()
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|head| head["id"].as_str().unwrap().to_owned())
-        .collect();
-    let mut sorted = ids.clone();
-    sorted.sort();
-    assert_eq!(sorted.len(), 3);
+    let mut listed = ids(&env.decklog(&["ls", "--json"]).json());
+    listed.sort();
+    let recorded: Vec<_> =
+        env.sessions().iter().map(|dir| dir.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert_eq!((listed.len(), listed), (3, recorded));
     assert_eq!(env.decklog(&["ls", "-n", "1", "--json"]).json().as_array().unwrap().len(), 1);
     let bad = env.decklog(&["ls", "--columns", "id,nonsense"]).expect(2);
     assert!(bad.stderr.contains("choose from id, started"), "{}", bad.stderr);

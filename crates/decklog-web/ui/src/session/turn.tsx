@@ -1,7 +1,7 @@
 /** How a turn begins and ends. */
 
 import { fileUrl } from "../api";
-import { clock, cost, duration, moment, plural, short } from "../format";
+import { clock, cost, duration, moment, plural, short, when } from "../format";
 import { Badge, Html } from "../parts";
 import { A, withQuery } from "../router";
 import type { Check, Outline, Turn } from "../types";
@@ -30,9 +30,9 @@ export function TurnEnd({ turn, outline, id }: { turn: Turn; outline: Outline; i
   const [added, removed] = turn.files.reduce<[number, number]>(([plus, minus], file) => [plus + (file.added ?? 0), minus + (file.removed ?? 0)], [0, 0]);
   return (
     <section class="turn-end">
-      {turn.rate_limits.map((limit, n) => <p key={n} class="note bad">Rate limited: {limit.message}{limit.resets_at ? `, until ${clock(limit.resets_at)}` : ""}</p>)}
+      {turn.rate_limits.map((limit, n) => <p key={n} class="note bad">Rate limited: {limit.message}{limit.resets_at ? `, until ${when(limit.resets_at)}` : ""}</p>)}
       {turn.validations.map((check, n) => <CheckLine key={n} check={check} id={id} />)}
-      {turn.error && <p class="note bad">{turn.error}</p>}
+      {turn.error && !turn.rate_limits.some((limit) => limit.message === turn.error) && <p class="note bad">{turn.error}</p>}
       {turn.withheld.map((file) => <p key={file.path} class="note">{file.path} is in no snapshot: {file.reason}</p>)}
       <p class="sum">
         <Badge of={turn.outcome ?? "active"} small />

@@ -237,6 +237,19 @@ fn a_signal_ends_streams_at_once() {
 }
 
 #[test]
+fn many_who_stay_leave_room_for_others() {
+    let (env, mut recorder, id) = begun();
+    let (_ui, client) = serve(&env);
+    let mut streams: Vec<_> = (0..150).map(|_| client.follow(&format!("/sessions/{id}/live"), None)).collect();
+    streams.iter_mut().for_each(|stream| assert!(stream.next().is_some()));
+    assert_eq!(client.json(&format!("/sessions/{id}/outline"))["session"]["id"], id.as_str());
+    assert_eq!(client.json("/sessions").as_array().unwrap().len(), 1);
+    kill(recorder.id(), "KILL");
+    recorder.wait().unwrap();
+    streams.into_iter().for_each(|stream| assert_eq!(stream.last().unwrap().kind, "end"));
+}
+
+#[test]
 fn many_who_look_and_go_leave_room_for_others() {
     let (env, mut recorder, id) = begun();
     let (ui, client) = serve(&env);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::server::serve;
 use super::{id, six_days};
-use crate::env::{TestEnv, all_bytes};
+use crate::env::{TestEnv, all_bytes, ids};
 
 /// Takes a value out of a session's summary.
 type Of = fn(&Value) -> Value;
@@ -40,10 +40,6 @@ fn compare(a: &Value, b: &Value) -> std::cmp::Ordering {
         (Some(a), Some(b)) => a.total_cmp(&b),
         _ => a.as_str().unwrap().cmp(b.as_str().unwrap()),
     }
-}
-
-fn ids(heads: &Value) -> Vec<String> {
-    heads.as_array().unwrap().iter().map(|head| head["id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

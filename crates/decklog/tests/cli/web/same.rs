@@ -139,7 +139,9 @@ fn check_diff(env: &TestEnv, client: &Client, id: &str, of: Option<(&str, &str)>
 
 #[test]
 fn searches_find_what_the_command_line_finds() {
-    let env = six_days();
+    let mut env = six_days();
+    env.set("DECKLOG_TEST_NOW", "2026-05-06T13:00:00Z");
+    env.decklog(&["run", "--", "echo", "parsers parsers parsers"]).expect(0);
     let (_ui, client) = serve(&env);
     eventually("the index of words", || (client.json("/search?q=done").as_array()?.len() >= 3).then_some(()));
     for (query, arguments) in [
@@ -161,6 +163,10 @@ fn searches_find_what_the_command_line_finds() {
         assert_eq!(hits, printed(&env, &[&["search"], arguments].concat()), "{query}");
     }
     assert_eq!(client.json("/search?q=parse_conf&typed=true").as_array().unwrap().len(), 1);
+    // What holds the word as it is comes before what is newer, and only begins so.
+    let typed = client.json("/search?q=parse&typed=true");
+    let days: Vec<&str> = typed.as_array().unwrap().iter().map(|hit| &hit["id"].as_str().unwrap()[6..8]).collect();
+    assert_eq!(days, ["01", "06"], "{typed}");
     for (wrong, told) in [("q=", "no word"), ("", "no word"), ("q=x+file:", "must follow"), ("q=x&limit=no", "limit")] {
         let (status, error) = client.refusal(&format!("/search?{wrong}"));
         assert!(status == 400 && error.contains(told), "{wrong}: {status} {error}");

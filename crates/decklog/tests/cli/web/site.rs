@@ -1,6 +1,7 @@
 //! `ui --export`: pages that need no server.
 
 use super::six_days;
+use crate::env::ids;
 
 #[test]
 fn a_site_is_a_list_and_a_page_for_each_session() {
@@ -8,15 +9,7 @@ fn a_site_is_a_list_and_a_page_for_each_session() {
     let ran = env.decklog(&["ui", "--export", "site", "--agent", "ada"]).expect(0);
     assert!(ran.stderr.contains("2 sessions in ") && ran.stdout.is_empty(), "{}{}", ran.stdout, ran.stderr);
     let front = env.read("site/index.html");
-    let listed: Vec<String> = env
-        .decklog(&["ls", "--json", "--agent", "ada"])
-        .expect(0)
-        .json()
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|head| head["id"].as_str().unwrap().to_owned())
-        .collect();
+    let listed = ids(&env.decklog(&["ls", "--json", "--agent", "ada"]).expect(0).json());
     assert_eq!(listed.len(), 2);
     let mut at = 0;
     for id in &listed {
