@@ -7,9 +7,27 @@ use crate::event::{Event, EventBody};
 /// Bytes of a tool's input or output that are written out.
 const LONG: usize = 16 * 1024;
 
-/// What an event adds to the readable turn; empty for what people do not read.
-#[must_use]
-pub fn markdown(event: &Event) -> String {
+/// A turn as it is written out, event by event.
+#[derive(Debug, Default)]
+pub struct ReadableTurn {
+    has_begun: bool,
+}
+
+impl ReadableTurn {
+    /// What the turn's next event adds; empty for what people do not read.
+    #[must_use]
+    pub fn add(&mut self, event: &Event) -> String {
+        let mut text = markdown(event);
+        if !self.has_begun {
+            // What parts it from what comes before has nothing before it.
+            text.drain(..text.len() - text.trim_start_matches('\n').len());
+            self.has_begun = !text.is_empty();
+        }
+        text
+    }
+}
+
+fn markdown(event: &Event) -> String {
     match &event.body {
         EventBody::Message(e) if e.continued => e.text.clone(),
         EventBody::Message(e) => format!("\n\n{}", e.text),
@@ -54,4 +72,34 @@ fn fenced(text: &str) -> String {
     let cut =
         if text.len() > LONG { format!("\n… {} more bytes", text.len() - head(text).len()) } else { String::new() };
     format!("\n{fence}\n{}{cut}\n{fence}\n", head(text).trim_end_matches('\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Message, Thought};
+
+    #[test]
+    fn a_turn_begins_with_what_it_says() {
+        let say = |text: &str, continued: bool| {
+            let (text, text_artifact, cut_artifact) = (text.to_owned(), None, None);
+            EventBody::Message(Message { turn: 1, text, text_artifact, cut_artifact, continued })
+        };
+        let think = |text: &str| {
+            EventBody::Thought(Thought { turn: 1, text: text.to_owned(), text_artifact: None, continued: false })
+        };
+        for (bodies, written) in [
+            (vec![say("one\n", false), say("two\n", true)], "one\ntwo\n"),
+            (vec![say("\n", false), say("\n\nlate", true), say("\nnext", true)], "late\nnext"),
+            (vec![think("why"), say("so", false)], "> why\n\nso"),
+            (vec![], ""),
+        ] {
+            let mut turn = ReadableTurn::default();
+            let text: String = bodies
+                .into_iter()
+                .map(|body| turn.add(&Event { seq: 1, timestamp: jiff::Timestamp::UNIX_EPOCH, body }))
+                .collect();
+            assert_eq!(text, written);
+        }
+    }
 }

@@ -65,6 +65,14 @@ pub enum DiffError {
     },
 }
 
+impl DiffError {
+    /// Whether the record does not hold, or no longer, what changed; nothing went wrong in looking.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::NoSnapshot(_) | Self::NotEnded(_) | Self::Snapshot(SnapshotError::Gone { .. }))
+    }
+}
+
 /// A diff that was found.
 #[derive(Debug)]
 pub enum Diff<'a> {
@@ -72,8 +80,8 @@ pub enum Diff<'a> {
     Empty,
     /// One turn's own patch and file list.
     Recorded(&'a ArtifactRef, &'a [FileChange]),
-    /// To be made from two snapshots.
-    Between(Tree, Tree),
+    /// To be made from two snapshots, and where these are gone, from what the turns between them recorded.
+    Between(Tree, Tree, Vec<&'a Turn>),
     /// The patches of turns that were never snapshotted, as far as their source tells them.
     Told(Vec<&'a Turn>),
 }
@@ -131,7 +139,7 @@ pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> 
     }
     match &first.patch_artifact {
         Some(patch) if std::ptr::eq(first, last) => Ok(Diff::Recorded(patch, &first.files)),
-        _ => Ok(Diff::Between(before, after)),
+        _ => Ok(Diff::Between(before, after, range().collect())),
     }
 }
 
@@ -156,17 +164,31 @@ pub fn write_patch(dir: &Path, session: &Session, diff: &Diff<'_>, out: &mut dyn
     match diff {
         Diff::Empty => Ok(()),
         Diff::Recorded(patch, _) => copy(dir, patch, out),
-        Diff::Told(turns) => turns.iter().try_for_each(|turn| match &turn.patch_artifact {
-            Some(patch) => copy(dir, patch, out),
-            None => out
-                .write_all(turn.patch.as_bytes())
-                .map_err(|error| DiffError::Io { path: JOURNAL_FILE.to_owned(), error }),
-        }),
-        Diff::Between(before, after) => {
-            reader(dir, session)?.patch(before, after, out)?;
-            Ok(())
-        }
+        Diff::Told(turns) => in_turn(dir, turns, out),
+        Diff::Between(before, after, turns) => match reader(dir, session)?.patch(before, after, out) {
+            Err(SnapshotError::Gone { .. }) if is_unbroken(turns) => in_turn(dir, turns, out),
+            said => Ok(said.map(drop)?),
+        },
     }
+}
+
+/// Whether what the turns recorded, one after the other, leads from the first snapshot to the last.
+fn is_unbroken(turns: &[&Turn]) -> bool {
+    let is_known = |turn: &&Turn| {
+        let (before, after) = (&turn.snapshot_before, &turn.snapshot_after);
+        after.is_some() && (before == after || turn.patch_artifact.is_some())
+    };
+    turns.iter().all(is_known) && turns.windows(2).all(|pair| pair[0].snapshot_after == pair[1].snapshot_before)
+}
+
+/// The patches of turns, one after the other.
+fn in_turn(dir: &Path, turns: &[&Turn], out: &mut dyn Write) -> Result<(), DiffError> {
+    turns.iter().try_for_each(|turn| match &turn.patch_artifact {
+        Some(patch) => copy(dir, patch, out),
+        None => {
+            out.write_all(turn.patch.as_bytes()).map_err(|error| DiffError::Io { path: JOURNAL_FILE.to_owned(), error })
+        }
+    })
 }
 
 fn copy(dir: &Path, patch: &ArtifactRef, out: &mut dyn Write) -> Result<(), DiffError> {
@@ -206,9 +228,10 @@ pub fn files(dir: &Path, session: &Session, diff: &Diff<'_>) -> Result<Vec<FileC
         Diff::Empty => Ok(Vec::new()),
         Diff::Recorded(_, files) => Ok(files.to_vec()),
         Diff::Told(turns) => Ok(merged(turns)),
-        Diff::Between(before, after) => {
-            Ok(reader(dir, session)?.changes(before, after)?.into_iter().map(file_change).collect())
-        }
+        Diff::Between(before, after, turns) => match reader(dir, session)?.changes(before, after) {
+            Err(SnapshotError::Gone { .. }) if is_unbroken(turns) => Ok(merged(turns)),
+            changes => Ok(changes?.into_iter().map(file_change).collect()),
+        },
     }
 }
 

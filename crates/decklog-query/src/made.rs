@@ -5,7 +5,7 @@ use std::path::Path;
 
 use decklog_journal::event::{ArtifactRef, EventBody};
 use decklog_journal::read::{Item, JournalReader};
-use decklog_journal::readable::markdown;
+use decklog_journal::readable::ReadableTurn;
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::verify::find_artifact;
 
@@ -42,6 +42,7 @@ pub fn parse(name: &str) -> Option<(u32, Kind)> {
 /// When the journal cannot be read, or `out` written.
 pub fn write(dir: &Path, turn: u32, kind: Kind, out: &mut dyn Write) -> io::Result<bool> {
     let mut found = false;
+    let mut readable = ReadableTurn::default();
     // The session's prompt is the first turn's, where that has none of its own.
     let mut asked = None;
     for item in JournalReader::open(&dir.join(JOURNAL_FILE))? {
@@ -66,7 +67,7 @@ pub fn write(dir: &Path, turn: u32, kind: Kind, out: &mut dyn Write) -> io::Resu
                 return Ok(true);
             }
             (EventBody::TurnEnd(end), Kind::Patch) => whole(dir, &end.patch, end.patch_artifact.as_ref(), out)?,
-            (_, Kind::Output) => out.write_all(markdown(&event).as_bytes())?,
+            (_, Kind::Output) => out.write_all(readable.add(&event).as_bytes())?,
             _ => {}
         }
     }

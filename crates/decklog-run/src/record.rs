@@ -12,7 +12,7 @@ use decklog_journal::event::{
     ArtifactRef, EventBody, Message, Notice, Plan, RateLimited, Thought, Tokens, ToolCall, ToolResult, Usage,
 };
 use decklog_journal::head::RECORDING_FAILED;
-use decklog_journal::readable;
+use decklog_journal::readable::ReadableTurn;
 use decklog_journal::redact::{RedactStream, Redactor};
 use decklog_journal::words::ToolStatus;
 use jiff::Timestamp;
@@ -68,6 +68,7 @@ pub(crate) struct TurnRecorder<'a> {
     stream: Option<ArtifactWriter>,
     stderr: Option<ArtifactWriter>,
     output: Option<ArtifactWriter>,
+    readable: ReadableTurn,
     pieces: Option<Pieces>,
     calls: HashMap<String, Instant>,
     facts: TurnFacts,
@@ -94,6 +95,7 @@ impl<'a> TurnRecorder<'a> {
             stream: None,
             stderr: None,
             output: None,
+            readable: ReadableTurn::default(),
             pieces: None,
             calls: HashMap::new(),
             facts: TurnFacts::default(),
@@ -170,7 +172,7 @@ impl<'a> TurnRecorder<'a> {
         let body = body.into();
         match self.writer.append(body) {
             Ok(event) => {
-                let text = readable::markdown(&event);
+                let text = self.readable.add(&event);
                 if !text.is_empty() {
                     self.raw(TurnFile::Output, text.as_bytes());
                 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::git::{Git, Stdin};
 use crate::private::as_path;
-use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, blobs};
+use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, blobs, restore};
 
 /// Asked of every diff: whatever the configuration says, only this counts.
 const DIFF: &[&str] = &["diff-tree", "-r", "-M", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color"];
@@ -30,12 +30,18 @@ pub(crate) fn changes(git: &Git, from: &Tree, to: &Tree) -> Result<Vec<Change>, 
 /// The same, with the objects, and without the counts unless `more` asks for them.
 pub(crate) fn list(git: &Git, from: &Tree, to: &Tree, more: &[&str]) -> Result<Vec<(Change, Sides)>, SnapshotError> {
     let args = [DIFF, &["-z", "--raw"], more, &[from.as_str(), to.as_str()]].concat();
-    let output = git.run(&args, Stdin::none())?;
-    parse(&output).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))
+    let said = git.ask(&args, Stdin::none())?;
+    if !said.status.success() {
+        // That something is gone is told as such, and not in git's words.
+        [from, to].into_iter().try_for_each(|tree| restore::check(git, tree))?;
+        return Err(git.failure(&args, said.status, said.stderr));
+    }
+    parse(&said.stdout).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))
 }
 
 /// Writes the patch from `from` to `to`. With `scan`, files of which either side holds a secret
 /// are left out: one that was scanned when stored lies in `objects` and is not scanned again.
+/// Without, nothing is written when a file is gone.
 pub(crate) fn patch(
     git: &Git,
     objects: &Path,
@@ -50,7 +56,10 @@ pub(crate) fn patch(
     let listed = list(git, from, to, &[])?;
     let (withheld, excluded) = match scan {
         Some(scan) => secrets(git, objects, &listed, scan)?,
-        None => (Vec::new(), Vec::new()),
+        None => {
+            restore::see(git, files(&listed).map(|(_, id, path)| (id, path)))?;
+            (Vec::new(), Vec::new())
+        }
     };
     let bytes = write(git, from, to, &listed, &excluded, out)?;
     Ok(Patch { bytes, withheld })
@@ -112,6 +121,18 @@ fn moves_a_link_below_itself(listed: &[(Change, Sides)]) -> bool {
     })
 }
 
+/// What stands on either side of each change, with its path there: files and links, no submodules.
+fn files(listed: &[(Change, Sides)]) -> impl Iterator<Item = (&Change, &str, &[u8])> {
+    listed
+        .iter()
+        .flat_map(|(change, Sides { old, new })| {
+            let old_path = change.old_path.as_ref().unwrap_or(&change.path);
+            [(change, old, old_path, change.old_mode), (change, new, &change.path, change.new_mode)]
+        })
+        .filter(|(.., mode)| !matches!(mode, 0 | 0o160_000))
+        .map(|(change, id, path, _)| (change, id.as_str(), path.as_slice()))
+}
+
 /// The changed files that hold a secret on either side, and all paths to leave out for them.
 fn secrets(
     git: &Git,
@@ -119,16 +140,11 @@ fn secrets(
     listed: &[(Change, Sides)],
     scan: &mut dyn FileScanner,
 ) -> Result<(Vec<Withheld>, Vec<Vec<u8>>), SnapshotError> {
-    let mut sides: Vec<(&Change, &str, &Path)> = Vec::new();
-    for (change, Sides { old, new }) in listed {
-        let old_path = change.old_path.as_ref().unwrap_or(&change.path);
-        for (id, path, mode) in [(old, old_path, change.old_mode), (new, &change.path, change.new_mode)] {
-            let gitlink = mode == 0o160_000;
-            if mode != 0 && !gitlink && !objects.join(&id[..2]).join(&id[2..]).exists() {
-                sides.push((change, id, as_path(path)));
-            }
-        }
-    }
+    let unscanned = |id: &str| !objects.join(&id[..2]).join(&id[2..]).exists();
+    let sides: Vec<(&Change, &str, &Path)> = files(listed)
+        .filter(|(_, id, _)| unscanned(id))
+        .map(|(change, id, path)| (change, id, as_path(path)))
+        .collect();
     let ids: Vec<&str> = sides.iter().map(|(_, id, _)| *id).collect();
     let paths: Vec<&Path> = sides.iter().map(|(.., path)| *path).collect();
     let reasons = blobs::secrets_in(git, &ids, &paths, scan)?;

@@ -90,7 +90,7 @@ pub enum SnapshotError {
     /// Something of a snapshot is no longer to be found. Nothing was changed.
     #[error(
         "{what} is no longer there: the repository that a snapshot leaned on has thrown it away, or moved; the \
-         patches of the turns still stand (`decklog diff`)"
+         patches of the turns still stand (`decklog diff --turn N`)"
     )]
     Gone {
         /// What.

@@ -68,8 +68,8 @@ impl SnapshotReader {
     /// Writes the patch from one tree to another, see [`crate::Snapshotter::patch`].
     ///
     /// # Errors
-    /// [`SnapshotError::Git`] when something in the trees is missing, by then perhaps after a
-    /// part of the patch; [`SnapshotError::Output`] when `out` fails.
+    /// [`SnapshotError::Gone`] when something in the trees is missing, and then nothing was written unless
+    /// files are scanned; [`SnapshotError::Output`] when `out` fails.
     pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
         let mut scan = self.scan.as_ref().map(RefCell::borrow_mut);
         let scan = scan.as_mut().map(|scan| &mut ***scan as &mut dyn FileScanner);
@@ -79,7 +79,7 @@ impl SnapshotReader {
     /// What changed from one tree to another, see [`crate::Snapshotter::changes`].
     ///
     /// # Errors
-    /// [`SnapshotError::Git`] when something in the trees is missing.
+    /// [`SnapshotError::Gone`] when something in the trees is missing.
     pub fn changes(&self, from: &Tree, to: &Tree) -> Result<Vec<Change>, SnapshotError> {
         diff::changes(self.git(from), from, to)
     }

@@ -3,6 +3,8 @@
 //! A diff may be any size. Small files come with the first answer, as far as there is room; the others when they are
 //! unfolded. Must not know: HTTP, sessions.
 
+use std::collections::HashMap;
+
 use decklog_text::highlight::{Highlighter, Language};
 use decklog_text::patch::{FilePatch, Hunk, Kind, Row, annotate, parse};
 use serde_json::{Value, json};
@@ -25,16 +27,33 @@ const UNFOLDED: usize = 20_000;
 /// Lines of an edit in a transcript.
 const EDIT: usize = 400;
 
-/// The files of a patch. With `only`, the one at that path alone, unfolded.
+/// Said of a file that a patch changes more than once, as one of several turns does.
+const SEVERAL: &str = "changed several times, one after the other";
+
+/// The files of a patch, each once. With `only`, the one at that path alone, unfolded.
 pub(crate) fn files(patch: &[u8], only: Option<&str>) -> Vec<Value> {
     let mut highlighter = Highlighter::default();
     let mut room = if only.is_some() { UNFOLDED } else { AT_FIRST };
     let wanted = |file: &FilePatch| only.is_none_or(|only| file.path == only);
-    parse(patch)
-        .iter()
-        .filter(|file| wanted(file))
-        .map(|one| file(one, only.is_some(), &mut room, &mut highlighter))
-        .collect()
+    let mut all: Vec<FilePatch> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for file in parse(patch).into_iter().filter(wanted) {
+        let Some(known) = places.get(&file.path).map(|at| &mut all[*at]) else {
+            places.insert(file.path.clone(), all.len());
+            all.push(file);
+            continue;
+        };
+        known.status = match (known.status, file.status) {
+            (_, "deleted") => "deleted",
+            ("deleted", _) => "modified",
+            (status, _) => status,
+        };
+        known.hunks.extend(file.hunks);
+        if !known.notes.iter().any(|note| note == SEVERAL) {
+            known.notes.push(SEVERAL.to_owned());
+        }
+    }
+    all.iter().map(|one| file(one, only.is_some(), &mut room, &mut highlighter)).collect()
 }
 
 fn file(file: &FilePatch, unfold: bool, room: &mut usize, highlighter: &mut Highlighter) -> Value {
@@ -137,6 +156,27 @@ mod tests {
         let one = files(patch.as_bytes(), Some("large.txt"));
         assert_eq!(one.len(), 1);
         assert_eq!(one[0]["hunks"][0]["rows"].as_array().map(Vec::len), Some(FOLDED + 1));
+    }
+
+    #[test]
+    fn a_file_that_is_changed_several_times_is_there_once() {
+        let of = |path: &str, more: &str| format!("diff --git a/{path} b/{path}\n{more}");
+        let patch = [
+            of("a", "new file mode 100644\n--- /dev/null\n+++ b/a\n@@ -0,0 +1 @@\n+one\n"),
+            of("b", "--- a/b\n+++ b/b\n@@ -1 +1 @@\n-x\n+y\n"),
+            of("a", "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-one\n+two\n"),
+            of("b", "deleted file mode 100644\n--- a/b\n+++ /dev/null\n@@ -1 +0,0 @@\n-y\n"),
+            of("a", "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-two\n+three\n"),
+        ];
+        let all = files(patch.concat().as_bytes(), None);
+        let told = |file: &Value| {
+            let hunks = file["hunks"].as_array().map_or(0, Vec::len);
+            json!([file["path"], file["status"], file["notes"], file["added"], file["removed"], hunks])
+        };
+        assert_eq!(
+            all.iter().map(told).collect::<Vec<_>>(),
+            [json!(["a", "added", [SEVERAL], 3, 2, 3]), json!(["b", "deleted", [SEVERAL], 1, 2, 2])]
+        );
     }
 
     #[test]

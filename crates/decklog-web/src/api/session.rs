@@ -8,7 +8,7 @@ use axum::response::IntoResponse as _;
 use decklog_journal::Session;
 use decklog_journal::files::open_regular;
 use decklog_journal::session::{self, JOURNAL_FILE};
-use decklog_query::diff::{self, Diff, DiffRange};
+use decklog_query::diff::{self, DiffError, DiffRange};
 use decklog_query::network;
 use decklog_query::show::shown;
 use serde_json::json;
@@ -84,14 +84,22 @@ fn range(asked: &mut Asked, session: &Session) -> Result<DiffRange, ApiError> {
     }
 }
 
+/// Git, and files, may fail; all else is something that is not there.
+fn undiffed(error: DiffError) -> ApiError {
+    match error {
+        DiffError::Snapshot(_) | DiffError::Io { .. } if !error.is_unknown() => ApiError::failed(error),
+        error => ApiError::missing(error),
+    }
+}
+
 /// As `diff --json`.
 pub(super) fn diff(app: &App, mut asked: Asked) -> Answer {
     let (_, dir) = asked.session(app)?;
     let session = load(&dir)?;
     let range = range(&mut asked, &session)?;
     asked.nothing_more()?;
-    let found = diff::find(&session, range).map_err(ApiError::missing)?;
-    answer(&diff::files(&dir, &session, &found).map_err(ApiError::failed)?)
+    let files = diff::find(&session, range).and_then(|found| diff::files(&dir, &session, &found));
+    answer(&files.map_err(undiffed)?)
 }
 
 /// The lines of a diff, with `path` those of one file alone.
@@ -101,17 +109,14 @@ pub(super) fn changes(app: &App, mut asked: Asked) -> Answer {
     let range = range(&mut asked, &session)?;
     let path = asked.take("path");
     asked.nothing_more()?;
-    let found = match diff::find(&session, range) {
-        Ok(found) => found,
+    let mut patch = Beginning(Vec::new(), false);
+    let written = diff::find(&session, range).and_then(|found| diff::write_patch(&dir, &session, &found, &mut patch));
+    match written {
         // Nothing that could be shown: what there is to say, the page says.
-        Err(error @ (diff::DiffError::NoSnapshot(_) | diff::DiffError::NotEnded(_))) => {
+        Err(error) if error.is_unknown() => {
             return answer(&json!({ "files": [], "cut": false, "missing": error.to_string() }));
         }
-        Err(error) => return Err(ApiError::missing(error)),
-    };
-    let mut patch = Beginning(Vec::new(), false);
-    if !matches!(found, Diff::Empty) {
-        diff::write_patch(&dir, &session, &found, &mut patch).map_err(ApiError::failed)?;
+        written => written.map_err(undiffed)?,
     }
     answer(&json!({ "files": changes::files(&patch.0, path.as_deref()), "cut": patch.1 }))
 }

@@ -59,6 +59,15 @@ export function when(at: string, now = new Date()): string {
   return (date.getFullYear() === now.getFullYear() ? sameYear : anyYear).format(date);
 }
 
+const dayInYear = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+const monthOfYear = new Intl.DateTimeFormat("en-GB", { month: "short", year: "numeric", timeZone: "UTC" });
+
+/** A day (2026-11-22), a week (2026-W47) or a month (2026-11) as an axis tells it. */
+export function dayOf(key: string): string {
+  if (key.includes("W")) return key.slice(5);
+  return (key.length > 7 ? dayInYear : monthOfYear).format(new Date(key));
+}
+
 export function moment(at: string): string {
   return full.format(new Date(at));
 }

@@ -43,7 +43,7 @@ export async function open(browser, link, { width = 1280, height = 800, dark = f
   if (now) await page.clock.setFixedTime(now);
   const troubles = [];
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()) && !expected(message.text())) troubles.push(`console: ${message.text()}`);
+    if (["error", "warning"].includes(message.type()) && !expected(message.text())) troubles.push(`console: ${message.text()} ${message.location().url}`);
   });
   page.on("pageerror", (error) => troubles.push(`error: ${error.stack}`));
   page.on("dialog", (dialog) => {

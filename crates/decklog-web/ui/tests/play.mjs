@@ -184,8 +184,15 @@ await withBrowser(async (browser) => {
   check((await page.locator(".event pre").textContent()).includes('"prompt_hash"'), "the event, whole");
 
   // A relay and a race.
-  await page.goto(`${origin}/s/${one((head) => head.agents?.includes("limited"))}`);
+  const relay = one((head) => head.agents?.includes("limited"));
+  await page.goto(`${origin}/s/${relay}`);
   await page.getByText("Rate limited: limit reached").waitFor();
+  // Marks that fall together stand below each other, each to be clicked.
+  await page.locator(".moment").nth(3).waitFor();
+  await wait("none covers another", () => {
+    const boxes = [...document.querySelectorAll(".moment")].map((moment) => moment.getBoundingClientRect());
+    return boxes.every((a, n) => boxes.slice(n + 1).every((b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top));
+  });
   same(await page.locator(".timeline .moment.handoff").count(), 1, "handoffs");
   await page.goto(`${origin}/s/${one((head) => head.kind === "race")}?tab=race`);
   await page.locator(".race > section").nth(1).waitFor();
@@ -217,6 +224,22 @@ await withBrowser(async (browser) => {
     await rows.nth(wanted - 1).waitFor();
     same(await rows.count(), wanted, chart);
   }
+
+  // On a telephone: the open tab is seen, what is folded unfolds, and nothing is wider than the screen.
+  await page.setViewportSize({ width: 380, height: 780 });
+  for (const where of ["/", "/stats", "/?q=greeting", `/s/${relay}`, `/s/${loop}?tab=trail`, `/s/${loop}?tab=changes`, `/s/${loop}?tab=events`]) {
+    await page.goto(origin + where);
+    await page.locator(".row:not(.head), .cards, .hits, .tab").first().waitFor();
+    await page.waitForFunction(() => !document.querySelector("[aria-busy=true]"));
+    same(await page.evaluate(() => document.documentElement.scrollWidth), 380, where);
+  }
+  const { x, width } = await page.getByRole("tab", { name: "Events" }).boundingBox();
+  check(x >= 0 && x + width <= 380, "the open tab", x, width);
+  const command = page.getByText(`decklog show ${loop}`);
+  check(!(await command.isVisible()), "the command is folded");
+  await page.getByRole("button", { name: "More", exact: true }).click();
+  await command.waitFor();
+  await page.setViewportSize({ width: 1280, height: 800 });
 
   // Several are selected: compared, exported, discarded.
   await page.goto(origin);

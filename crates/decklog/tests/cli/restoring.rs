@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use crate::env::{TestEnv, all_bytes, eventually, kill};
+use crate::relaying;
+use crate::web::server::serve;
 
 /// Two turns' worth of sessions: the first makes and changes files, the second goes on.
 fn env() -> TestEnv {
@@ -202,4 +204,65 @@ fn what_is_missing_is_named() {
     }
     assert_eq!(env.read("a.txt"), "three\n");
     assert!(!env.work().join("new").exists());
+}
+
+/// A session of two turns, both of which change `a.txt`, with `between` done to the files between them.
+fn relayed(between: impl Fn(&TestEnv)) -> TestEnv {
+    let env = relaying::world(&[
+        ("first", "claude-stream", relaying::LIMITED),
+        ("second", "text", "echo rest >>a.txt; echo new >b.txt"),
+    ]);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(75);
+    between(&env);
+    env.decklog(&["resume", "@", "--agent", "second"]).expect(0);
+    env
+}
+
+#[test]
+fn a_session_whose_repository_is_gone_still_tells_what_it_changed() {
+    let env = relayed(|_| ());
+    let was = env.decklog(&["diff", "@", "--json"]).expect(0).json();
+    let session = env.session();
+    let lost = env.root().join("lost");
+    std::fs::rename(env.work().join(".git"), &lost).unwrap();
+    env.write("a.txt", "one\n");
+    std::fs::remove_file(env.work().join("b.txt")).unwrap();
+    assert_eq!(env.decklog(&["diff", "@", "--json"]).expect(0).json(), was);
+    let patch = env.decklog(&["diff", "@"]).expect(0).stdout;
+    assert_eq!(patch.matches("diff --git a/a.txt b/a.txt").count(), 2, "{patch}");
+    env.write("all.patch", &patch);
+    env.git(&["apply", "all.patch"]);
+    assert_eq!((env.read("a.txt"), env.read("b.txt")), ("one\nhalf\nrest\n".to_owned(), "new\n".to_owned()));
+    let (_ui, client) = serve(&env);
+    let id = session.file_name().unwrap().to_str().unwrap().to_owned();
+    let changes = client.json(&format!("/sessions/{id}/changes"));
+    let told: Vec<_> =
+        changes["files"].as_array().unwrap().iter().map(|file| (&file["path"], &file["added"])).collect();
+    assert_eq!(told, [(&json!("a.txt"), &json!(2)), (&json!("b.txt"), &json!(1))]);
+    // Only some of it is gone: an object of the first commit.
+    std::fs::rename(&lost, env.work().join(".git")).unwrap();
+    assert_eq!(env.decklog(&["diff", "@"]).expect(0).stdout.matches("a/a.txt b/a.txt").count(), 1);
+    let blob = env.git(&["rev-parse", "HEAD:a.txt"]);
+    std::fs::remove_file(env.work().join(".git/objects").join(&blob[..2]).join(blob[2..].trim())).unwrap();
+    assert_eq!(env.decklog(&["diff", "@"]).expect(0).stdout, patch);
+    assert_eq!(env.decklog(&["diff", "@", "--json"]).expect(0).json(), was);
+}
+
+#[test]
+fn what_nobody_recorded_is_not_made_up() {
+    let env = relayed(|env| env.write("a.txt", "another\n"));
+    assert!(env.decklog(&["diff", "@"]).expect(0).stdout.contains("+another"));
+    std::fs::remove_dir_all(env.work().join(".git")).unwrap();
+    for how in ["--name-only", "--stat"] {
+        let ran = env.decklog(&["diff", "@", how]).expect(2);
+        assert!(ran.stderr.contains("no longer there") && ran.stderr.contains("--turn"), "{}", ran.stderr);
+    }
+    assert!(env.decklog(&["diff", "@", "--turn", "2"]).expect(0).stdout.contains("+rest"));
+    let (_ui, client) = serve(&env);
+    let session = env.session();
+    let id = session.file_name().unwrap().to_str().unwrap();
+    let changes = client.json(&format!("/sessions/{id}/changes"));
+    assert!(changes["missing"].as_str().unwrap().contains("no longer there"), "{changes}");
+    let (status, error) = client.refusal(&format!("/sessions/{id}/diff"));
+    assert!(status == 404 && error.contains("no longer there"), "{status} {error}");
 }

@@ -1,6 +1,6 @@
 /** A session: what it was, when what happened, and everything it holds, in tabs. */
 
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { useAsking } from "../asking";
 import { firstLine } from "../format";
 import { useKeys } from "../keys";
@@ -57,6 +57,12 @@ function Opened({ record, outline }: { record: Record; outline: Outline }) {
   const query = place.value.query;
   const tabs = tabsOf(outline);
   const tab = tabs.find(([name]) => name === query.get("tab"))?.[0] ?? "transcript";
+  const bar = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    // On a narrow screen not all have room: the one that is open is seen.
+    const chosen = bar.current?.querySelector<HTMLElement>("[aria-selected=true]");
+    if (bar.current && chosen) bar.current.scrollLeft = chosen.offsetLeft - bar.current.offsetLeft - (bar.current.clientWidth - chosen.offsetWidth) / 2;
+  }, [tab]);
   const turns = outline.turns.map((turn) => turn.turn);
   const turn = Number(query.get("turn") ?? 0);
   const next = (by: number) => {
@@ -74,7 +80,7 @@ function Opened({ record, outline }: { record: Record; outline: Outline }) {
     <main id="main" class="session">
       <Header outline={outline} live={record.live.value} />
       <Timeline outline={outline} />
-      <div class="tabs" role="tablist" aria-label="What to see of the session">
+      <div class="tabs" ref={bar} role="tablist" aria-label="What to see of the session">
         {tabs.map(([name, title]) => (
           <A key={name} role="tab" aria-selected={name === tab} href={withQuery({ tab: name === "transcript" ? null : name, path: null })}>
             {title}

@@ -1,7 +1,7 @@
 /** When what happened, drawn to scale: turns as bars, checks and handoffs as marks. Each part leads to what it stands for. */
 
 import { useSignal } from "@preact/signals";
-import { useMemo, useRef } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { clock, duration, moment } from "../format";
 import { word } from "../parts";
 import { A, withQuery } from "../router";
@@ -10,8 +10,12 @@ import type { Mark, Outline, Turn } from "../types";
 /** Turns, and marks, above which those that lie together are drawn as one. */
 const MANY = 200;
 
-/** Into how many stretches the width that is seen is divided for that. */
-const STRETCHES = 160;
+/** Pixels within which turns lie together. */
+const TOGETHER = 8;
+
+/** Pixels that a mark takes, and the rows on which those stand that are nearer to each other. */
+const MARK = 20;
+const ROWS = 3;
 
 /** A turn in its place, or several of one lane. */
 interface Span {
@@ -53,6 +57,19 @@ function merged<T>(all: T[], key: (one: T) => string | null, merge: (into: T, on
   return drawn;
 }
 
+/** Marks, each in its row: what would cover another stands below it. */
+function rowsOf(moments: Mark[][], x: (mark: Mark) => number): { marks: Mark[]; row: number; rows: number }[] {
+  const last: number[] = [];
+  const placed = moments.map((marks) => {
+    const at = marks[0] ? x(marks[0]) : 0;
+    const free = last.findIndex((one) => at - one >= MARK);
+    const row = free >= 0 ? free : last.length < ROWS ? last.length : last.indexOf(Math.min(...last));
+    last[row] = at;
+    return { marks, row };
+  });
+  return placed.map((one) => ({ ...one, rows: last.length }));
+}
+
 /** What is told of several at once: the first of these that one of them is. */
 const WORST = ["failed", "stalled", "timed_out", "rate_limited", "interrupted", "active"];
 
@@ -62,29 +79,39 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14
 
 export function Timeline({ outline }: { outline: Outline }) {
   const zoom = useSignal(1);
+  const width = useSignal(1000);
   const box = useRef<HTMLDivElement>(null);
   const { session } = outline;
   const isLive = session.status === "active";
   const start = Date.parse(session.started_at);
   const end = Math.max(isLive ? Date.now() : 0, Date.parse(session.ended_at ?? session.last_event_at), start + 1);
-  const stretch = (end - start) / (STRETCHES * zoom.value);
-  const place = (at: number) => Math.floor((at - start) / stretch);
+  const isEmpty = outline.turns.length === 0;
+  useLayoutEffect(() => {
+    if (!box.current) return;
+    const observer = new ResizeObserver(([entry]) => (width.value = entry?.contentRect.width ?? width.value));
+    observer.observe(box.current);
+    return () => observer.disconnect();
+  }, [isEmpty]);
+  const pixel = (end - start) / (Math.max(100, width.value - 24) * zoom.value);
   const { bars, moments, lanes } = useMemo(() => {
+    const x = (at: number) => (at - start) / pixel;
     const spans = lanesOf(outline.turns, isLive ? end : Date.parse(session.last_event_at));
-    const short = (span: Span) => (span.to - span.from < stretch ? `${span.lane} ${place(span.from)}` : null);
-    const marks = outline.marks.filter((mark) => mark.what !== "end").map((mark) => [mark]);
+    const short = (span: Span) => (span.to - span.from < TOGETHER * pixel ? `${span.lane} ${Math.floor(x(span.from) / TOGETHER)}` : null);
+    const xOf = (mark: Mark) => x(Date.parse(mark.at));
+    const all = outline.marks.filter((mark) => mark.what !== "end").map((mark) => [mark]);
+    const marks = merged(all, ([mark]) => `${mark ? Math.floor(xOf(mark) / MARK) : ""}`, (into, one) => [...into, ...one]);
     return {
       bars: merged(spans, short, (into, one) => ({ ...into, turns: [...into.turns, ...one.turns], to: one.to })),
-      moments: merged(marks, ([mark]) => `${mark ? place(Date.parse(mark.at)) : ""}`, (into, one) => [...into, ...one]),
+      moments: rowsOf(marks, xOf),
       lanes: spans.reduce((most, span) => Math.max(most, span.lane + 1), 1),
     };
-  }, [outline, stretch]);
+  }, [outline, pixel]);
   const share = (at: number) => `${(100 * (at - start)) / (end - start)}%`;
   const seconds = (end - start) / 1000;
   const step = STEPS.find((one) => seconds / one <= 8 * zoom.value) ?? 2592000;
   const ticks = Array.from({ length: Math.min(200, Math.floor(seconds / step)) }, (_, n) => (n + 1) * step).filter((tick) => tick < seconds * 0.98);
   const change = (by: number) => (zoom.value = Math.max(1, Math.min(64, zoom.value * by)));
-  if (outline.turns.length === 0) return null;
+  if (isEmpty) return null;
   return (
     <section class="timeline" aria-label="Timeline">
       <div class="zoom">
@@ -92,10 +119,10 @@ export function Timeline({ outline }: { outline: Outline }) {
         <button type="button" class="quiet" aria-label="Zoom out" disabled={zoom.value <= 1} onClick={() => change(0.5)}>−</button>
       </div>
       <div class="scale" ref={box} tabIndex={0} role="group" aria-label="Turns and marks in time; arrow keys scroll">
-        <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 46}px` }}>
+        <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 22 + (moments[0]?.rows ?? 1) * 24}px` }}>
           {ticks.map((tick) => <i key={tick} class="tick" style={{ left: share(start + tick * 1000) }}><span>{duration(tick)}</span></i>)}
           {bars.map(({ turns, lane, from, to }) => <Bar key={turns[0]?.turn} turns={turns} top={lane * 26 + 22} left={share(from)} right={`${(100 * (end - to)) / (end - start)}%`} />)}
-          {moments.map((marks, n) => <Moment key={n} marks={marks} left={share(Date.parse(marks[0]?.at ?? ""))} top={lanes * 26 + 23} />)}
+          {moments.map(({ marks, row }, n) => <Moment key={n} marks={marks} left={share(Date.parse(marks[0]?.at ?? ""))} top={lanes * 26 + 23 + row * 24} />)}
         </div>
       </div>
     </section>

@@ -6,11 +6,12 @@ import { Badge, Html } from "../parts";
 import { A, withQuery } from "../router";
 import type { Check, Outline, Turn } from "../types";
 
-/** Characters of a prompt above which it is folded. */
+/** Characters, and lines, of a prompt above which it is folded. */
 const LONG = 1200;
+const LINES = 14;
 
 export function TurnHead({ turn, prompt }: { turn: Turn; prompt: string }) {
-  const isLong = prompt.length > LONG;
+  const isLong = prompt.length > LONG || prompt.trim().split("\n", LINES + 1).length > LINES;
   return (
     <section class="turn-head">
       <h2>

@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { percent, plural } from "../format";
+import { dayOf, percent, plural } from "../format";
 import { A, place } from "../router";
 import { filtersOf } from "../list/sessions";
 import type { Group } from "../types";
@@ -67,7 +67,7 @@ export function Stacked({ groups, bounds }: { groups: Group[]; bounds: (key: str
         })}
       </div>
       <div class="axis" aria-hidden="true" style={{ gridTemplateColumns: `repeat(${groups.length}, minmax(0, 1fr))` }}>
-        {groups.map((group, n) => n % every === 0 && <span key={group.key} class={every === 1 ? "few" : ""} style={{ gridColumn: n + 1 }}>{group.key.replace(/^\d{4}-/, "")}</span>)}
+        {groups.map((group, n) => n % every === 0 && <span key={group.key} class={every === 1 ? "few" : ""} style={{ gridColumn: n + 1 }}>{dayOf(group.key)}</span>)}
       </div>
       <p class="legend">{[["success", "success"], ["max_iterations_reached", "max iterations"], ["interrupted", "interrupted"], ["failed", "failed"], ["crashed", "crashed"], ["rate", "success rate"]].map(([part, name]) => <span key={part}><i class={part} />{name}</span>)}</p>
     </>

@@ -54,7 +54,7 @@ export function Statistics() {
             </Chart>
             {charts.iterations.some((one) => one > 0) && (
               <Chart title="Iterations of loops" heads={["Iterations", "Sessions"]} rows={charts.iterations.map((value, n) => [iterations(charts, n), count(value)])}>
-                <Columns values={charts.iterations.map((value, n) => ({ label: String(n + 1), value, title: `${iterations(charts, n)} iterations: ${plural(value, "session")}`, to: { iterations: n + 1 < charts.iterations.length ? String(n + 1) : `${n + 1}..` } }))} />
+                <Columns values={charts.iterations.map((value, n) => ({ label: iterations(charts, n), value, title: `${iterations(charts, n)} iterations: ${plural(value, "session")}`, to: { iterations: n + 1 < charts.iterations.length ? String(n + 1) : `${n + 1}..` } }))} />
               </Chart>
             )}
             <Chart title="When sessions begin" heads={["Day", "Hour", "Sessions"]} rows={hoursOf(charts)}>
