@@ -127,7 +127,7 @@ await withBrowser(async (browser) => {
     const [turn] = outline.turns;
     const start = Date.parse(outline.session.started_at);
     const second = (n) => new Date(start + n * 1000).toISOString();
-    outline.turns = Array.from({ length: 1000 }, (_, n) => ({ ...turn, turn: n + 1, started_at: second(n), ended_at: second(n + 0.9), outcome: n === 500 ? "failed" : "success", validations: [], steps: 0 }));
+    outline.turns = Array.from({ length: 1000 }, (_, n) => ({ ...turn, turn: n + 1, started_at: second(n), ended_at: second(n + 0.9), outcome: n === 503 ? "failed" : "success", validations: [], steps: 0 }));
     outline.marks = outline.turns.map((_, n) => ({ at: second(n + 0.5), what: "check", turn: n + 1, label: "make test", good: n !== 700, duration_secs: 0.1 }));
     outline.session.last_event_at = outline.session.ended_at = second(1000);
     await route.fulfill({ response, json: outline });
@@ -140,11 +140,11 @@ await withBrowser(async (browser) => {
   same(await page.locator(".timeline .moment.bad").getAttribute("aria-label").then((label) => label.split(",")[0]), "check failed: make test");
   const failed = page.locator(".timeline .bar.failed");
   const [, from, to] = /^\d+ turns, (\d+) to (\d+): 1 failed$/.exec(await failed.getAttribute("aria-label"));
-  check(Number(from) <= 501 && 501 <= Number(to), "what failed", from, to);
+  check(Number(from) < 504 && 504 <= Number(to), "what failed", from, to);
   await failed.click();
-  await path(`/s/${loop}?turn=501`);
-  await page.getByRole("heading", { name: /^Turn 501/ }).waitFor();
-  await page.locator(".contents a", { hasText: /^501/ }).waitFor();
+  await path(`/s/${loop}?turn=504`);
+  await page.getByRole("heading", { name: /^Turn 504/ }).waitFor();
+  await page.locator(".contents a", { hasText: /^504/ }).waitFor();
   await page.unroute(`**/sessions/${loop}/outline`);
 
   // Changes: the tree, both layouts, one turn, a patch.
@@ -187,6 +187,12 @@ await withBrowser(async (browser) => {
   const relay = one((head) => head.agents?.includes("limited"));
   await page.goto(`${origin}/s/${relay}`);
   await page.getByText("Rate limited: limit reached").waitFor();
+  // What is handed over is long: its first words are seen, and the rest when it is unfolded.
+  const handed = page.locator("details.asked");
+  check((await handed.locator("summary").textContent()).startsWith("You take over a session of work from limited"), "a packet");
+  check(!(await handed.locator("pre").isVisible()), "it is folded");
+  await handed.locator("summary").click();
+  await handed.locator("pre", { hasText: "# The task" }).waitFor();
   // Marks that fall together stand below each other, each to be clicked.
   await page.locator(".moment").nth(3).waitFor();
   await wait("none covers another", () => {

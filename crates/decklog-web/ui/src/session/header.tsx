@@ -10,6 +10,12 @@ import { Badge, Copy, Menu, standing } from "../parts";
 import { A } from "../router";
 import type { Outline } from "../types";
 
+/** Files that the session changed, each once, as far as its turns list them. */
+export function filesOf({ session, turns }: Outline): number {
+  if (turns.some((turn) => turn.files.length < turn.files_changed)) return session.files_changed ?? 0;
+  return new Set(turns.flatMap((turn) => turn.files.map((file) => file.path))).size;
+}
+
 /** What is told of a session; what is `extra` is folded where there is little room. */
 function Fact({ name, extra = false, children }: { name: string; extra?: boolean; children: ComponentChildren }) {
   return (
@@ -46,7 +52,7 @@ export function Header({ outline, live }: { outline: Outline; live: boolean }) {
         <Fact name="Session"><code>{head.id}</code> <Copy text={head.id} label="id" /> <span class="soft">{head.kind}</span></Fact>
         {head.agents && <Fact name={head.agents.length > 1 ? "Agents" : "Agent"}>{head.agents.join(", ")} <span class="soft">{head.models?.join(", ")}</span></Fact>}
         <Fact name="Started"><time dateTime={head.started_at} title={moment(head.started_at)}>{when(head.started_at)}</time>, took {duration(elapsed(head, Date.now()))}</Fact>
-        <Fact name="Work">{plural(head.turns, "turn")}{head.iterations ? `, ${plural(head.iterations, "iteration")}` : ""}, {plural(head.files_changed ?? 0, "file")} changed</Fact>
+        <Fact name="Work">{plural(head.turns, "turn")}{head.iterations ? `, ${plural(head.iterations, "iteration")}` : ""}, {plural(filesOf(outline), "file")} changed</Fact>
         {tokens && <Fact name="Tokens"><span title={`${count(tokens.input)} in, ${count(tokens.cached_input)} of them cached; ${count(tokens.output)} out`}>{short(tokens.input)} in, {short(tokens.output)} out</span>{rate > 0 && <span class="soft"> {rate} % cached</span>}</Fact>}
         {head.cost_usd !== undefined && <Fact name="Cost">{cost(head.cost_usd)}</Fact>}
         <Fact name="Directory" extra><code class="path" title={head.working_dir}><bdi>{head.working_dir}</bdi></code> <Copy text={head.working_dir} label="directory" /></Fact>

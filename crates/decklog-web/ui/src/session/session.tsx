@@ -9,7 +9,7 @@ import { A, go, place, withQuery } from "../router";
 import type { Outline } from "../types";
 import { Changes } from "./changes";
 import { Events } from "./events";
-import { Header } from "./header";
+import { filesOf, Header } from "./header";
 import { Logs } from "./logs";
 import { Network } from "./network";
 import { Race } from "./race";
@@ -57,6 +57,7 @@ function Opened({ record, outline }: { record: Record; outline: Outline }) {
   const query = place.value.query;
   const tabs = tabsOf(outline);
   const tab = tabs.find(([name]) => name === query.get("tab"))?.[0] ?? "transcript";
+  const files = useMemo(() => filesOf(outline), [outline]);
   const bar = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     // On a narrow screen not all have room: the one that is open is seen.
@@ -84,7 +85,7 @@ function Opened({ record, outline }: { record: Record; outline: Outline }) {
         {tabs.map(([name, title]) => (
           <A key={name} role="tab" aria-selected={name === tab} href={withQuery({ tab: name === "transcript" ? null : name, path: null })}>
             {title}
-            {name === "changes" && outline.session.files_changed ? <small>{outline.session.files_changed}</small> : null}
+            {name === "changes" && files > 0 && <small>{files}</small>}
           </A>
         ))}
       </div>

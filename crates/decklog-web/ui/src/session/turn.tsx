@@ -21,7 +21,7 @@ export function TurnHead({ turn, prompt }: { turn: Turn; prompt: string }) {
         <span class="soft">{[turn.model, turn.permissions].filter(Boolean).join(" · ")}</span>
         <time dateTime={turn.started_at} title={moment(turn.started_at)}>{clock(turn.started_at)}</time>
       </h2>
-      {prompt && (isLong ? <details class="asked"><summary>{prompt.slice(0, 240).trim()}…</summary><pre>{prompt}</pre></details> : <pre class="asked">{prompt.trim()}</pre>)}
+      {prompt && (isLong ? <details class="asked"><summary>{(prompt.trim().split(/\n\s*\n/, 1)[0] ?? "").slice(0, 240)} …</summary><pre>{prompt}</pre></details> : <pre class="asked">{prompt.trim()}</pre>)}
     </section>
   );
 }
