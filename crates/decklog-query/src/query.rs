@@ -100,6 +100,13 @@ impl Query {
         Self::all_of(&self.wanted, &self.unwanted)
     }
 
+    /// The same with the last word as it stands; `None` where no word is only begun.
+    pub(crate) fn as_typed(&self) -> Option<String> {
+        let whole = |term: &Term| Term { begins: false, ..term.clone() };
+        let all: Vec<Term> = self.wanted.iter().map(whole).collect();
+        self.wanted.iter().any(|term| term.begins).then(|| Self::all_of(&all, &self.unwanted))
+    }
+
     /// What tells how well a passage fits: the words that are whole, or the one word as if it were. To weigh all words that
     /// begin alike takes as long as finding them.
     pub(crate) fn whole_words(&self) -> String {
@@ -243,6 +250,15 @@ mod tests {
             (r#"auth "a mid" mid"#, r#"("auth") AND (- parts : "a mid")"#),
         ] {
             assert_eq!(Query::parse_typed(text).map(|query| query.whole_words()), Ok(weighed.to_owned()), "{text}");
+        }
+        for (text, typed) in [
+            ("auth mid", Some(r#"("auth") AND ("mid")"#)),
+            ("-auth mid", Some(r#"(("mid")) NOT (("auth"))"#)),
+            ("mid -auth", None),
+            ("auth -mid", None),
+            (r#""a mid""#, None),
+        ] {
+            assert_eq!(Query::parse_typed(text).map(|query| query.as_typed()), Ok(typed.map(str::to_owned)), "{text}");
         }
         let query = Query::parse_typed("conf").expect("a query");
         let text = "parseConfig, config and conf";

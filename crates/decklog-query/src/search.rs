@@ -20,6 +20,9 @@ use crate::text::{Field, Passage, Passages};
 /// So many of the newest passages that match are ranked; older ones are not looked at.
 pub const RANKED: usize = 2000;
 
+/// Where [`RANKED`] passages that match are found among fewer than so many, most hold what was searched for.
+const COMMON: i64 = 4000;
+
 /// A turn that holds what was searched for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hit {
@@ -72,17 +75,31 @@ pub fn search(
     now: Timestamp,
 ) -> Result<Hits, IndexError> {
     let allowed = allowed(rows, texts, filter)?;
-    let expression = query.expression();
-    let mut candidates: Vec<Found> = Vec::new();
-    texts.find(&expression, |found| {
-        if allowed.as_ref().is_none_or(|allowed| allowed.contains(&found.number)) {
-            candidates.push(found);
-        }
-        candidates.len() < RANKED
-    })?;
+    let newest = |expression: &str| -> Result<Vec<Found>, IndexError> {
+        let mut candidates = Vec::new();
+        texts.find(expression, |found| {
+            if allowed.as_ref().is_none_or(|allowed| allowed.contains(&found.number)) {
+                candidates.push(found);
+            }
+            candidates.len() < RANKED
+        })?;
+        Ok(candidates)
+    };
+    // All words that begin alike are many to go through. What holds the word as it was typed comes first anyway: where
+    // that is enough, it is all.
+    let typed = query.as_typed().filter(|_| allowed.is_none()).map(|typed| newest(&typed)).transpose()?;
+    let candidates = match typed.filter(|found| found.len() == RANKED) {
+        Some(found) => found,
+        None => newest(&query.expression())?,
+    };
     let matching = candidates.len();
     let oldest = candidates.last().map_or(i64::MAX, |found| found.document);
-    let scores: HashMap<i64, f64> = texts.scores(&query.whole_words(), oldest)?.into_iter().collect();
+    // Words that most passages hold tell nothing of any, and weighing them takes longest.
+    let scores: HashMap<i64, f64> = if matching == RANKED && texts.count_from(oldest, COMMON)? < COMMON {
+        HashMap::new()
+    } else {
+        texts.scores(&query.whole_words(), oldest)?.into_iter().collect()
+    };
     let score = |found: &Found| {
         let words = scores.get(&found.document).copied().unwrap_or_default();
         (FLOOR + words) * (1.0 - AGING + AGING * freshness(found.began(), now))

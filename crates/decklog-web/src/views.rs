@@ -169,11 +169,7 @@ impl Views {
         let State { rows, texts, unreadable, kept, .. } = &mut *state;
         let rows = match rows {
             Some(rows) => rows,
-            None => {
-                let fresh = rows.insert(RowIndex::open(&self.cache, &self.store)?);
-                fresh.spare_memory()?;
-                fresh
-            }
+            None => rows.insert(RowIndex::open(&self.cache, &self.store)?),
         };
         let refreshed = rows.refresh(now, &mut |_| {});
         match refreshed {
@@ -253,7 +249,6 @@ impl Views {
             let _state = self.state();
             (RowIndex::open(&self.cache, &self.store)?, TextIndex::open(&self.cache, &self.store)?)
         };
-        rows.spare_memory()?;
         let refreshed = texts.refresh(&rows, progress);
         // Lists of sessions that changed a file were made of as much as was read.
         self.state().kept.clear();

@@ -119,6 +119,7 @@ pub(crate) fn index(context: &Context, store: &SessionStore) -> Result<(RowIndex
     let mut bar = Bar::new(context, "reading sessions");
     let refreshed = index.refresh(context.clock.now(), &mut |progress| bar.show(progress))?;
     bar.clear();
+    index.map()?;
     Ok((index, refreshed))
 }
 

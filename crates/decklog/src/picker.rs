@@ -90,6 +90,7 @@ fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
         };
         let read = RowIndex::open(&cache, &store).and_then(|mut index| {
             index.refresh(now, &mut |_| {})?;
+            index.map()?;
             each_row(&mut index, None, &all, &mut unseen)
         });
         if read.is_err() {

@@ -7,48 +7,25 @@
 //! Must not know: what rows are for.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use decklog_journal::SessionId;
 use decklog_journal::lock::{self, Held};
-use decklog_journal::parallel::on_two_threads;
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::store::{Listed, Unreadable};
 use decklog_journal::words::ShownStatus;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
-use super::rows::{RowIndex, second};
+use super::differences::{self, BATCH, Differences, Journal, Known, Outside, Work};
+use super::rows::RowIndex;
 use super::{IndexError, Progress, Refreshed, db};
-
-/// Sessions read between two commits.
-const BATCH: usize = 2048;
 
 /// How far back a change time must lie before it can be told from a later one: of file systems that count well, and of
 /// those that count whole seconds.
 const FINE: SignedDuration = SignedDuration::from_millis(100);
 const COARSE: SignedDuration = SignedDuration::from_millis(2100);
-
-/// What an entry looks like from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Outside {
-    inode: i64,
-    modified: i64,
-}
-
-/// What is remembered of an entry.
-struct Known {
-    outside: Outside,
-    settled: bool,
-    active: bool,
-    journal: Option<Journal>,
-    reason: Option<String>,
-}
-
-/// Length and time of a journal.
-type Journal = (i64, i64);
 
 /// What a look at an entry gave.
 enum Look {
@@ -88,27 +65,8 @@ fn try_refresh(
     let remembered: Option<String> =
         index.db.query_row("SELECT value FROM meta WHERE key = 'root'", [], |row| row.get(0)).optional()?;
     let same_root = root.is_some() && root == remembered;
-    // What is remembered is read before the root is: an entry that is made in between is then not taken for gone.
-    let known = known(index, same_root)?;
-    let (mut work, mut gone, mut middle) = (Vec::new(), Vec::new(), None);
-    let entries = if same_root {
-        work.extend(known.keys().map(|number| (*number, None)));
-        index
-            .db
-            .query_row("SELECT value FROM meta WHERE key = 'entries'", [], |row| row.get::<_, u32>(0))
-            .optional()?
-            .unwrap_or(0) as usize
-    } else {
-        let ids = index.store.ids()?;
-        let outsides = look_outside(index, &ids);
-        let there: HashMap<i64, Option<Outside>> = ids.iter().map(SessionId::to_number).zip(outsides).collect();
-        gone.extend(known.keys().filter(|number| !there.contains_key(number)));
-        work.extend(there.into_iter().filter(|(number, outside)| {
-            known.get(number).is_none_or(|known| !known.settled || Some(known.outside) != *outside)
-        }));
-        middle = ids.get(ids.len() / 2).map(|id| second(id.to_number()));
-        ids.len()
-    };
+    let Differences { mut work, known, gone, entries, middle } =
+        if same_root { differences::unsettled(index)? } else { differences::compared(index)? };
     work.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
     let all = work.len();
     let (mut done, mut starting, mut alone) = (0, false, true);
@@ -140,54 +98,16 @@ fn stamp(root: &Path, now: Timestamp) -> Option<String> {
     is_told.then(|| format!("{}-{}-{}.{}", meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()))
 }
 
-/// What is remembered of the entries that must be looked at: of all when the root changed.
-fn known(index: &RowIndex, only_unsettled: bool) -> Result<HashMap<i64, Known>, IndexError> {
-    let which = if only_unsettled { "WHERE NOT settled" } else { "" };
-    let sql = format!("SELECT n, inode, modified, settled, active, bytes, written, reason FROM entries {which}");
-    let mut select = index.db.prepare_cached(&sql)?;
-    let known = select.query_map([], |row| {
-        let outside = Outside { inode: row.get(1)?, modified: row.get(2)? };
-        let journal = row.get::<_, Option<i64>>(5)?.zip(row.get(6)?);
-        let (settled, active, reason) = (row.get(3)?, row.get(4)?, row.get(7)?);
-        Ok((row.get(0)?, Known { outside, settled, active, journal, reason }))
-    })?;
-    Ok(known.collect::<Result<_, _>>()?)
-}
-
-/// What `entry` looks like, and whether it is a link: what that leads to may change unseen.
-fn outside(entry: &Path) -> Option<(Outside, bool)> {
-    let meta = entry.symlink_metadata().ok()?;
-    let modified = meta.mtime().checked_mul(1_000_000_000)?.checked_add(meta.mtime_nsec())?;
-    Some((Outside { inode: meta.ino().cast_signed(), modified }, meta.is_symlink()))
-}
-
-fn look_outside(index: &RowIndex, ids: &[SessionId]) -> Vec<Option<Outside>> {
-    let store = &index.store;
-    all(ids, |id| outside(&store.entry(id)).map(|(outside, _)| outside))
-}
-
-/// What `work` gave on each of `items`.
-fn all<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let mut results = Vec::with_capacity(items.len());
-    on_two_threads(items, work, |result| {
-        results.push(result);
-        ControlFlow::Continue(())
-    });
-    results
-}
-
-type Work = (i64, Option<Outside>);
-
 /// What a batch looked like, before it was looked into, and what that gave.
 type Looks = Vec<(Option<(Outside, bool)>, Look)>;
 
 fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) -> Looks {
     let store = &index.store;
-    all(batch, |(number, _)| {
+    differences::all(batch, |(number, _)| {
         let Some(id) = SessionId::from_number(*number) else { return (None, Look::Gone) };
         let entry = store.entry(&id);
         // From outside first: what changes while it is read looks different the next time.
-        let seen = outside(&entry);
+        let seen = differences::outside(&entry);
         let journal = journal(&entry);
         let known = known.get(number);
         if let (Some(known), Some((seen, _))) = (known, seen)

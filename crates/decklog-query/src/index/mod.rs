@@ -7,6 +7,7 @@
 //! Must not know: the terminal, where the cache directory is. Nothing here writes into a session.
 
 mod db;
+mod differences;
 mod freshness;
 mod packed;
 mod rows;

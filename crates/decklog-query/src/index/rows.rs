@@ -45,11 +45,15 @@ pub(super) fn second(number: i64) -> i64 {
 /// A session's number, with length and time of its journal if it can be read.
 pub(super) type Changed = (i64, Option<(i64, i64)>);
 
+/// Bytes of a file that [`RowIndex::map`] maps: all of it.
+const MAPPED: i64 = 1 << 30;
+
 /// The rows of the sessions under one root.
 pub struct RowIndex {
     pub(super) store: SessionStore,
     path: PathBuf,
     pub(super) db: Connection,
+    is_mapped: bool,
     pub(super) names: Names,
 }
 
@@ -66,7 +70,8 @@ impl RowIndex {
     /// [`IndexError`]: then read the store itself.
     pub fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
         let path = file(cache, store, "rows")?;
-        Ok(Self { store: store.clone(), db: Self::open_file(&path)?, path, names: Names::default() })
+        let db = Self::open_file(&path, false)?;
+        Ok(Self { store: store.clone(), db, path, is_mapped: false, names: Names::default() })
     }
 
     /// Brings it up to date, telling `progress` how far that is. When it is damaged, it is made anew. `now` is the time on
@@ -84,24 +89,28 @@ impl RowIndex {
         }
     }
 
-    fn open_file(path: &Path) -> Result<Connection, IndexError> {
+    fn open_file(path: &Path, is_mapped: bool) -> Result<Connection, IndexError> {
         let db = db::open(path, SCHEMA)?;
-        // Lists read all of it, one page after the other.
-        db.pragma_update(None, "mmap_size", 1_i64 << 30)?;
+        if is_mapped {
+            db.pragma_update(None, "mmap_size", MAPPED)?;
+        }
         Ok(db)
     }
 
-    /// Reads it with less memory, and a little slower: for who stays, and asks again and again.
+    /// Has the file in memory while it is read: what reads all of it once is faster then. Who stays, and asks again and
+    /// again, takes less memory without.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn spare_memory(&self) -> Result<(), IndexError> {
-        Ok(self.db.pragma_update(None, "mmap_size", 0)?)
+    pub fn map(&mut self) -> Result<(), IndexError> {
+        self.db.pragma_update(None, "mmap_size", MAPPED)?;
+        self.is_mapped = true;
+        Ok(())
     }
 
     fn renew(&mut self) -> Result<(), IndexError> {
         db::remove(&self.path);
-        self.db = Self::open_file(&self.path)?;
+        self.db = Self::open_file(&self.path, self.is_mapped)?;
         self.names = Names::default();
         Ok(())
     }
@@ -138,10 +147,11 @@ impl RowIndex {
         let Some(middle) = self.middle()?.filter(|_| filter.limit.is_none()) else {
             return Ok(vec![part(self, i64::MIN..i64::MAX)?]);
         };
-        let (epoch, path, store) = (self.epoch()?, &self.path.clone(), self.store.clone());
+        let (epoch, path, store, is_mapped) = (self.epoch()?, &self.path.clone(), self.store.clone(), self.is_mapped);
         std::thread::scope(|scope| {
             let older = scope.spawn(|| {
-                let mut index = Self { store, db: Self::open_file(path)?, path: path.clone(), names: Names::default() };
+                let db = Self::open_file(path, is_mapped)?;
+                let mut index = Self { store, db, path: path.clone(), is_mapped, names: Names::default() };
                 // The file may have been deleted meanwhile, and another been made.
                 let is_other = index.epoch()? != epoch;
                 if is_other { Err(IndexError::Replaced) } else { part(&mut index, i64::MIN..middle) }

@@ -265,6 +265,13 @@ impl Shard {
         Ok(scores.collect::<Result<_, _>>()?)
     }
 
+    /// How many passages there are from `oldest` on, counted up to `most`.
+    pub(super) fn count_from(&self, oldest: i64, most: i64) -> Result<i64, IndexError> {
+        let mut select =
+            self.db.prepare_cached("SELECT count(*) FROM (SELECT 1 FROM passages WHERE d >= ? LIMIT ?)")?;
+        Ok(select.query_row(params![oldest, most], |row| row.get(0))?)
+    }
+
     /// Adds the numbers of the sessions that changed a file which one of `patterns` names.
     pub(super) fn touched(&self, patterns: &[Touched], sessions: &mut HashSet<i64>) -> Result<(), IndexError> {
         let mut select = self.db.prepare("SELECT id, path FROM paths")?;

@@ -126,6 +126,11 @@ impl TextIndex {
         Ok(scores)
     }
 
+    /// How many passages there are from `oldest` on, counted up to `most` in each half of the index.
+    pub(crate) fn count_from(&self, oldest: i64, most: i64) -> Result<i64, IndexError> {
+        self.shards.iter().map(|shard| shard.count_from(oldest >> 1, most)).sum()
+    }
+
     /// Numbers of the sessions that changed a file which one of `patterns` names.
     ///
     /// # Errors
