@@ -169,11 +169,20 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct StatsFold {
     zone: TimeZone,
-    sessions: Vec<Counted>,
+    /// Piece by piece: one list of all would be copied whole each time it grows, and when two are merged.
+    sessions: Vec<Vec<Counted>>,
     by: Vec<Groups>,
     days: Option<(Date, Date)>,
     /// The day of the session before, and when it begins and ends: neighbours mostly share it.
     day: Option<(Date, Timestamp, Timestamp)>,
+}
+
+/// Sessions in a piece.
+const PIECE: usize = 4096;
+
+/// No directory holds four thousand million entries.
+fn u32_of(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// What counts of a session. Groups hold its place among all: it is kept once, however many groups it is in.
@@ -214,9 +223,15 @@ impl StatsFold {
         let day = self.day_of(row.started_at);
         let (first, last) = self.days.unwrap_or((day, day));
         self.days = Some((first.min(day), last.max(day)));
-        // No directory holds four thousand million entries.
-        let member = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        self.sessions.push(Counted::from(row));
+        let full = self.sessions.last().is_none_or(|piece| piece.len() == PIECE);
+        if full {
+            self.sessions.push(Vec::with_capacity(PIECE));
+        }
+        let mut member = self.places() - u32_of(PIECE);
+        if let Some(piece) = self.sessions.last_mut() {
+            member += u32_of(piece.len());
+            piece.push(Counted::from(row));
+        }
         for groups in &mut self.by {
             groups.add(row, day, member);
         }
@@ -225,7 +240,7 @@ impl StatsFold {
     /// Both together, which must have been made alike: first the sessions of this one.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        let before = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let before = self.places();
         self.sessions.extend(other.sessions);
         for (groups, others) in self.by.iter_mut().zip(other.by) {
             for (key, from) in others.places {
@@ -238,6 +253,11 @@ impl StatsFold {
             (days, others) => days.or(others),
         };
         self
+    }
+
+    /// How many places there are, taken or not.
+    fn places(&self) -> u32 {
+        u32_of(self.sessions.len() * PIECE)
     }
 
     fn day_of(&mut self, at: Timestamp) -> Date {
@@ -265,7 +285,8 @@ impl StatsFold {
         let Self { sessions, by, .. } = self;
         let by = by.into_iter().map(|Groups { by, places, members, .. }| {
             let group = |(key, place): (String, usize)| {
-                Group::of(key, &|| members[place].iter().map(|member| &sessions[*member as usize]))
+                let counted = |member: &u32| &sessions[*member as usize / PIECE][*member as usize % PIECE];
+                Group::of(key, &|| members[place].iter().map(counted))
             };
             let mut groups: Vec<Group> = places.into_iter().map(group).collect();
             if by.is_time() {
@@ -275,7 +296,7 @@ impl StatsFold {
             }
             (by.as_str(), groups)
         });
-        Stats { by: by.collect(), all: Group::of(String::new(), &|| sessions.iter()) }
+        Stats { by: by.collect(), all: Group::of(String::new(), &|| sessions.iter().flatten()) }
     }
 }
 
