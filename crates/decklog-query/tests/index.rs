@@ -19,7 +19,7 @@ use decklog_journal::words::{
 use decklog_journal::{Durability, SessionFilter, SessionId, SessionStore, SessionWriter, WriterOptions};
 use decklog_query::index::{RowIndex, TextIndex, each_row, sum_up};
 use decklog_query::query::Query;
-use decklog_query::search::search;
+use decklog_query::search::{RANKED, search};
 use decklog_query::text::Passages;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -449,6 +449,46 @@ fn read_all(store: &SessionStore, query: &Query, filter: &SessionFilter) -> BTre
         found.extend(all.iter().filter(|it| query.takes(it)).map(|it| (listed.head.id.clone(), it.turn)));
     }
     found
+}
+
+/// Records a turn in which this is said.
+fn tell(writer: &mut SessionWriter, text: &str, number: usize) {
+    begin_turn(writer, number);
+    let (turn, text) = (open_turn(writer), text.to_owned());
+    writer.append(Message { turn, text, text_artifact: None, cut_artifact: None, continued: false }).expect("said");
+    end_turn(writer, number);
+}
+
+#[test]
+fn a_word_that_very_many_hold_is_found_as_it_was_typed() {
+    let mut world = World::new();
+    for (number, (text, turns)) in [("the parse", RANKED + 5), ("then parsers", 3)].into_iter().enumerate() {
+        world.begin(0, false, number);
+        world.at += SignedDuration::from_hours(24);
+        (0..turns).for_each(|turn| tell(&mut world.writers[number], text, turn));
+    }
+    let now = Timestamp::now();
+    let mut rows = RowIndex::open(&world.cache(), &world.store).expect("an index");
+    let mut texts = TextIndex::open(&world.cache(), &world.store).expect("an index");
+    rows.refresh(now, &mut |_| {}).expect("up to date");
+    texts.refresh(&rows, &mut |_| {}).expect("up to date");
+    let few = SessionFilter { limit: Some(10), ..SessionFilter::default() };
+    let active = SessionFilter { statuses: vec![ShownStatus::Active], ..few.clone() };
+    let newer = world.store.ids().expect("ids")[1].clone();
+    for (typed, filter, of_newer, matching) in [
+        // So many hold it as it stands that those which only begin so are not looked for.
+        ("parse", &few, 0, RANKED),
+        ("then parse", &few, 3, 3),
+        ("pars", &few, 3, RANKED),
+        ("parse", &active, 3, RANKED),
+        ("parsers", &few, 3, 3),
+    ] {
+        let query = Query::parse_typed(typed).expect("a query");
+        let found = search(&world.store, (&mut rows, &texts), &query, filter, now).expect("found");
+        assert_eq!(found.matching, matching, "{typed}");
+        assert_eq!(found.hits.iter().filter(|hit| hit.id == newer).count(), of_newer, "{typed}");
+        assert!(found.hits.iter().take(of_newer).all(|hit| hit.id == newer), "{typed}: the newest come first");
+    }
 }
 
 proptest! {

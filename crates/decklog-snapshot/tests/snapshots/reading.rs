@@ -63,7 +63,7 @@ sandboxed! {
         for reader in without {
             assert!(reader.missing(&before).unwrap());
             assert!(reader.missing(&after).unwrap());
-            assert!(matches!(read(&reader, &before, &after), Err(SnapshotError::Git { .. })));
+            assert!(matches!(read(&reader, &before, &after), Err(SnapshotError::Gone { .. })));
         }
         fs::remove_dir_all(sandbox.work.join(".git")).unwrap();
         let reader = SnapshotReader::open(Some(&sandbox.work), &sandbox.objects).unwrap();

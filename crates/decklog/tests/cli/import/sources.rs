@@ -68,7 +68,7 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     assert!(env.decklog(&["show", "@"]).expect(0).stdout.contains("turn 2 · claude\n  > second\n"));
     assert!(env.decklog(&["show", "@", "--html"]).expect(0).stdout.contains("<pre class=prose>second</pre>"));
     // Its turns are made files when asked for.
-    for (name, is) in [("prompt", "first"), ("002-prompt", "second"), ("002-output.md", "\n\ntwo"), ("001-patch", "")] {
+    for (name, is) in [("prompt", "first"), ("002-prompt", "second"), ("002-output.md", "two"), ("001-patch", "")] {
         assert_eq!(env.decklog(&["logs", "@", name]).expect(0).stdout, is, "{name}");
     }
     assert!(env.decklog(&["logs", "@", "003-output"]).expect(2).stderr.contains("there is no log"));
