@@ -114,7 +114,7 @@ fn an_audit_records_and_keeps_the_hosts_own_addresses_out() {
     assert!(failed, "{said}");
     // The container's own loopback is its own.
     let (failed, said) = curl(&mut client, &format!("http://127.0.0.1:{port}/"));
-    assert!(failed && said.contains("refused") || said.contains("connect"), "{said}");
+    assert!(failed && (said.contains("refused") || said.contains("connect")), "{said}");
     assert_eq!(client.leave().0, 0);
     let all = connections(&env);
     let refused = all.iter().find(|line| line["id.resp_p"] == port).unwrap();
