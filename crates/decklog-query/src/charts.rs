@@ -70,7 +70,7 @@ impl Charts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use decklog_journal::SessionFilter;
     use decklog_journal::filter::Began;
     use decklog_journal::words::{SessionKind, ShownStatus};
@@ -79,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    fn row(seconds: f64, iterations: Option<u32>, started_at: Timestamp) -> Row<'static> {
+    pub(crate) fn row(seconds: f64, iterations: Option<u32>, started_at: Timestamp) -> Row<'static> {
         Row {
             number: 0,
             kind: SessionKind::Run,

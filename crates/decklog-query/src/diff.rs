@@ -210,13 +210,19 @@ fn merged(turns: &[&Turn]) -> Vec<FileChange> {
         };
         let sum = |known: Option<u64>, more: Option<u64>| Some(known?.saturating_add(more?));
         (known.added, known.removed) = (sum(known.added, file.added), sum(known.removed, file.removed));
-        known.status = match (known.status.as_str(), file.status.as_str()) {
-            ("added", status) if status != "deleted" => "added",
-            (_, status) => status,
-        }
-        .to_owned();
+        known.status = status_of_both(&known.status, &file.status).to_owned();
     }
     files.into_values().collect()
+}
+
+/// The status of a file that was changed twice.
+#[must_use]
+pub fn status_of_both<'a>(first: &'a str, second: &'a str) -> &'a str {
+    match (first, second) {
+        (_, "deleted") => "deleted",
+        ("deleted", _) => "modified",
+        (first, _) => first,
+    }
 }
 
 /// The changed files, in path order.

@@ -457,6 +457,28 @@ mod tests {
     }
 
     #[test]
+    fn parts_add_up_to_what_all_are_together() {
+        let first: Timestamp = "2026-05-01T10:00:00Z".parse().expect("a time");
+        let all = 3 * PIECE + 10;
+        let add = |fold: &mut StatsFold, number: usize| {
+            let began = first + jiff::SignedDuration::from_mins(i64::try_from(number).expect("minutes"));
+            let iterations = Some(u32::try_from(number % 7).expect("a few"));
+            fold.add(&crate::charts::tests::row(f64::from(u16::try_from(number).expect("seconds")), iterations, began));
+        };
+        let new = || StatsFold::new(&By::ALL, TimeZone::UTC);
+        let mut whole = new();
+        (0..all).for_each(|number| add(&mut whole, number));
+        let whole = whole.finish();
+        assert_eq!((whole.all.sessions, whole.by["day"].len()), (all as u64, 9));
+        for middle in [0, 1, PIECE - 1, PIECE, PIECE + 1, all] {
+            let (mut a, mut b) = (new(), new());
+            (0..middle).for_each(|number| add(&mut a, number));
+            (middle..all).for_each(|number| add(&mut b, number));
+            assert_eq!(a.merge(b).finish(), whole, "{middle}");
+        }
+    }
+
+    #[test]
     fn periods_have_no_gaps() {
         let date = |text: &str| text.parse::<Date>().expect("a date");
         let all = |by, first, last| periods(by, date(first), date(last)).join(" ");

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use decklog_query::diff::status_of_both;
 use decklog_text::highlight::{Highlighter, Language};
 use decklog_text::patch::{FilePatch, Hunk, Kind, Row, annotate, parse};
 use serde_json::{Value, json};
@@ -43,11 +44,7 @@ pub(crate) fn files(patch: &[u8], only: Option<&str>) -> Vec<Value> {
             all.push(file);
             continue;
         };
-        known.status = match (known.status, file.status) {
-            (_, "deleted") => "deleted",
-            ("deleted", _) => "modified",
-            (status, _) => status,
-        };
+        known.status = status_of_both(known.status, file.status);
         known.hunks.extend(file.hunks);
         if !known.notes.iter().any(|note| note == SEVERAL) {
             known.notes.push(SEVERAL.to_owned());

@@ -77,7 +77,7 @@ pub(super) fn unsettled(index: &RowIndex) -> Result<Differences, IndexError> {
 /// What is there beside what is remembered, both in order: of the many that are the same nothing is kept.
 pub(super) fn compared(index: &RowIndex) -> Result<Differences, IndexError> {
     // What is remembered is what was so before the root is read: an entry that is made in between is then not taken for gone.
-    let snapshot = index.db.unchecked_transaction()?;
+    let _snapshot = index.db.unchecked_transaction()?;
     let mut select = index.db.prepare_cached(&format!("{REMEMBERED} ORDER BY n"))?;
     let mut rows = select.query_map([], remembered)?;
     let mut next = rows.next().transpose()?;
@@ -105,8 +105,6 @@ pub(super) fn compared(index: &RowIndex) -> Result<Differences, IndexError> {
     for row in rows {
         all.gone.push(row?.0);
     }
-    drop(select);
-    drop(snapshot);
     Ok(all)
 }
 

@@ -58,7 +58,7 @@ function merged<T>(all: T[], key: (one: T) => string | null, merge: (into: T, on
 }
 
 /** Marks, each in its row: what would cover another stands below it. */
-function rowsOf(moments: Mark[][], x: (mark: Mark) => number): { marks: Mark[]; row: number; rows: number }[] {
+function rowsOf(moments: Mark[][], x: (mark: Mark) => number): { moments: { marks: Mark[]; row: number }[]; rows: number } {
   const last: number[] = [];
   const placed = moments.map((marks) => {
     const at = marks[0] ? x(marks[0]) : 0;
@@ -67,7 +67,7 @@ function rowsOf(moments: Mark[][], x: (mark: Mark) => number): { marks: Mark[]; 
     last[row] = at;
     return { marks, row };
   });
-  return placed.map((one) => ({ ...one, rows: last.length }));
+  return { moments: placed, rows: Math.max(1, last.length) };
 }
 
 /** What is told of several at once: the first of these that one of them is. */
@@ -93,7 +93,7 @@ export function Timeline({ outline }: { outline: Outline }) {
     return () => observer.disconnect();
   }, [isEmpty]);
   const pixel = (end - start) / (Math.max(100, width.value - 24) * zoom.value);
-  const { bars, moments, lanes } = useMemo(() => {
+  const { bars, moments, rows, lanes } = useMemo(() => {
     const x = (at: number) => (at - start) / pixel;
     const spans = lanesOf(outline.turns, isLive ? end : Date.parse(session.last_event_at));
     const short = (span: Span) => (span.to - span.from < TOGETHER * pixel ? `${span.lane} ${Math.floor(x(span.from) / TOGETHER)}` : null);
@@ -102,7 +102,7 @@ export function Timeline({ outline }: { outline: Outline }) {
     const marks = merged(all, ([mark]) => `${mark ? Math.floor(xOf(mark) / MARK) : ""}`, (into, one) => [...into, ...one]);
     return {
       bars: merged(spans, short, (into, one) => ({ ...into, turns: [...into.turns, ...one.turns], to: one.to })),
-      moments: rowsOf(marks, xOf),
+      ...rowsOf(marks, xOf),
       lanes: spans.reduce((most, span) => Math.max(most, span.lane + 1), 1),
     };
   }, [outline, pixel]);
@@ -119,7 +119,7 @@ export function Timeline({ outline }: { outline: Outline }) {
         <button type="button" class="quiet" aria-label="Zoom out" disabled={zoom.value <= 1} onClick={() => change(0.5)}>−</button>
       </div>
       <div class="scale" ref={box} tabIndex={0} role="group" aria-label="Turns and marks in time; arrow keys scroll">
-        <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 22 + (moments[0]?.rows ?? 1) * 24}px` }}>
+        <div class="track" style={{ width: `calc(${100 * zoom.value}% - 24px)`, height: `${lanes * 26 + 22 + rows * 24}px` }}>
           {ticks.map((tick) => <i key={tick} class="tick" style={{ left: share(start + tick * 1000) }}><span>{duration(tick)}</span></i>)}
           {bars.map(({ turns, lane, from, to }) => <Bar key={turns[0]?.turn} turns={turns} top={lane * 26 + 22} left={share(from)} right={`${(100 * (end - to)) / (end - start)}%`} />)}
           {moments.map(({ marks, row }, n) => <Moment key={n} marks={marks} left={share(Date.parse(marks[0]?.at ?? ""))} top={lanes * 26 + 23 + row * 24} />)}
