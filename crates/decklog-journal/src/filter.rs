@@ -36,7 +36,7 @@ pub struct SessionFilter {
     pub kinds: Vec<SessionKind>,
     /// With one of these agents, letter case aside.
     pub agents: Vec<String>,
-    /// With a model whose name contains one of these, letter case aside.
+    /// With a model that one of these means; see [`is_model`].
     pub models: Vec<String>,
     /// In one of these projects: the name of the working directory, or, with a `/`, the path of a directory that it
     /// is or lies in.
@@ -126,7 +126,7 @@ impl SessionFilter {
             && (self.outcomes.is_empty() || row.shown_outcome().is_some_and(|outcome| self.outcomes.contains(&outcome)))
             && (self.kinds.is_empty() || self.kinds.contains(&row.kind))
             && within(&self.agents, &|wanted| any(row.agents, &|name| same(name, wanted)))
-            && within(&self.models, &|wanted| any(row.models, &|name| fold(name).contains(&fold(wanted))))
+            && within(&self.models, &|wanted| any(row.models, &|name| is_model(name, wanted)))
             && within(&self.projects, &|wanted| is_project(wanted, row.project, row.working_dir))
             && self.after.is_none_or(|after| row.started_at >= after)
             && self.before.is_none_or(|before| row.started_at < before)
@@ -208,6 +208,12 @@ pub fn is_project(wanted: &str, project: &str, working_dir: &str) -> bool {
     Path::new(working_dir).starts_with(wanted)
 }
 
+/// Whether `wanted` means the model `name`: it is a part of it, or the whole of it behind a `=`, letter case aside.
+#[must_use]
+pub fn is_model(name: &str, wanted: &str) -> bool {
+    wanted.strip_prefix('=').map_or_else(|| fold(name).contains(&fold(wanted)), |wanted| same(name, wanted))
+}
+
 /// Whether two names are one, letter case aside.
 #[must_use]
 pub fn same(a: &str, b: &str) -> bool {
@@ -276,6 +282,17 @@ mod tests {
             [("Ὀδυσσεύς", "ὈΔΥΣΣΕΎΣ"), ("Straße", "STRASSE"), ("ПРИВЕТ", "привет"), ("İ", "i̇"), ("漢字", "漢字")]
         {
             assert_eq!(fold(a), fold(b));
+        }
+    }
+
+    #[test]
+    fn a_model_is_meant_by_a_part_of_its_name_or_by_the_whole() {
+        for (wanted, yes, no) in [
+            ("gpt-5", &["gpt-5", "GPT-5-mini", "openai/gpt-5"][..], &["gpt-4"][..]),
+            ("=gpt-5", &["gpt-5", "GPT-5"], &["gpt-5-mini", "=gpt-5"]),
+        ] {
+            assert!(yes.iter().all(|name| is_model(name, wanted)), "{wanted}");
+            assert!(!no.iter().any(|name| is_model(name, wanted)), "{wanted}");
         }
     }
 

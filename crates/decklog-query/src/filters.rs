@@ -22,7 +22,7 @@ pub struct Filters {
     pub kind: Vec<SessionKind>,
     /// With this agent.
     pub agent: Vec<String>,
-    /// With a model whose name contains this.
+    /// With a model whose name contains this, or is what stands behind a `=`.
     pub model: Vec<String>,
     /// In this project: the name of its directory, or a path that it is or lies in.
     pub project: Vec<String>,

@@ -10,6 +10,7 @@ mod assets;
 mod cards;
 mod changes;
 mod facets;
+mod feed;
 mod guard;
 pub mod html;
 mod live;

@@ -4,20 +4,20 @@
 //! thing as it stands now: nothing is lost, and what is told twice is the same.
 //! Must not know: what recorders do; a session is looked at like any other.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use decklog_journal::lock::{self, Held};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use crate::api::{ApiError, App, Asked};
-use crate::story::Story;
+use crate::api::{ApiError, App, Asked, entry, parse_id};
+use crate::feed::{Feed, Next, is_written, length, told};
 use crate::stream::Received;
 use crate::views::Change;
 
@@ -32,9 +32,6 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// How long a browser waits before it comes back, in milliseconds.
 const RETRY: u32 = 500;
-
-/// Steps that are told at a time; the rest with the next.
-const STEPS: usize = 200;
 
 /// What is known of the session root.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,50 +102,71 @@ fn events(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-fn told(id: Option<u64>, kind: &str, json: &str) -> Bytes {
-    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
-    // JSON has no line breaks but in texts, where they are escaped.
-    format!("{id}event: {kind}\ndata: {json}\n\n").into()
-}
-
 type Told = Result<Bytes, std::convert::Infallible>;
 
-/// Changes under the session root: another number each time something did.
-pub(crate) async fn root(State(app): State<App>) -> Response {
-    let (tell, received) = mpsc::channel::<Told>(4);
-    let (mut root, mut stopped) = (app.root.subscribe(), app.stopped.clone());
-    tokio::spawn(async move {
-        let _ = tell.send(Ok(format!("retry: {RETRY}\n\n").into())).await;
-        loop {
-            let now = root.borrow_and_update().clone();
-            let indexing = now.indexing.map(|(done, all)| json!({ "done": done, "all": all }));
-            let data =
-                json!({ "change": now.change.1, "texts": now.texts.1, "indexing": indexing, "error": now.error });
-            if tell.send(Ok(told(None, "root", &data.to_string()))).await.is_err() {
-                return;
-            }
-            loop {
-                tokio::select! {
-                    changed = root.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
-                        break;
-                    }
-                    _ = stopped.changed() => return,
-                    () = tokio::time::sleep(HEARTBEAT) => {
-                        if tell.send(Ok(": here\n\n".into())).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    });
-    events(Body::from_stream(Received(received)))
+/// Somebody who listens.
+#[derive(Clone)]
+struct Listener {
+    tell: mpsc::Sender<Told>,
+    stopped: watch::Receiver<bool>,
+    /// When something was told last.
+    told: Instant,
 }
 
-/// What is recorded in a session, from where `after`, or the last id, says.
+impl Listener {
+    /// Somebody new, and what is sent to them.
+    fn new(app: &App) -> (Self, Response) {
+        let (tell, received) = mpsc::channel(4);
+        let _ = tell.try_send(Ok(format!("retry: {RETRY}\n\n").into()));
+        (
+            Self { tell, stopped: app.stopped.clone(), told: Instant::now() },
+            events(Body::from_stream(Received(received))),
+        )
+    }
+
+    /// Tells them something; `None` when they are gone.
+    async fn tell(&mut self, bytes: Bytes) -> Option<()> {
+        self.told = Instant::now();
+        self.tell.send(Ok(bytes)).await.ok()
+    }
+
+    /// Waits for `news`; now and then they are told that there are none. `None` when they are gone, or the server stops.
+    async fn until<T>(&mut self, news: impl Future<Output = T>) -> Option<T> {
+        let mut news = pin!(news);
+        loop {
+            let patience = HEARTBEAT.saturating_sub(self.told.elapsed());
+            tokio::select! {
+                news = &mut news => return Some(news),
+                () = self.tell.closed() => return None,
+                _ = self.stopped.changed() => return None,
+                () = tokio::time::sleep(patience) => self.tell(": here\n\n".into()).await?,
+            }
+        }
+    }
+}
+
+/// Changes under the session root: another number each time something did. With `session` also what is recorded in that
+/// one, now or when it is resumed, from where `after`, or the last id, says. A browser has few connections: this is all a
+/// page needs.
+pub(crate) async fn all(
+    State(app): State<App>,
+    path: RawPathParams,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let mut asked = Asked::new(&path, &uri);
+    let session = asked.take("session").map(|id| entry(&app, &parse_id(&id)?)).transpose()?;
+    let after = position(&mut asked, &headers)?;
+    asked.nothing_more()?;
+    let (listener, response) = Listener::new(&app);
+    if let Some(dir) = session {
+        tokio::spawn(tell_of_session(dir, after, true, listener.clone()));
+    }
+    tokio::spawn(tell_of_root(app.root.subscribe(), listener));
+    Ok(response)
+}
+
+/// What is recorded in a session until it ends, from where `after`, or the last id, says.
 pub(crate) async fn session(
     State(app): State<App>,
     path: RawPathParams,
@@ -157,111 +175,78 @@ pub(crate) async fn session(
 ) -> Result<Response, ApiError> {
     let mut asked = Asked::new(&path, &uri);
     let (_, dir) = asked.session(&app)?;
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let after: u64 = last.or(asked.number("after")?).unwrap_or(0);
+    let after = position(&mut asked, &headers)?;
     asked.nothing_more()?;
-    let (tell, received) = mpsc::channel::<Told>(4);
-    tokio::spawn(async move {
-        if let Err(error) = follow(dir, after, &tell, app.stopped.clone()).await {
-            let _ = tell.send(Ok(told(None, "trouble", &json!({ "error": error.to_string() }).to_string()))).await;
-        }
-    });
-    Ok(events(Body::from_stream(Received(received))))
+    let (listener, response) = Listener::new(&app);
+    tokio::spawn(tell_of_session(dir, after, false, listener));
+    Ok(response)
 }
 
-/// Tells what is recorded in the session in `dir` until it ends, nobody listens, or the server stops.
-async fn follow(
-    dir: PathBuf,
-    after: u64,
-    tell: &mpsc::Sender<Told>,
-    mut stopped: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    // Whoever listens holds no thread while nothing is new.
-    let mut feed = tokio::task::spawn_blocking(move || Feed::open(dir, after)).await??;
-    let mut tell_now = Next::Tell(format!("retry: {RETRY}\n\n").into());
-    let mut quiet = Instant::now();
+/// Up to where in a journal who asks knows it.
+fn position(asked: &mut Asked, headers: &HeaderMap) -> Result<u64, ApiError> {
+    let after = asked.number("after")?;
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    Ok(last.or(after).unwrap_or(0))
+}
+
+/// `None` when nobody listens any more.
+async fn tell_of_root(mut root: watch::Receiver<Root>, mut listener: Listener) -> Option<()> {
     loop {
-        match tell_now {
-            Next::Tell(bytes) => {
-                quiet = Instant::now();
-                if tell.send(Ok(bytes)).await.is_err() {
-                    return Ok(());
-                }
+        let now = root.borrow_and_update().clone();
+        let indexing = now.indexing.map(|(done, all)| json!({ "done": done, "all": all }));
+        let data = json!({ "change": now.change.1, "texts": now.texts.1, "indexing": indexing, "error": now.error });
+        listener.tell(told(None, "root", &data.to_string())).await?;
+        listener.until(root.changed()).await?.ok()?;
+    }
+}
+
+/// Tells what is recorded in the session in `dir`, and why that cannot be told.
+async fn tell_of_session(dir: PathBuf, after: u64, stays: bool, mut listener: Listener) {
+    if let Err(error) = follow(&dir, after, stays, &mut listener).await {
+        listener.tell(told(None, "trouble", &json!({ "error": error.to_string() }).to_string())).await;
+    }
+}
+
+/// Until the session ends; who `stays` is told on when somebody goes on with it.
+async fn follow(dir: &Path, mut after: u64, stays: bool, listener: &mut Listener) -> io::Result<()> {
+    // How long the journal was when nobody wrote it.
+    let mut rested = after;
+    while !stays || wait_for_news(dir, rested, listener).await? {
+        let of = dir.to_owned();
+        let mut feed = on_thread(move || Feed::open(of, after)).await?;
+        loop {
+            let next;
+            (feed, next) = on_thread(move || feed.next().map(|next| (feed, next))).await?;
+            let told = match next {
+                Next::Tell(bytes) => listener.tell(bytes).await,
+                // Whoever listens holds no thread while nothing is new.
+                Next::Nothing => listener.until(tokio::time::sleep(POLL)).await,
+                Next::End if stays => break,
+                Next::End => None,
+            };
+            if told.is_none() {
+                return Ok(());
             }
-            Next::Nothing => {
-                tokio::select! {
-                    () = tokio::time::sleep(POLL) => {}
-                    () = tell.closed() => return Ok(()),
-                    _ = stopped.changed() => return Ok(()),
-                }
-                if quiet.elapsed() > HEARTBEAT {
-                    quiet = Instant::now();
-                    let _ = tell.send(Ok(": here\n\n".into())).await;
-                }
-            }
-            Next::End => return Ok(()),
         }
-        let read = move || feed.next().map(|next| (feed, next));
-        (feed, tell_now) = tokio::task::spawn_blocking(read).await??;
+        (after, rested) = (feed.position(), feed.rested());
+    }
+    Ok(())
+}
+
+/// Waits until somebody writes the journal of the session in `dir`, or it is no more as long as it was. Whether somebody
+/// listens still.
+async fn wait_for_news(dir: &Path, bytes: u64, listener: &mut Listener) -> io::Result<bool> {
+    loop {
+        let dir = dir.to_owned();
+        if on_thread(move || Ok(is_written(&dir) || length(&dir)? != bytes)).await? {
+            return Ok(true);
+        }
+        if listener.until(tokio::time::sleep(ROOT_POLL)).await.is_none() {
+            return Ok(false);
+        }
     }
 }
 
-/// A session that is told as it is written, an event at a time.
-struct Feed {
-    story: Story,
-    dir: PathBuf,
-    /// Read, and yet to be told.
-    steps: VecDeque<(usize, usize)>,
-    outline: bool,
-    over: bool,
-    ended: bool,
-}
-
-enum Next {
-    Tell(Bytes),
-    Nothing,
-    End,
-}
-
-impl Feed {
-    /// What was written up to `after` is known to who asks.
-    fn open(dir: PathBuf, after: u64) -> std::io::Result<Self> {
-        let mut story = Story::open(&dir)?;
-        story.read(after)?;
-        Ok(Self { story, dir, steps: VecDeque::new(), outline: false, over: false, ended: false })
-    }
-
-    fn next(&mut self) -> std::io::Result<Next> {
-        if self.ended {
-            return Ok(Next::End);
-        }
-        if self.steps.is_empty() && !self.outline && !self.over {
-            // Asked before reading: what was written before the end is read after it.
-            self.over = lock::held(&self.dir) != Held::Yes;
-            let news = if self.over { self.story.finish()? } else { self.story.read(u64::MAX)? };
-            self.steps.extend(news.steps);
-            self.outline = news.outline;
-        }
-        // Only with the last is all told that stands before the position.
-        if !self.steps.is_empty() {
-            let piece: Vec<_> = self.steps.drain(..self.steps.len().min(STEPS)).collect();
-            let cards = self.story.cards(piece)?;
-            let id = (self.steps.is_empty() && !self.outline).then(|| self.story.position());
-            return Ok(Next::Tell(told(id, "steps", &json!({ "steps": cards }).to_string())));
-        }
-        if self.over {
-            // The head as it is now that nobody holds the lock.
-            self.ended = true;
-            return self.tell_outline("end");
-        }
-        if std::mem::take(&mut self.outline) {
-            return self.tell_outline("outline");
-        }
-        Ok(Next::Nothing)
-    }
-
-    fn tell_outline(&self, kind: &str) -> std::io::Result<Next> {
-        let outline = serde_json::to_string(&self.story.outline()?)?;
-        Ok(Next::Tell(told(Some(self.story.position()), kind, &outline)))
-    }
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await?
 }

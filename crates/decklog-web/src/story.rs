@@ -55,6 +55,11 @@ impl Story {
         self.follower.offset()
     }
 
+    /// How many events it has.
+    pub(crate) fn events(&self) -> u64 {
+        self.fold.so_far().map_or(0, |so_far| so_far.head.events)
+    }
+
     /// Reads what is there now, until `until` bytes of it, and says what that changed.
     pub(crate) fn read(&mut self, until: u64) -> io::Result<News> {
         let mut news = News::default();

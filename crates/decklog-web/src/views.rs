@@ -191,19 +191,19 @@ impl Views {
     }
 
     /// Numbers of the sessions that `filter` takes, sorted. `question` is the same for the same filter, as long as the time
-    /// that it is relative to is left out.
+    /// that it is relative to is left out. With them the state of the root that they are of.
     pub(crate) fn list(
         &self,
         now: Timestamp,
         (question, filter): (&str, &SessionFilter),
         sort: Sort,
         descending: bool,
-    ) -> Result<Arc<Vec<i64>>, IndexError> {
+    ) -> Result<(Arc<Vec<i64>>, Change), IndexError> {
         let question = format!("{question} {sort:?} {descending}");
         self.ask(now, !filter.touched.is_empty(), |rows, texts, kept| {
             let change = rows.state()?;
             if let Some(view) = kept.iter().find(|view| view.question == question && view.change == change) {
-                return Ok(Arc::clone(&view.numbers));
+                return Ok((Arc::clone(&view.numbers), change));
             }
             let mut found: Vec<(Key, i64)> = Vec::new();
             index::each_row(rows, texts, filter, |row| found.push((Key::of(row, sort), row.number)))?;
@@ -221,8 +221,8 @@ impl Views {
             let numbers = Arc::new(found.into_iter().map(|(_, number)| number).collect::<Vec<_>>());
             kept.retain(|view| view.change == change && view.question != question);
             kept.truncate(KEPT - 1);
-            kept.push_front(View { question, change, numbers: Arc::clone(&numbers) });
-            Ok(numbers)
+            kept.push_front(View { question, change: change.clone(), numbers: Arc::clone(&numbers) });
+            Ok((numbers, change))
         })
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct FilterArgs {
     /// With this agent
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
-    /// With a model whose name contains this
+    /// With a model whose name contains this; =NAME means that name alone
     #[arg(long, value_name = "TEXT")]
     model: Vec<String>,
     /// In this project: the name of its directory, or a path that it is or lies in

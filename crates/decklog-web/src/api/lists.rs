@@ -27,7 +27,7 @@ fn unusable(error: IndexError) -> ApiError {
 }
 
 /// As `ls --json`, a page at a time: `sort`, `order`, `offset`, `limit` and the filters of `ls`. The header
-/// `X-Total-Count` says how many there are, `Link` where the next are.
+/// `X-Total-Count` says how many there are, `Link` where the next are, `X-Change` which change of `/live` they are of.
 pub(super) fn sessions(app: &App, mut asked: Asked) -> Answer {
     let limit = asked.number("limit")?.unwrap_or(PAGE).min(MOST);
     let offset: usize = asked.number("offset")?.unwrap_or(0);
@@ -39,12 +39,14 @@ pub(super) fn sessions(app: &App, mut asked: Asked) -> Answer {
     };
     let filter = asked.filters(app)?;
     let now = app.setup.clock.now();
-    let numbers = app.views.list(now, (&question(&asked, &filter), &filter), sort, descending).map_err(unusable)?;
+    let (numbers, change) =
+        app.views.list(now, (&question(&asked, &filter), &filter), sort, descending).map_err(unusable)?;
     let window = numbers.iter().skip(offset).take(limit);
     let heads: Vec<_> = window.filter_map(|number| head(app, &SessionId::from_number(*number)?)).collect();
     let mut response = answer(&heads)?;
     let headers = response.headers_mut();
     headers.insert("x-total-count", numbers.len().into());
+    headers.insert("x-change", change.1.into());
     headers.insert("x-unreadable-count", app.views.unreadable().len().into());
     let next = offset.saturating_add(limit);
     if limit > 0 && next < numbers.len() {
@@ -85,9 +87,12 @@ fn each(app: &App, filter: &SessionFilter, take: impl FnMut(&Row<'_>)) -> Result
     app.views.rows(now, |rows, texts| index::each_row(rows, texts, filter, take), with_texts).map_err(unusable)
 }
 
-/// As `stats --json`, of what the filters take.
-pub(super) fn stats(app: &App, asked: Asked) -> Answer {
-    let mut fold = StatsFold::new(&By::ALL, app.setup.zone.clone());
+/// As `stats --json`, of what the filters take, grouped by each `by`, or by everything.
+pub(super) fn stats(app: &App, mut asked: Asked) -> Answer {
+    let named: Vec<By> =
+        asked.all("by").iter().map(|by| by.parse()).collect::<Result<_, _>>().map_err(ApiError::bad)?;
+    let by = if named.is_empty() { &By::ALL[..] } else { &named };
+    let mut fold = StatsFold::new(by, app.setup.zone.clone());
     each(app, &asked.filters(app)?, |row| fold.add(row))?;
     answer(&fold.finish())
 }
@@ -103,7 +108,7 @@ pub(super) fn charts(app: &App, asked: Asked) -> Answer {
 pub(super) fn search(app: &App, mut asked: Asked) -> Answer {
     let text = asked.take("q").unwrap_or_default();
     let limit = asked.number("limit")?.unwrap_or(HITS).min(MOST);
-    let is_typed = asked.take("typed").is_some_and(|typed| typed == "true");
+    let is_typed = asked.flag("typed")?;
     let filter = SessionFilter { limit: Some(limit), ..asked.filters(app)? };
     let query = if is_typed { Query::parse_typed(&text) } else { Query::parse(&text) }.map_err(ApiError::bad)?;
     let now = app.setup.clock.now();

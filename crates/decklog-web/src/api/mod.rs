@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     /// Where the index is asked.
     pub(crate) index: Handle,
     /// How many files are read at a time: each reader has memory of its own.
-    pub(crate) reading: Semaphore,
+    pub(crate) reading: Arc<Semaphore>,
     /// What the page knows of the root's state.
     pub(crate) root: watch::Sender<live::Root>,
     /// Whether the server is to stop.
@@ -71,7 +71,7 @@ impl App {
             views,
             stories: Stories::default(),
             index,
-            reading: Semaphore::new(READING),
+            reading: Arc::new(Semaphore::new(READING)),
             root: watch::Sender::default(),
             stopped,
         }))
@@ -172,6 +172,12 @@ impl Asked {
         text.parse().map(Some).map_err(|_| ApiError::bad(format!("{name}={text:?} is no number that can be")))
     }
 
+    /// Takes `true` or `false` out of the query; it is `false` where there is none.
+    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
+        let text = self.take(name).unwrap_or_else(|| "false".into());
+        text.parse().map_err(|_| ApiError::bad(format!("{name}={text:?} is neither true nor false")))
+    }
+
     /// Takes all values of a name out of the query.
     pub(crate) fn all(&mut self, name: &str) -> Vec<String> {
         let (taken, rest) = std::mem::take(&mut self.query).into_iter().partition(|(known, _)| known == name);
@@ -220,9 +226,13 @@ fn reads(read: fn(&App, Asked) -> Answer) -> MethodRouter<App> {
     get(async move |State(app): State<App>, path: RawPathParams, uri: Uri| {
         let asked = Asked::new(&path, &uri);
         let reader = app.clone();
-        // Who waits here and goes is forgotten.
-        let _turn = app.reading.acquire().await.map_err(ApiError::failed)?;
-        on_thread_of(&Handle::current(), move || read(&reader, asked)).await
+        // Who waits here and goes is forgotten; what was begun holds its turn until it is done.
+        let turn = Arc::clone(&app.reading).acquire_owned().await.map_err(ApiError::failed)?;
+        let read = move || {
+            let _turn = turn;
+            read(&reader, asked)
+        };
+        on_thread_of(&Handle::current(), read).await
     })
 }
 
@@ -260,7 +270,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
         ("/search", looks_up(lists::search)),
         ("/stats", looks_up(lists::stats)),
         ("/charts", looks_up(lists::charts)),
-        ("/live", get(live::root)),
+        ("/live", get(live::all)),
         ("/discard", post(discard::discard)),
         ("/export", reads(export::export)),
         ("/sessions/{id}", reads(session::show)),

@@ -19,6 +19,8 @@ export class ApiError extends Error {
 export interface Answer<T> {
   value: T;
   total: number;
+  /** The change under the root that it is of. */
+  change: number;
 }
 
 async function failure(response: Response): Promise<ApiError> {
@@ -44,6 +46,7 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<Answer
   return {
     value: parsed<T>(await response.text()),
     total: Number(response.headers.get("x-total-count") ?? 0),
+    change: Number(response.headers.get("x-change") ?? -1),
   };
 }
 

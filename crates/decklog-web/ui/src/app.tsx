@@ -59,7 +59,7 @@ function View() {
   if (path === "/") return <Sessions />;
   if (path === "/stats") return <Statistics />;
   if (path === "/compare") return <Compare />;
-  if (session) return <Session key={session} id={decodeURIComponent(session)} />;
+  if (session) return <Session key={session} id={session} />;
   return (
     <main class="page">
       <Empty title="There is nothing here"><p><A href="/">All sessions</A></p></Empty>

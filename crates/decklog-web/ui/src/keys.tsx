@@ -9,8 +9,12 @@ const views: Deeds[] = [];
 
 export const helping = signal(false);
 
+/** Inputs that take no letters. */
+const TAKES_NONE = ["checkbox", "radio", "button", "submit"];
+
 function isTyping(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
+  if (target instanceof HTMLInputElement) return !TAKES_NONE.includes(target.type);
+  return target instanceof HTMLElement && (target.isContentEditable || ["TEXTAREA", "SELECT"].includes(target.tagName));
 }
 
 addEventListener("keydown", (event) => {
@@ -21,7 +25,7 @@ addEventListener("keydown", (event) => {
     return;
   }
   // Enter and space belong to what has the focus.
-  const isControl = target instanceof HTMLElement && target.closest("button, a, summary, [role=tab]") !== null;
+  const isControl = target instanceof HTMLElement && target.closest("button, a, summary, input, [role=tab]") !== null;
   if (isTyping(target) || document.querySelector("dialog[open]") || (isControl && (event.key === "Enter" || event.key === " "))) return;
   for (const view of [...views].reverse()) {
     const deed = view[event.key];

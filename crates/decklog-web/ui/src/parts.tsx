@@ -52,7 +52,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
 }
 
 /** Something that opens below a button, and closes with Esc or a click elsewhere. */
-export function Menu({ label, name, active = false, children }: { label: ComponentChildren; name: string; active?: boolean; children: ComponentChildren }) {
+export function Menu({ label, name, active = false, onOpen, children }: { label: ComponentChildren; name: string; active?: boolean; onOpen?: () => void; children: ComponentChildren }) {
   const open = useSignal(false);
   const root = useRef<HTMLDivElement>(null);
   useEffect(() => {
@@ -73,9 +73,13 @@ export function Menu({ label, name, active = false, children }: { label: Compone
     open.value = false;
     root.current?.querySelector("button")?.focus();
   };
+  const toggle = () => {
+    open.value = !open.value;
+    if (open.value) onOpen?.();
+  };
   return (
     <div class="menu" ref={root} onKeyDown={close}>
-      <button type="button" class={active ? "active" : ""} aria-expanded={open.value} aria-haspopup="true" onClick={() => (open.value = !open.value)}>
+      <button type="button" class={active ? "active" : ""} aria-expanded={open.value} aria-haspopup="true" onClick={toggle}>
         {label}
         <Icon name="down" />
       </button>

@@ -1,7 +1,7 @@
 /** What happens under the session root: a number that changes with it, and how far texts are indexed. */
 
 import { signal } from "@preact/signals";
-import { follow } from "./live";
+import { watch } from "./live";
 
 interface Told {
   change: number;
@@ -19,12 +19,10 @@ const gone = signal(false);
 
 function connect(): () => void {
   let failures = 0;
-  return follow(() => "/live", {
-    on: { root: (data) => (told.value = JSON.parse(data) as Told) },
-    state: (answers) => {
-      failures = answers ? 0 : failures + 1;
-      gone.value = failures > MANY;
-    },
+  const root = (data: string) => (told.value = JSON.parse(data) as Told);
+  return watch({ root }, (answers) => {
+    failures = answers ? 0 : failures + 1;
+    gone.value = failures > MANY;
   });
 }
 

@@ -1,6 +1,6 @@
 /** Where the page is: the address is the state, so that it can be kept, sent and gone back to. */
 
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import type { ComponentChildren, JSX } from "preact";
 
 interface Place {
@@ -14,14 +14,26 @@ function here(): Place {
 
 export const place = signal<Place>(here());
 
+/** The list as it was seen last: filtered, sorted, and at a place in it. */
+let list = "/";
+
+/** Goes back to the list. */
+export function toList(): void {
+  go(list);
+}
+
+effect(() => {
+  const { path, query } = place.value;
+  if (path === "/") list = `/${query.size ? `?${query}` : ""}`;
+});
+
 addEventListener("popstate", () => {
   place.value = here();
 });
 
-/** Goes to an address of this page. With `replace`, going back does not come by here. */
+/** Goes to an address of this page, also where one is already. With `replace`, going back does not come by here. */
 export function go(url: string, replace = false): void {
-  if (url === location.pathname + location.search) return;
-  if (replace) history.replaceState(null, "", url);
+  if (replace || url === location.pathname + location.search) history.replaceState(null, "", url);
   else history.pushState(null, "", url);
   place.value = here();
 }
@@ -35,6 +47,11 @@ export function withQuery(changes: Record<string, string | string[] | null>): st
   }
   const text = query.toString();
   return place.value.path + (text && `?${text}`);
+}
+
+/** A turn of the session that is open, in the tab that is open or in another. An iteration that was looked at is left. */
+export function toTurn(turn: number, tab?: "transcript" | "changes"): string {
+  return withQuery({ turn: String(turn), iteration: null, ...(tab && { tab: tab === "transcript" ? null : tab }) });
 }
 
 /** A link within the page. */

@@ -27,6 +27,10 @@ await withBrowser(async (browser) => {
   const row = page.locator(".rows .row").first();
   await row.waitFor();
   await row.locator(".badge.active").waitFor();
+  // Menus offer what has come since.
+  await page.getByRole("button", { name: "Project", exact: true }).first().click();
+  await page.getByRole("group", { name: "Project" }).getByRole("checkbox").first().waitFor();
+  await page.keyboard.press("Escape");
   await row.locator("a.open").click();
   await page.locator(".live").waitFor();
 
@@ -63,7 +67,19 @@ await withBrowser(async (browser) => {
   await page.getByRole("button", { name: "Follow the end" }).click();
   await settled((left) => left < 80);
 
+  // Its files and its events grow, too.
+  await page.getByRole("tab", { name: "Events" }).click();
+  await page.locator(".events [data-index]").first().waitFor();
+  const events = () => page.locator(".events .space").evaluate((space) => space.clientHeight);
+  const fewer = await events();
+  const second = await page.context().newPage();
+  await second.goto(`${page.url().split("?")[0]}?tab=files`);
+  await second.getByText("part 3, line 1", { exact: false }).first().waitFor();
   go(4);
+  await second.getByText(`part 4, line ${LINES}`, { exact: false }).first().waitFor();
+  await second.close();
+  await page.waitForFunction((height) => document.querySelector(".events .space").clientHeight > height, fewer);
+  await page.getByRole("tab", { name: "Transcript" }).click();
   await over;
   await page.locator(".about .badge.success").waitFor();
   await page.locator(".live").waitFor({ state: "detached" });
@@ -77,6 +93,32 @@ await withBrowser(async (browser) => {
   same(await text(), live, "the text afterwards");
   await page.goto(origin);
   await page.locator(".rows .row .badge.success").first().waitFor();
+
+  // A session that is open when it is resumed is live again; one that is discarded is gone.
+  const decklog = (...args) => spawn(process.env.DECKLOG, args, { stdio: "ignore" });
+  const ended = (child) => new Promise((resolve) => child.on("exit", resolve));
+  await ended(decklog("run", "ada", "Begin."));
+  await page.locator(".rows .row", { hasText: "Begin." }).locator("a.open").click();
+  await page.getByText("ada, time 1").waitFor();
+  check((await page.locator(".live").count()) === 0, "it is over");
+  const resumed = ended(decklog("resume", "@", "Go on."));
+  await page.locator(".live").waitFor();
+  writeFileSync(join(process.env.HOME, "go.ada"), "");
+  await page.getByText("ada, time 2").waitFor();
+  await resumed;
+  await page.locator(".live").waitFor({ state: "detached" });
+  await ended(decklog("discard", "-y", "@"));
+  await page.getByRole("alert").getByText("there is no session").waitFor();
+  troubles.splice(0, troubles.length, ...troubles.filter((one) => !one.includes("404")));
+  // What one is at stays what one is at.
+  await page.goto(origin);
+  await page.locator(".rows .row:not(.coming)").first().waitFor();
+  await page.keyboard.press("j");
+  const at = await page.locator(".row.here .id").textContent();
+  await ended(decklog("run", "--", "true"));
+  await page.locator(".rows .row:not(.coming)").nth(1).waitFor();
+  same(await page.locator(".row.here .id").textContent(), at, "where one is");
+  check((await page.locator(".row.here").getAttribute("aria-rowindex")) === "3", "one below what came");
 
   // What is searched for is found when it comes.
   await page.goto(`${origin}/?q=zugzwang`);

@@ -52,6 +52,11 @@ await withBrowser(async (browser) => {
   await page.goto(`${origin}/?after=nonsense`);
   await page.getByRole("alert").waitFor();
   check((await page.getByRole("alert").textContent()).includes("nonsense"), "what is wrong is said");
+  await page.goto(`${origin}/stats?after=nonsense`);
+  await page.getByRole("alert").waitFor();
+  await page.getByRole("button", { name: "Clear all" }).click();
+  await page.locator(".cards").waitFor();
+  await page.getByRole("alert").waitFor({ state: "detached" });
   troubles.splice(0, troubles.length, ...troubles.filter((one) => !one.includes("400")));
 
   // Keys.
@@ -66,8 +71,36 @@ await withBrowser(async (browser) => {
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { level: 1 }).waitFor();
   same(await page.getByRole("heading", { level: 1 }).textContent(), second, "what was opened");
+  const here = () => page.locator(".rows .row.here .open .prompt").textContent();
   await page.keyboard.press("Escape");
-  await path("/");
+  await path("/?at=1");
+  same(await here(), second, "where one was in the list");
+  // Keys act on the list whatever was clicked on before.
+  await rows.nth(4).getByRole("checkbox").check();
+  await page.keyboard.press("j");
+  await path("/?at=2");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Took", exact: true }).click();
+  await path("/?sort=duration&order=desc");
+  await wait("another list is begun from its top", () => document.querySelector(".rows .open") && !document.querySelector(".row.here"));
+  await page.keyboard.press("j");
+  const longest = await here();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  same(await page.getByRole("heading", { level: 1 }).textContent(), longest, "what was opened from a sorted list");
+  await page.keyboard.press("Escape");
+  await path("/?sort=duration&order=desc&at=0");
+  // Far down a list is where one comes back to.
+  await page.setViewportSize({ width: 1280, height: 330 });
+  await page.goto(`${origin}/?at=7`);
+  await page.locator(".rows .row.here").waitFor();
+  await page.waitForFunction(() => {
+    const [row, box] = [".rows .row.here", ".rows"].map((one) => document.querySelector(one).getBoundingClientRect());
+    return row.top >= box.top && row.bottom <= box.bottom + 1;
+  });
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.goto(origin);
+  await rows.first().waitFor();
   await page.keyboard.press("?");
   await page.getByRole("dialog", { name: "Keys" }).waitFor();
   await page.keyboard.press("Escape");
@@ -100,15 +133,32 @@ await withBrowser(async (browser) => {
   await page.getByRole("region", { name: "Timeline" }).waitFor();
   same(await page.locator(".timeline .bar").count(), 4, "turns on the timeline");
   same(await page.locator(".timeline .moment.iteration").count(), 2, "iterations on the timeline");
+  // From the turn that is read; the first is at the top.
+  await page.locator(".contents .here", { hasText: /^1/ }).waitFor();
   await page.keyboard.press("n");
-  await path(`/s/${loop}?turn=1`);
+  await path(`/s/${loop}?turn=2`);
   await page.keyboard.press("n");
   await page.keyboard.press("n");
   await page.keyboard.press("p");
-  await path(`/s/${loop}?turn=2`);
-  await page.getByRole("heading", { name: /^Turn 2/ }).waitFor();
-  await page.locator(".timeline .bar").nth(2).click();
   await path(`/s/${loop}?turn=3`);
+  await page.getByRole("heading", { name: /^Turn 3/ }).waitFor();
+  // A turn is gone to as often as it is asked for.
+  const top = () => page.locator(".reading > .scroll").evaluate((box) => box.scrollTo(0, 0));
+  for (let times = 0; times < 2; times += 1) {
+    await page.locator(".timeline .bar").nth(1).click();
+    await path(`/s/${loop}?turn=2`);
+    await page.waitForFunction(() => document.querySelector(".reading > .scroll").scrollTop > 100);
+    await top();
+    await page.locator(".contents .here", { hasText: /^1/ }).waitFor();
+  }
+  // An iteration's changes are left for those of a turn.
+  await page.getByRole("tab", { name: "Changes" }).click();
+  await page.getByLabel("Changes of").selectOption({ label: "iteration 2" });
+  await page.getByRole("tab", { name: "Transcript" }).click();
+  await page.locator(".turn-end a", { hasText: /file/ }).first().click();
+  await path(`/s/${loop}?turn=1&tab=changes`);
+  await page.locator(".changes .file").first().waitFor();
+  await page.goto(`${origin}/s/${loop}`);
   await page.getByLabel("Zoom in").click();
   await wait("the timeline is zoomed", () => {
     const scale = document.querySelector(".timeline .scale");
@@ -230,6 +280,16 @@ await withBrowser(async (browser) => {
     await rows.nth(wanted - 1).waitFor();
     same(await rows.count(), wanted, chart);
   }
+
+  // What is set already stays where it takes less.
+  await page.goto(`${origin}/stats?at_most=4s&after=2026-11-22T00:30`);
+  await page.locator(".cards").waitFor();
+  const linked = async (chart, column) => {
+    const link = page.getByRole("region", { name: chart }).locator(column).first();
+    return Object.fromEntries(new URL(await link.getAttribute("href"), origin).searchParams);
+  };
+  same(await linked("How long sessions took", ".columns a"), { at_most: "4s", after: "2026-11-22T00:30" }, "no longer than the filter says");
+  same(await linked("Sessions over time", ".stacked .column"), { at_most: "4s", after: "2026-11-22T00:30", before: "2026-11-23" }, "from where the filter begins");
 
   // On a telephone: the open tab is seen, what is folded unfolds, and nothing is wider than the screen.
   await page.setViewportSize({ width: 380, height: 780 });

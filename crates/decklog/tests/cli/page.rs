@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use decklog_testkit::page;
 
 use crate::env::{TestEnv, finish};
+use crate::relaying::world;
 use crate::web::server::Ui;
 
 /// A moment after everything in the archive.
@@ -64,7 +65,8 @@ fn everything_on_it_does_what_it_says() {
 #[test]
 fn what_happens_is_seen_while_it_happens() {
     let Some(modules) = modules() else { return };
-    let env = TestEnv::new();
+    let waits = "if test $n -gt 1; then until test -e \"$HOME/go.ada\"; do sleep 0.02; done; fi; echo \"ada, time $n\"";
+    let env = world(&[("ada", "text", waits)]);
     let ui = Ui::start(&env);
     drive(&env, &modules, "live.mjs", &ui, &[]);
 }

@@ -9,7 +9,7 @@ import { Menu, word } from "../parts";
 import { go, place, withQuery } from "../router";
 import { root } from "../root";
 import type { Facet, Facets } from "../types";
-import { FILTERS, filtersOf } from "./sessions";
+import { exactly, FILTERS, filtersOf } from "./sessions";
 
 const OUTCOMES = ["success", "failed", "interrupted", "max_iterations_reached", "crashed"];
 const STATUSES = ["active", "checkpointed", "completed", "crashed"];
@@ -20,11 +20,9 @@ const NAMES: Record<string, string> = { after: "since", before: "before", touche
 
 export function Filters({ total }: { total: number | null }) {
   const facets = useSignal<Facets | null>(null);
-  useEffect(() => {
-    const abort = new AbortController();
-    get<Facets>("/facets", abort.signal).then((value) => (facets.value = value), () => {});
-    return () => abort.abort();
-  }, []);
+  // Menus offer what there is when they are opened.
+  const ask = () => void get<Facets>("/facets").then((value) => (facets.value = value), () => {});
+  useEffect(ask, []);
   const set = [...filtersOf(place.value.query)];
   const clear = Object.fromEntries(FILTERS.map((name) => [name, null]));
   const indexing = root.told.value.indexing;
@@ -34,9 +32,9 @@ export function Filters({ total }: { total: number | null }) {
         <Choice name="outcome" title="Outcome" values={OUTCOMES} />
         <Choice name="status" title="Status" values={STATUSES} />
         <Choice name="kind" title="Kind" values={KINDS} />
-        <Choice name="agent" title="Agent" facet={facets.value?.agent} />
-        <Choice name="model" title="Model" facet={facets.value?.model} />
-        <Choice name="project" title="Project" facet={facets.value?.project} />
+        <Choice name="agent" title="Agent" facet={facets.value?.agent} ask={ask} />
+        <Choice name="model" title="Model" facet={facets.value?.model} ask={ask} />
+        <Choice name="project" title="Project" facet={facets.value?.project} ask={ask} />
         <Times />
         <More />
         {total !== null && <span class="total">{count(total)} {total === 1 ? "session" : "sessions"}</span>}
@@ -59,23 +57,25 @@ export function Filters({ total }: { total: number | null }) {
   );
 }
 
-function Choice({ name, title, values, facet }: { name: string; title: string; values?: string[]; facet?: Facet[] | undefined }) {
+function Choice({ name, title, values, facet, ask }: { name: string; title: string; values?: string[]; facet?: Facet[] | undefined; ask?: () => void }) {
   const chosen = place.value.query.getAll(name);
   const looked = useSignal("");
   const all: Facet[] = facet ?? values?.map((value) => ({ value, sessions: -1 })) ?? [];
   const shown = all.filter(({ value }) => value.toLowerCase().includes(looked.value.toLowerCase()));
-  const toggle = (value: string) => {
+  const isChosen = (value: string) => chosen.includes(exactly(name, value));
+  const toggle = (of: string) => {
+    const value = exactly(name, of);
     const next = chosen.includes(value) ? chosen.filter((one) => one !== value) : [...chosen, value];
     go(withQuery({ [name]: next, at: null }));
   };
   return (
-    <Menu label={chosen.length ? `${title} · ${chosen.length}` : title} name={title} active={chosen.length > 0}>
+    <Menu label={chosen.length ? `${title} · ${chosen.length}` : title} name={title} active={chosen.length > 0} {...(ask && { onOpen: ask })}>
       {all.length > 8 && <input type="search" placeholder={`Find a ${name}`} aria-label={`Find a ${name}`} onInput={(event) => (looked.value = event.currentTarget.value)} />}
       <ul>
         {shown.slice(0, 60).map(({ value, sessions }) => (
           <li key={value}>
             <label>
-              <input type="checkbox" checked={chosen.includes(value)} onChange={() => toggle(value)} />
+              <input type="checkbox" checked={isChosen(value)} onChange={() => toggle(value)} />
               <span>{word(value) || "none"}</span>
               {sessions >= 0 && <small>{count(sessions)}</small>}
             </label>

@@ -1,8 +1,7 @@
 /** What a search found: turns, with the piece of text that holds the words. */
 
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
-import { useAsking } from "../asking";
+import { useAsking, useSlowly } from "../asking";
 import { ask, type Answer } from "../api";
 import { count, firstLine, when } from "../format";
 import { useKeys } from "../keys";
@@ -12,34 +11,13 @@ import { root } from "../root";
 import type { Hit } from "../types";
 import { filtersOf } from "./sessions";
 
-/** How often is asked again at most while texts come, in milliseconds. */
-const PAUSE = 700;
-
-/** Another number whenever there are more texts to be searched. */
-function useTexts(): number {
-  const times = useSignal(0);
-  const due = useRef(0);
-  const { texts, indexing } = root.told.value;
-  const there = `${texts} ${indexing?.done ?? ""}`;
-  const seen = useRef(there);
-  useEffect(() => {
-    if (seen.current === there || due.current) return;
-    due.current = window.setTimeout(() => {
-      due.current = 0;
-      seen.current = there;
-      times.value += 1;
-    }, PAUSE);
-  }, [there, times.value]);
-  useEffect(() => () => clearTimeout(due.current), []);
-  return times.value;
-}
-
 export function Hits({ text }: { text: string }) {
   const found = useSignal<(Answer<Hit[]> & { text: string }) | null>(null);
   const error = useSignal<unknown>(null);
   const at = useSignal(-1);
   const filters = filtersOf(place.value.query).toString();
-  const again = useTexts();
+  const { texts, indexing } = root.told.value;
+  const again = useSlowly(`${texts} ${indexing?.done ?? ""}`);
   useAsking(() => {
     const abort = new AbortController();
     ask<Hit[]>(`/search?q=${encodeURIComponent(text)}&typed=true&${filters}`, abort.signal).then(
@@ -60,7 +38,9 @@ export function Hits({ text }: { text: string }) {
   const link = (hit: Hit) => `/s/${hit.id}${hit.turn ? `?turn=${hit.turn}` : ""}`;
   const move = (by: number) => {
     at.value = Math.max(0, Math.min(hits.length - 1, at.value + by));
-    document.getElementById(`hit-${at.value}`)?.scrollIntoView({ block: "nearest" });
+    const hit = document.getElementById(`hit-${at.value}`);
+    hit?.scrollIntoView({ block: "nearest" });
+    hit?.querySelector("a")?.focus({ preventScroll: true });
   };
   useKeys({
     j: () => move(1),

@@ -11,6 +11,8 @@ export const PAGE = 100;
 export class Pages {
   readonly total: Signal<number | null> = signal(null);
   readonly error: Signal<unknown> = signal(null);
+  /** The change under the root that the last answer is of. */
+  change = -1;
   /** Another number whenever a row is there that was not. */
   readonly version = signal(0);
   private readonly rows = new Map<number, Head[]>();
@@ -24,6 +26,15 @@ export class Pages {
     return this.rows.get(Math.floor(index / PAGE))?.[index % PAGE];
   }
 
+  /** Where the session with this id stands, if it has come. */
+  placeOf(id: string): number | undefined {
+    for (const [page, heads] of this.rows) {
+      const at = heads.findIndex((head) => head.id === id);
+      if (at >= 0) return page * PAGE + at;
+    }
+    return undefined;
+  }
+
   /** Sees to it that these rows come. */
   show(first: number, last: number): void {
     this.seen = [Math.floor(first / PAGE), Math.floor(last / PAGE)];
@@ -35,8 +46,9 @@ export class Pages {
     }
   }
 
-  /** Asks again for what is seen; what is not is forgotten. */
+  /** Asks again for what is seen; what is not is forgotten, and what is on its way may be too old. */
   refresh(): void {
+    this.stop();
     for (const page of this.rows.keys()) {
       if (page < this.seen[0] || page > this.seen[1]) this.rows.delete(page);
     }
@@ -45,6 +57,7 @@ export class Pages {
 
   stop(): void {
     for (const abort of this.asked.values()) abort.abort();
+    this.asked.clear();
   }
 
   private async load(page: number): Promise<void> {
@@ -55,12 +68,13 @@ export class Pages {
       const answer = await ask<Head[]>(`/sessions?${this.question}&offset=${page * PAGE}&limit=${PAGE}`, abort.signal);
       this.rows.set(page, answer.value);
       this.total.value = answer.total;
+      this.change = answer.change;
       this.error.value = null;
       this.version.value += 1;
     } catch (error) {
       if (!abort.signal.aborted) this.error.value = error;
     } finally {
-      this.asked.delete(page);
+      if (this.asked.get(page) === abort) this.asked.delete(page);
     }
   }
 }

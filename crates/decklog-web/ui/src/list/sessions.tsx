@@ -1,7 +1,8 @@
 /** All sessions: filtered, sorted, searched; the address says how. */
 
-import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
+import { useSlowly } from "../asking";
 import { count } from "../format";
 import { Empty, Trouble } from "../parts";
 import { place } from "../router";
@@ -15,12 +16,14 @@ import { Table } from "./table";
 /** The parts of an address that say which sessions are meant. */
 export const FILTERS = ["outcome", "status", "kind", "agent", "model", "project", "after", "before", "touched", "search", "min_cost", "longer_than", "at_most", "iterations", "weekday", "hour"];
 
+/** A value of a filter that means this name and none that holds it. */
+export function exactly(filter: string, name: string): string {
+  return filter === "model" ? `=${name}` : name;
+}
+
 export function filtersOf(query: URLSearchParams): URLSearchParams {
   return new URLSearchParams([...query].filter(([name]) => FILTERS.includes(name)));
 }
-
-/** How often a list is asked for again at most, in milliseconds. */
-const PAUSE = 700;
 
 export function Sessions() {
   const question = useComputed(() => {
@@ -32,27 +35,16 @@ export function Sessions() {
     return asked.toString();
   });
   const pages = useMemo(() => new Pages(question.value), [question.value]);
-  const current = useRef(pages);
-  current.current = pages;
   const selected = useSignal<ReadonlySet<string>>(new Set());
   useEffect(() => {
     document.title = "Sessions · decklog";
     return () => pages.stop();
   }, [pages]);
-  // The first change that is told is the state that the list is in. A running session brings several in a second.
-  const shown = useRef(-1);
-  const due = useRef(0);
-  useSignalEffect(() => {
-    const { change } = root.told.value;
-    if (change < 0 || due.current || shown.current < 0) {
-      shown.current = Math.max(shown.current, change);
-      return;
-    }
-    due.current = window.setTimeout(() => {
-      due.current = 0;
-      current.current.refresh();
-    }, PAUSE);
-  });
+  // A running session brings several changes in a second.
+  const change = useSlowly(root.told.value.change);
+  useEffect(() => {
+    if (change >= 0 && pages.change >= 0 && change !== pages.change) pages.refresh();
+  }, [change, pages]);
   const text = place.value.query.get("q")?.trim();
   const filtered = filtersOf(place.value.query).size > 0;
   return (

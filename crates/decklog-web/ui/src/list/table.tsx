@@ -1,7 +1,7 @@
 /** The list itself: as many rows as are seen. */
 
 import { type Signal, useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { useAsking } from "../asking";
 import { useKeys } from "../keys";
 import { Icon } from "../icons";
@@ -22,7 +22,8 @@ const MINUTE = 60_000;
 
 export function Table({ pages, selected }: { pages: Pages; selected: Signal<ReadonlySet<string>> }) {
   const box = useRef<HTMLDivElement>(null);
-  const at = useSignal(Number(place.value.query.get("at") ?? -1));
+  const at = useSignal(-1);
+  const id = useRef<string | undefined>(undefined);
   const now = useSignal(Date.now());
   const narrow = useSignal(innerWidth < 720);
   const total = pages.total.value ?? 0;
@@ -34,6 +35,21 @@ export function Table({ pages, selected }: { pages: Pages; selected: Signal<Read
     overscan: 6,
   });
   const items = list.getVirtualItems();
+  // Another list: it is begun where the address says, or from the top.
+  useLayoutEffect(() => {
+    at.value = Number(place.value.query.get("at") ?? -1);
+    id.current = undefined;
+  }, [pages]);
+  useEffect(() => {
+    if (at.value >= 0 && total > 0) list.scrollToIndex(at.value, { align: "center" });
+  }, [pages, total > 0]);
+  // What one is at is a session, wherever it goes.
+  useLayoutEffect(() => {
+    const head = pages.at(at.value);
+    if (!head || head.id === id.current) return;
+    if (id.current !== undefined) at.value = pages.placeOf(id.current) ?? -1;
+    id.current = pages.at(at.value)?.id;
+  }, [pages, pages.version.value]);
   useAsking(() => pages.show(items[0]?.index ?? 0, items.at(-1)?.index ?? 60), [pages, items[0]?.index, items.at(-1)?.index]);
   useEffect(() => {
     const tick = setInterval(() => (now.value = Date.now()), TICK);
@@ -49,9 +65,19 @@ export function Table({ pages, selected }: { pages: Pages; selected: Signal<Read
   }, []);
   const move = (by: number) => {
     at.value = Math.max(0, Math.min(total - 1, at.value + by));
+    id.current = here()?.id;
     list.scrollToIndex(at.value, { align: "auto" });
     go(withQuery({ at: String(at.value) }), true);
+    moved.current = true;
   };
+  // The row that one has moved to takes the focus once it is there: keys act on it, and it is read out.
+  const moved = useRef(false);
+  useLayoutEffect(() => {
+    const link = moved.current && box.current?.querySelector<HTMLElement>(".row.here a.open");
+    if (!link) return;
+    moved.current = false;
+    link.focus({ preventScroll: true });
+  });
   const here = () => pages.at(at.value);
   const toggle = (id: string) => {
     const next = new Set(selected.value);

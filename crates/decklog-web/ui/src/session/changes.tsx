@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
-import { useAsking } from "../asking";
+import { useAnswer } from "../asking";
 import { get, patchUrl } from "../api";
 import { plural } from "../format";
 import { Icon } from "../icons";
@@ -31,36 +31,25 @@ export function Changes({ outline }: { outline: Outline }) {
 }
 
 function Loaded({ outline, id, range }: { outline: Outline; id: string; range: string }) {
-  const told = useSignal<Told | null>(null);
-  const error = useSignal<unknown>(null);
+  const { told, error } = useAnswer((signal) => get<Told>(`/sessions/${id}/changes?${range}`, signal), []);
   const split = useSignal(innerWidth > 1200);
-  useAsking(() => {
-    const abort = new AbortController();
-    get<Told>(`/sessions/${id}/changes?${range}`, abort.signal).then(
-      (value) => (told.value = value),
-      (why: unknown) => {
-        if (!abort.signal.aborted) error.value = why;
-      },
-    );
-    return () => abort.abort();
-  }, []);
-  const files = told.value?.files ?? [];
+  const files = told?.files ?? [];
   const sum = useMemo(() => files.reduce<[number, number]>(([plus, minus], file) => [plus + file.added, minus + file.removed], [0, 0]), [files]);
   return (
     <div class="changes">
       <div class="bar-of">
         <Range outline={outline} />
-        {told.value && <span class="sum">{plural(files.length, "file")} <b class="plus">+{sum[0]}</b> <b class="minus">−{sum[1]}</b></span>}
+        {told && <span class="sum">{plural(files.length, "file")} <b class="plus">+{sum[0]}</b> <b class="minus">−{sum[1]}</b></span>}
         <span class="end">
           <button type="button" class="narrow-off" aria-pressed={split.value} onClick={() => (split.value = !split.value)}>Side by side</button>
           {files.length > 0 && <a class="button" href={patchUrl(id, range)} download><Icon name="download" /> Patch</a>}
         </span>
       </div>
-      {error.value !== null && <Trouble error={error.value} />}
-      {!told.value && error.value === null && <div class="card coming" aria-busy="true" />}
-      {told.value?.missing && <Empty title="Nothing to compare"><p>{told.value.missing}</p></Empty>}
-      {told.value && !told.value.missing && files.length === 0 && <Empty title="Nothing changed"><p>No file is another than before.</p></Empty>}
-      {told.value?.cut && <p class="note">It is too large to be shown whole: the patch has all of it.</p>}
+      {error !== null && <Trouble error={error} />}
+      {!told && error === null && <div class="card coming" aria-busy="true" />}
+      {told?.missing && <Empty title="Nothing to compare"><p>{told.missing}</p></Empty>}
+      {told && !told.missing && files.length === 0 && <Empty title="Nothing changed"><p>No file is another than before.</p></Empty>}
+      {told?.cut && <p class="note">It is too large to be shown whole: the patch has all of it.</p>}
       {files.length > 0 && <Files files={files} id={id} range={range} split={split.value} />}
     </div>
   );

@@ -1,8 +1,8 @@
 /** Sessions beside each other. */
 
-import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useAsking } from "../asking";
+import { useLayoutEffect } from "preact/hooks";
+import { useAnswer } from "../asking";
 import { get } from "../api";
 import { cost, duration, plural, short, when } from "../format";
 import { useKeys } from "../keys";
@@ -34,23 +34,14 @@ const LINES: [string, (outline: Outline) => ComponentChildren][] = [
 
 export function Compare() {
   const ids = place.value.query.getAll("id").slice(0, 4);
-  const outlines = useSignal<Outline[]>([]);
-  const error = useSignal<unknown>(null);
   useKeys({ Escape: () => history.back() });
-  useAsking(() => {
+  useLayoutEffect(() => {
     document.title = "Compare · decklog";
-    const abort = new AbortController();
-    Promise.all(ids.map((id) => get<Outline>(`/sessions/${encodeURIComponent(id)}/outline`, abort.signal))).then(
-      (all) => (outlines.value = all),
-      (why: unknown) => {
-        if (!abort.signal.aborted) error.value = why;
-      },
-    );
-    return () => abort.abort();
-  }, [ids.join()]);
-  if (error.value !== null) return <main id="main" class="page"><Trouble error={error.value} /></main>;
+  }, []);
+  const { told, error } = useAnswer((signal) => Promise.all(ids.map((id) => get<Outline>(`/sessions/${encodeURIComponent(id)}/outline`, signal))), [ids.join()]);
+  if (error !== null) return <main id="main" class="page"><Trouble error={error} /></main>;
   if (ids.length < 2) return <main id="main" class="page"><Empty title="Nothing to compare"><p>Select two to four sessions in <A href="/">the list</A>.</p></Empty></main>;
-  const all = outlines.value;
+  const all = told ?? [];
   const paths = [...new Set(all.flatMap((one) => one.turns.flatMap((turn) => turn.files.map((file) => file.path))))].sort();
   const same = new Set(all.map((one) => one.prompt)).size === 1;
   return (

@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import { useAsking } from "../asking";
+import type { Record } from "./record";
 import { get } from "../api";
 import { clock } from "../format";
 import type { Outline } from "../types";
@@ -10,17 +11,17 @@ import { useVirtual } from "../virtual";
 
 const PIECE = 100;
 
-type Line = Record<string, unknown> | string;
+type Line = { [key: string]: unknown } | string;
 
-export function Events({ outline }: { outline: Outline }) {
+export function Events({ record, outline }: { record: Record; outline: Outline }) {
   const box = useRef<HTMLDivElement>(null);
-  const id = outline.session.id;
+  const { id } = record;
   const lines = useMemo(() => new Map<number, Line>(), [id]);
   const asked = useMemo(() => new Set<number>(), [id]);
   const version = useSignal(0);
   void version.value;
   const open = useSignal<ReadonlySet<number>>(new Set());
-  const total = Math.max(outline.session.events + outline.faults.length, lines.size);
+  const total = Math.max(record.written.value.events + outline.faults.length, lines.size);
   const list = useVirtual({ count: total, getScrollElement: () => box.current, estimateSize: () => 34, overscan: 20 });
   const items = list.getVirtualItems();
   useAsking(() => {

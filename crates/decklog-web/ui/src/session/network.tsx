@@ -1,35 +1,25 @@
 /** Where the session's container connected. */
 
-import { useSignal } from "@preact/signals";
-import { useAsking } from "../asking";
+import { useAnswer, useSlowly } from "../asking";
 import { fileUrl, get } from "../api";
 import { bytes, clock, count } from "../format";
 import { Empty, Trouble } from "../parts";
-import type { Outline, Place } from "../types";
+import type { Place } from "../types";
+import type { Record } from "./record";
 
-export function Network({ outline }: { outline: Outline }) {
-  const places = useSignal<Place[] | null>(null);
-  const error = useSignal<unknown>(null);
-  const id = outline.session.id;
-  useAsking(() => {
-    const abort = new AbortController();
-    get<{ places: Place[] }>(`/sessions/${id}/network`, abort.signal).then(
-      (told) => (places.value = told.places),
-      (why: unknown) => {
-        if (!abort.signal.aborted) error.value = why;
-      },
-    );
-    return () => abort.abort();
-  }, [outline.position]);
-  if (error.value !== null) return <Trouble error={error.value} />;
-  if (places.value === null) return null;
-  if (places.value.length === 0) return <Empty title="No connection is on record"><p>With <code>--network audit</code> every one is written down, with <code>filter</code> only what is allowed goes out.</p></Empty>;
+export function Network({ record }: { record: Record }) {
+  const { id } = record;
+  const written = useSlowly(record.written.value.position);
+  const { told, error } = useAnswer((signal) => get<{ places: Place[] }>(`/sessions/${id}/network`, signal), [written]);
+  if (error !== null) return <Trouble error={error} />;
+  if (told === null) return null;
+  if (told.places.length === 0) return <Empty title="No connection is on record"><p>With <code>--network audit</code> every one is written down, with <code>filter</code> only what is allowed goes out.</p></Empty>;
   return (
     <div class="wide-table" tabIndex={0} role="region" aria-label="Connections by host">
       <table class="plain-table">
         <thead><tr><th>Host</th><th class="numeric">Port</th><th>Protocol</th><th>Action</th><th>Rule</th><th class="numeric">Times</th><th class="numeric">Sent</th><th class="numeric">Received</th><th class="numeric">Last</th></tr></thead>
         <tbody>
-          {places.value.map((one, n) => (
+          {told.places.map((one, n) => (
             <tr key={n} class={one.action}>
               <td><code>{one.host}</code>{one.claimed && <small> claimed {one.claimed}</small>}</td>
               <td class="numeric">{one.port}</td>

@@ -2,7 +2,7 @@
 
 import { duration, plural } from "../format";
 import { Badge } from "../parts";
-import { A, withQuery } from "../router";
+import { A, toTurn } from "../router";
 import type { Outline } from "../types";
 import type { Record } from "./record";
 import { Transcript } from "./transcript";
@@ -19,7 +19,7 @@ export function Race({ record, outline }: { record: Record; outline: Outline }) 
             <Badge of={turn.outcome ?? "active"} small />
             <span class="soft">
               {turn.duration_secs !== null && `${duration(turn.duration_secs)} · `}
-              <A href={withQuery({ tab: "changes", turn: String(turn.turn) })}>{plural(turn.files_changed, "file")}</A>
+              <A href={toTurn(turn.turn, "changes")}>{plural(turn.files_changed, "file")}</A>
             </span>
           </header>
           <Transcript record={record} outline={outline} only={turn.turn} />

@@ -1,6 +1,6 @@
 /** A session as the page knows it: its outline, the steps that were seen, and what comes while it is live. */
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { get } from "../api";
 import { follow } from "../live";
 import type { Outline, Step } from "../types";
@@ -11,7 +11,11 @@ const PIECE = 60;
 export class Record {
   readonly outline = signal<Outline | null>(null);
   readonly error = signal<unknown>(null);
-  readonly live = signal(false);
+  /** How long the journal is, in bytes and in events: more than the outline says while a turn goes on. */
+  readonly written = signal({ position: 0, events: 0 });
+  /** The number of the turn that is being read. */
+  readonly reading = signal(0);
+  readonly live = computed(() => this.outline.value?.session.status === "active");
   /** Another number whenever a step is there that was not, or is another. */
   readonly version = signal(0);
   private readonly steps = new Map<number, (Step | undefined)[]>();
@@ -22,12 +26,8 @@ export class Record {
   constructor(readonly id: string) {}
 
   async open(): Promise<void> {
-    try {
-      this.outline.value = await get<Outline>(`/sessions/${this.id}/outline`, this.abort.signal);
-      if (this.outline.value.session.status === "active") this.follow(this.outline.value.position);
-    } catch (error) {
-      if (!this.abort.signal.aborted) this.error.value = error;
-    }
+    const outline = await this.ask();
+    if (outline) this.follow(outline.position);
   }
 
   close(): void {
@@ -62,23 +62,41 @@ export class Record {
     );
   }
 
-  /** Follows what is recorded, from a position in the journal on. */
-  private follow(after: number): void {
-    this.live.value = true;
-    this.stop = follow((last) => `/sessions/${this.id}/live?after=${last ?? after}`, {
+  /** Asks for the outline; where there is none, that is all that is shown. */
+  private async ask(): Promise<Outline | null> {
+    try {
+      return this.take(await get<Outline>(`/sessions/${this.id}/outline`, this.abort.signal));
+    } catch (error) {
+      if (!this.abort.signal.aborted) this.error.value = error;
+      this.stop();
+      return null;
+    }
+  }
+
+  /** Follows what is recorded from a position in the journal on, now or when it is resumed. */
+  private follow(position: number): void {
+    const outline = (data: string) => this.take(parsed<Outline>(data));
+    this.stop = follow({
+      id: this.id,
+      position,
       on: {
         steps: (data) => {
-          for (const [turn, index, step] of parsed<{ steps: [number, number, Step][] }>(data).steps) this.put(turn, index, step, true);
+          const told = parsed<{ steps: [number, number, Step][]; position: number; events: number }>(data);
+          for (const [turn, index, step] of told.steps) this.put(turn, index, step, true);
+          this.written.value = told;
           this.version.value += 1;
         },
-        outline: (data) => (this.outline.value = parsed<Outline>(data)),
-        end: (data) => {
-          this.outline.value = parsed<Outline>(data);
-          this.live.value = false;
-          this.stop();
-        },
+        outline,
+        end: outline,
       },
+      refused: () => void this.ask(),
     });
+  }
+
+  private take(outline: Outline): Outline {
+    this.outline.value = outline;
+    this.written.value = { position: outline.position, events: outline.session.events };
+    return outline;
   }
 
   private put(turn: number, index: number, step: Step, isNewer: boolean): void {

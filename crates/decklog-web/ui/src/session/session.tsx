@@ -5,7 +5,7 @@ import { useAsking } from "../asking";
 import { firstLine } from "../format";
 import { useKeys } from "../keys";
 import { Trouble } from "../parts";
-import { A, go, place, withQuery } from "../router";
+import { A, go, place, toList, toTurn, withQuery } from "../router";
 import type { Outline } from "../types";
 import { Changes } from "./changes";
 import { Events } from "./events";
@@ -65,17 +65,16 @@ function Opened({ record, outline }: { record: Record; outline: Outline }) {
     if (bar.current && chosen) bar.current.scrollLeft = chosen.offsetLeft - bar.current.offsetLeft - (bar.current.clientWidth - chosen.offsetWidth) / 2;
   }, [tab]);
   const turns = outline.turns.map((turn) => turn.turn);
-  const turn = Number(query.get("turn") ?? 0);
   const next = (by: number) => {
-    const at = turns.indexOf(turn);
+    const at = turns.indexOf(tab === "transcript" ? record.reading.peek() : Number(query.get("turn") ?? 0));
     const to = turns[at < 0 ? (by > 0 ? 0 : turns.length - 1) : Math.max(0, Math.min(turns.length - 1, at + by))];
-    if (to !== undefined) go(withQuery({ turn: String(to) }), true);
+    if (to !== undefined) go(toTurn(to), true);
   };
   useKeys({
     n: () => next(1),
     p: () => next(-1),
     d: () => go(withQuery({ tab: tab === "changes" ? null : "changes" })),
-    Escape: () => go("/"),
+    Escape: toList,
   });
   return (
     <main id="main" class="session">
@@ -94,9 +93,9 @@ function Opened({ record, outline }: { record: Record; outline: Outline }) {
         {tab === "changes" && <Changes outline={outline} />}
         {tab === "trail" && <Trail outline={outline} />}
         {tab === "race" && <Race record={record} outline={outline} />}
-        {tab === "network" && <Network outline={outline} />}
-        {tab === "files" && <Logs outline={outline} />}
-        {tab === "events" && <Events outline={outline} />}
+        {tab === "network" && <Network record={record} />}
+        {tab === "files" && <Logs record={record} />}
+        {tab === "events" && <Events record={record} outline={outline} />}
       </div>
     </main>
   );

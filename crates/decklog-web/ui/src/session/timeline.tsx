@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { clock, duration, moment } from "../format";
 import { word } from "../parts";
-import { A, withQuery } from "../router";
+import { A, toTurn, withQuery } from "../router";
 import type { Mark, Outline, Turn } from "../types";
 
 /** Turns, and marks, above which those that lie together are drawn as one. */
@@ -140,7 +140,7 @@ function Bar({ turns, top, left, right }: { turns: Turn[]; top: number; left: st
   const several = turns.length > 1 && `${turns.length} turns, ${turns[0]?.turn} to ${turns.at(-1)?.turn}: ${outcomes.filter((one) => one === worst).length} ${word(worst)}`;
   const label = several || `Turn ${turn.turn}, ${name}, ${turn.role}: ${word(worst)}, ${took}, began ${clock(turn.started_at)}`;
   return (
-    <A class={`bar ${worst} ${turn.role}`} href={withQuery({ turn: String(turn.turn), tab: null })} title={label} aria-label={label} style={{ top: `${top}px`, left, right }}>
+    <A class={`bar ${worst} ${turn.role}`} href={toTurn(turn.turn, "transcript")} title={label} aria-label={label} style={{ top: `${top}px`, left, right }}>
       <span>{turn.turn} {name}</span>
     </A>
   );
@@ -153,7 +153,7 @@ function Moment({ marks, left, top }: { marks: Mark[]; left: string; top: number
   const tone = failed ? "bad" : mark.good ? "good" : mark.what;
   const others = marks.length > 1 ? `, and ${marks.length - 1} more here` : "";
   const said = mark.what === "check" ? `check ${failed ? "failed" : "passed"}: ${mark.label}` : mark.what === "rate_limited" ? `rate limited: ${mark.label}` : mark.label;
-  const target = mark.what === "iteration" ? { tab: "trail", turn: null } : { turn: mark.turn === null ? null : String(mark.turn), tab: null };
+  const target = mark.what === "iteration" ? { tab: "trail", turn: null } : { turn: mark.turn === null ? null : String(mark.turn), iteration: null, tab: null };
   return (
     <A class={`moment ${tone}`} href={withQuery(target)} title={`${said}, ${moment(mark.at)}${others}`} aria-label={`${said}, ${clock(mark.at)}${others}`} style={{ left, top: `${top}px` }}>
       <span aria-hidden="true">{failed && mark.what === "check" ? "✕" : MARKS[mark.what]}</span>

@@ -1,11 +1,10 @@
 /** What the critic decided of each iteration, beside the change that it judged. */
 
-import { useSignal } from "@preact/signals";
-import { useAsking } from "../asking";
+import { useAnswer } from "../asking";
 import { get } from "../api";
 import { duration, percent, plural } from "../format";
-import { Html } from "../parts";
-import { A, withQuery } from "../router";
+import { Html, Trouble } from "../parts";
+import { A, toTurn } from "../router";
 import type { Changes, Iteration, Outline } from "../types";
 import { FileLines } from "./file";
 import { CheckLine } from "./turn";
@@ -15,14 +14,9 @@ export function Trail({ outline }: { outline: Outline }) {
 }
 
 function Judged({ iteration, outline }: { iteration: Iteration; outline: Outline }) {
-  const changes = useSignal<Changes | null>(null);
   const id = outline.session.id;
   const range = `iteration=${iteration.iteration_number}`;
-  useAsking(() => {
-    const abort = new AbortController();
-    get<Changes>(`/sessions/${id}/changes?${range}`, abort.signal).then((value) => (changes.value = value), () => {});
-    return () => abort.abort();
-  }, []);
+  const { told: changes, error } = useAnswer((signal) => get<Changes>(`/sessions/${id}/changes?${range}`, signal), []);
   const actor = outline.turns.find((turn) => turn.turn === iteration.actor_turn);
   const critic = outline.turns.find((turn) => turn.turn === iteration.critic_turn);
   const decision = iteration.critic_decision;
@@ -37,7 +31,7 @@ function Judged({ iteration, outline }: { iteration: Iteration; outline: Outline
             <meter min={0} max={1} value={iteration.confidence} aria-label="Confidence" /> {percent(iteration.confidence)} sure
           </span>
         )}
-        <span class="soft">{actor && <A href={withQuery({ tab: null, turn: String(actor.turn) })}>turn {actor.turn}, {actor.agent}</A>}{critic && <> · <A href={withQuery({ tab: null, turn: String(critic.turn) })}>turn {critic.turn}, {critic.agent}</A></>} · {duration(iteration.actor_duration_secs)}</span>
+        <span class="soft">{actor && <A href={toTurn(actor.turn, "transcript")}>turn {actor.turn}, {actor.agent}</A>}{critic && <> · <A href={toTurn(critic.turn, "transcript")}>turn {critic.turn}, {critic.agent}</A></>} · {duration(iteration.actor_duration_secs)}</span>
       </header>
       <div class="sides">
         <div class="said">
@@ -50,8 +44,9 @@ function Judged({ iteration, outline }: { iteration: Iteration; outline: Outline
         <div class="lot">
           <h3>What it judged</h3>
           {iteration.git_files_changed === 0 && <p class="soft">No file changed.</p>}
-          {changes.value?.files.map((file) => <FileLines key={file.path} file={file} id={id} range={range} split={false} />)}
-          {iteration.git_files_changed > 0 && !changes.value && <p class="soft">{plural(iteration.git_files_changed, "file")} …</p>}
+          {changes?.files.map((file) => <FileLines key={file.path} file={file} id={id} range={range} split={false} />)}
+          {error !== null && <Trouble error={error} />}
+          {iteration.git_files_changed > 0 && !changes && error === null && <p class="soft">{plural(iteration.git_files_changed, "file")} …</p>}
         </div>
       </div>
     </article>

@@ -1,10 +1,10 @@
 /** What was said and done, turn by turn; of a long one only what is seen exists. */
 
 import { useSignal } from "@preact/signals";
-import { useCallback, useEffect, useMemo, useRef } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { useAsking } from "../asking";
 import { Badge } from "../parts";
-import { A, place, withQuery } from "../router";
+import { A, go, place, toTurn, withQuery } from "../router";
 import type { Outline, Turn } from "../types";
 import { useVirtual } from "../virtual";
 import { Card } from "./card";
@@ -22,6 +22,9 @@ const END = -2;
 
 /** How near the end one must be to be kept there, in pixels. */
 const NEAR = 80;
+
+/** How much of what is above may still be seen, in pixels. */
+const EDGE = 8;
 
 function placesOf(record: Record, turns: Turn[]): { places: Place[]; begins: Map<number, number> } {
   const places: Place[] = [];
@@ -56,22 +59,38 @@ export function Transcript({ record, outline, only }: { record: Record; outline:
     }
   });
   const asked = Number(place.value.query.get("turn") ?? 0);
+  const reads = (turn: number | undefined) => {
+    if (turn !== undefined && only === undefined) record.reading.value = turn;
+  };
+  const top = places[list.getVirtualItemForOffset((list.scrollOffset ?? 0) + EDGE)?.index ?? 0]?.turn.turn;
+  useLayoutEffect(() => reads(top), [top]);
+  // Also when it is asked for once more, after one has scrolled elsewhere.
+  useLayoutEffect(() => reads(begins.has(asked) ? asked : undefined), [place.value]);
   useEffect(() => {
     const index = begins.get(asked);
     if (index !== undefined && only === undefined) list.scrollToIndex(index, { align: "start" });
-  }, [asked, only]);
+  }, [place.value, only]);
   const follows = useSignal(true);
   const scrolled = () => {
     const element = box.current;
     if (element) follows.value = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR;
   };
   useEffect(() => {
+    // It may be resumed: who then sees its end follows that.
+    if (!record.live.value) scrolled();
+  });
+  useEffect(() => {
     if (record.live.value && follows.peek() && !asked) list.scrollToIndex(places.length - 1, { align: "end" });
   }, [record.version.value, places.length, record.live.value]);
+  const toEnd = () => {
+    follows.value = true;
+    if (asked) go(withQuery({ turn: null }), true);
+    list.scrollToIndex(places.length - 1, { align: "end" });
+  };
   const first = items[0]?.start ?? 0;
   return (
     <div class="reading">
-      {only === undefined && turns.length > 1 && <Contents turns={turns} here={turns.findIndex((turn) => turn === places[items[2]?.index ?? 0]?.turn)} />}
+      {only === undefined && turns.length > 1 && <Contents turns={turns} here={turns.findIndex((turn) => turn.turn === record.reading.value)} />}
       <div class="scroll" ref={box} onScroll={scrolled} tabIndex={0} role="region" aria-label={only === undefined ? "Transcript" : `Transcript of turn ${only}`}>
         <div class="space" style={{ height: `${list.getTotalSize()}px` }}>
           <div class="seen" style={{ transform: `translateY(${first}px)` }}>
@@ -90,7 +109,7 @@ export function Transcript({ record, outline, only }: { record: Record; outline:
         </div>
       </div>
       {record.live.value && !follows.value && (
-        <button type="button" class="to-end" onClick={() => list.scrollToIndex(places.length - 1, { align: "end" })}>↓ Follow the end</button>
+        <button type="button" class="to-end" onClick={toEnd}>↓ Follow the end</button>
       )}
     </div>
   );
@@ -109,7 +128,7 @@ function Contents({ turns, here }: { turns: Turn[]; here: number }) {
     if (!turn) return null;
     return (
       <li key={turn.turn} data-index={index} ref={list.measureElement} aria-setsize={turns.length} aria-posinset={index + 1}>
-        <A href={withQuery({ turn: String(turn.turn) })} class={index === here ? "here" : ""}>
+        <A href={toTurn(turn.turn)} class={index === here ? "here" : ""}>
           <span>{turn.turn}</span> {turn.agent || "client"} <small>{turn.role === "solo" ? "" : turn.role}</small>
           <Badge of={turn.outcome ?? "active"} small />
         </A>

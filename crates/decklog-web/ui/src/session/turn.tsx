@@ -3,7 +3,7 @@
 import { fileUrl } from "../api";
 import { clock, cost, duration, moment, plural, short, when } from "../format";
 import { Badge, Html } from "../parts";
-import { A, withQuery } from "../router";
+import { A, toTurn, withQuery } from "../router";
 import type { Check, Outline, Turn } from "../types";
 
 /** Characters, and lines, of a prompt above which it is folded. */
@@ -44,7 +44,7 @@ export function TurnEnd({ turn, outline, id }: { turn: Turn; outline: Outline; i
         {turn.tokens.input + turn.tokens.output > 0 && <span>{short(turn.tokens.input)} in, {short(turn.tokens.output)} out</span>}
         {turn.cost_usd !== null && <span>{cost(turn.cost_usd)}</span>}
         {turn.files_changed > 0 && (
-          <A href={withQuery({ tab: "changes", turn: String(turn.turn) })}>{plural(turn.files_changed, "file")} <b class="plus">+{added}</b> <b class="minus">−{removed}</b></A>
+          <A href={toTurn(turn.turn, "changes")}>{plural(turn.files_changed, "file")} <b class="plus">+{added}</b> <b class="minus">−{removed}</b></A>
         )}
         {iteration && iteration.critic_turn === turn.turn && <A href={withQuery({ tab: "trail", turn: null })}>iteration {iteration.iteration_number}: {iteration.critic_decision}</A>}
       </p>

@@ -7,10 +7,33 @@ import { A, place } from "../router";
 import { filtersOf } from "../list/sessions";
 import type { Group } from "../types";
 
+const SECONDS: { [unit: string]: number } = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+
+function seconds(text: string): number {
+  const [, number, unit] = /^(\d+)([smhdw])$/.exec(text) ?? [];
+  return Number(number) * (SECONDS[unit ?? ""] ?? NaN);
+}
+
+/** The moment that a date, a time or an age means; NaN for what is none of these. */
+function instant(text: string): number {
+  const ago = seconds(text) * 1000;
+  return Number.isNaN(ago) ? Date.parse(text.length === 10 ? `${text}T00:00` : text) : Date.now() - ago;
+}
+
+/** Of two bounds the one that takes less: a chart counts what the filters take, and a part of it is no more than that. */
+function narrower(name: string, set: string | null, value: string): string {
+  if (set === null) return value;
+  if (name === "after") return instant(set) > instant(value) ? set : value;
+  if (name === "before") return instant(set) < instant(value) ? set : value;
+  if (name === "longer_than") return seconds(set) > seconds(value) ? set : value;
+  if (name === "at_most") return seconds(set) < seconds(value) ? set : value;
+  return value;
+}
+
 /** The list, with the filters that are set and these besides. */
 function listOf(to: Record<string, string>): string {
   const query = filtersOf(place.value.query);
-  for (const [name, value] of Object.entries(to)) query.set(name, value);
+  for (const [name, value] of Object.entries(to)) query.set(name, narrower(name, query.get(name), value));
   return `/${query.size ? `?${query}` : ""}`;
 }
 

@@ -1,12 +1,12 @@
 /** What sessions add up to: numbers, and charts that lead to the sessions behind them. */
 
-import { useSignal } from "@preact/signals";
-import { useAsking } from "../asking";
+import { useLayoutEffect } from "preact/hooks";
+import { useAnswer } from "../asking";
 import { get } from "../api";
 import { cost, count, duration, percent, plural, short } from "../format";
 import { useKeys } from "../keys";
 import { Filters } from "../list/filters";
-import { filtersOf } from "../list/sessions";
+import { exactly, filtersOf } from "../list/sessions";
 import { Empty, Trouble } from "../parts";
 import { go, place } from "../router";
 import type { Charts, Group, Stats } from "../types";
@@ -16,33 +16,23 @@ import { Bars, Chart, Columns, Hours, Stacked } from "./charts";
 const DAYS = 62;
 const WEEKS = 60;
 
-interface Told {
-  stats: Stats;
-  charts: Charts;
-}
+/** What sessions are grouped by here. */
+const NAMES = ["agent", "model", "project"] as const;
+const GROUPS = [...NAMES, "day", "week", "month"].map((by) => `by=${by}`).join("&");
 
 export function Statistics() {
-  const told = useSignal<Told | null>(null);
-  const error = useSignal<unknown>(null);
   const filters = filtersOf(place.value.query).toString();
   useKeys({ Escape: () => go("/") });
-  useAsking(() => {
+  useLayoutEffect(() => {
     document.title = "Statistics · decklog";
-    const abort = new AbortController();
-    Promise.all([get<Stats>(`/stats?${filters}`, abort.signal), get<Charts>(`/charts?${filters}`, abort.signal)]).then(
-      ([stats, charts]) => (told.value = { stats, charts }),
-      (why: unknown) => {
-        if (!abort.signal.aborted) error.value = why;
-      },
-    );
-    return () => abort.abort();
-  }, [filters]);
-  const { stats, charts } = told.value ?? {};
+  }, []);
+  const { told, error } = useAnswer((signal) => Promise.all([get<Stats>(`/stats?${GROUPS}&${filters}`, signal), get<Charts>(`/charts?${filters}`, signal)]), [filters]);
+  const [stats, charts] = told ?? [];
   return (
     <main id="main" class="page stats">
       <h1 class="sr">Statistics</h1>
       <Filters total={stats ? stats.all.sessions : null} />
-      {error.value !== null && <Trouble error={error.value} />}
+      {error !== null && <Trouble error={error} />}
       {stats && stats.all.sessions === 0 && <Empty title="Nothing to count"><p>No session meets the filters.</p></Empty>}
       {stats && charts && stats.all.sessions > 0 && (
         <>
@@ -60,7 +50,7 @@ export function Statistics() {
             <Chart title="When sessions begin" heads={["Day", "Hour", "Sessions"]} rows={hoursOf(charts)}>
               <Hours hours={charts.hours} />
             </Chart>
-            {(["agent", "model", "project"] as const).map((by) => <Groups key={by} by={by} groups={stats.by[by] ?? []} />)}
+            {NAMES.map((by) => <Groups key={by} by={by} groups={stats.by[by] ?? []} />)}
           </div>
         </>
       )}
@@ -142,7 +132,7 @@ function Groups({ by, groups }: { by: "agent" | "model" | "project"; groups: Gro
   const rows = shown.map((group) => [group.key, count(group.sessions), group.success_rate === undefined ? "" : percent(group.success_rate), short(tokens(group)), cost(group.cost_usd_total)]);
   return (
     <Chart title={`By ${by}`} heads={[by, "Sessions", "Success rate", "Tokens", "Cost"]} rows={rows}>
-      <Bars rows={shown.map((group) => ({ label: group.key, to: { [by]: group.key }, values: [group.sessions, tokens(group), group.cost_usd_total], shown: [count(group.sessions), short(tokens(group)), cost(group.cost_usd_total)] }))} heads={["Sessions", "Tokens", "Cost"]} />
+      <Bars rows={shown.map((group) => ({ label: group.key, to: { [by]: exactly(by, group.key) }, values: [group.sessions, tokens(group), group.cost_usd_total], shown: [count(group.sessions), short(tokens(group)), cost(group.cost_usd_total)] }))} heads={["Sessions", "Tokens", "Cost"]} />
     </Chart>
   );
 }

@@ -184,6 +184,43 @@ fn a_session_that_goes_on_is_followed_on() {
 }
 
 #[test]
+fn who_stays_is_told_when_a_session_is_gone_on_with() {
+    let env = world(&[("first", "claude-stream", LIMITED), ("second", "text", "echo rest >>a.txt; echo finished")]);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(75);
+    let (_ui, client) = serve(&env);
+    let id = id(&env.session());
+    let known = Known::asked(&client, &id);
+    let position = client.json(&format!("/sessions/{id}/outline"))["position"].clone();
+    let mut all = client.follow(&format!("/live?session={id}&after={position}"), None);
+    let mut of_session = move || all.find(|told| told.kind != "root").expect("more of the session");
+    // What was known is not told again: the first news are of what came then.
+    let go_on = |known: Known, of_session: &mut dyn FnMut() -> Told| {
+        env.decklog(&["resume", "@", "--agent", "second"]).expect(0);
+        let mut known = Known { is_over: false, ..known };
+        let first = of_session();
+        assert_ne!(first.kind, "end");
+        known.take(first);
+        while !known.is_over {
+            known.take(of_session());
+        }
+        known.is(&Known::asked(&client, &id), "when it had gone on");
+        known
+    };
+    let known = go_on(known, &mut of_session);
+    // Neither is what its recorder left unfinished more than once.
+    let torn = journal(&env) + "{\"v\":1,\"seq\":";
+    std::fs::write(env.session().join("journal.jsonl"), torn).unwrap();
+    let told = of_session();
+    assert!(told.kind == "end" && told.data["faults"][0].as_str().unwrap().contains("torn"), "{}", told.data);
+    let known = Known { last: told.id, ..known };
+    go_on(known, &mut of_session);
+    env.decklog(&["discard", "-y", "@"]).expect(0);
+    assert_eq!(of_session().kind, "trouble");
+    assert_eq!(client.refusal(&format!("/live?session={id}")).0, 404);
+    assert_eq!(client.refusal("/live?session=..").0, 400);
+}
+
+#[test]
 fn a_session_whose_recorder_died_in_the_middle_of_a_line() {
     let (env, mut recorder, id) = begun();
     let (_ui, client) = serve(&env);

@@ -13,6 +13,13 @@ fn sessions_are_those_of_ls_whatever_is_asked_for() {
     let (_ui, client) = serve(&env);
     assert_eq!(client.json("/sessions"), printed(&env, &["ls", "--all"]));
     assert_eq!(client.json("/stats"), printed(&env, &["stats"]));
+    for by in ["agent", "week"] {
+        assert_eq!(client.json(&format!("/stats?by={by}")), printed(&env, &["stats", "--by", by]));
+    }
+    let some = client.json("/stats?by=kind&by=outcome&agent=ada");
+    let all = printed(&env, &["stats", "--agent", "ada"]);
+    let (kinds, outcomes) = (&all["by"]["kind"], &all["by"]["outcome"]);
+    assert_eq!(some, serde_json::json!({ "all": all["all"], "by": { "kind": kinds, "outcome": outcomes } }));
     let hash = printed(&env, &["ls"])[2]["prompt_hash"].as_str().unwrap().to_owned();
     let cwd = env.work().canonicalize().unwrap().to_string_lossy().into_owned();
     let given: &[(&[(&str, &str)], usize)] = &[
@@ -25,6 +32,8 @@ fn sessions_are_those_of_ls_whatever_is_asked_for() {
         (&[("agent", "ADA")], 2),
         (&[("agent", "ad")], 0),
         (&[("model", "opus")], 2),
+        (&[("model", "=Opus-Large")], 2),
+        (&[("model", "=opus")], 0),
         (&[("project", "work")], 6),
         (&[("project", &cwd)], 6),
         (&[("project", "../elsewhere")], 0),
