@@ -20,6 +20,8 @@ const NEEDS: &[Need] = &[
     need("strace", "strace", 3),
     need("jq", "jq", 1),
     need("python3", "python3", 35),
+    // It has no program: what is checked is that the package is there.
+    need("/var/lib/dpkg/info/python3-venv.list", "python3-venv", 6),
     need("tmux", "tmux", 2),
     need("script", "bsdutils", 1),
     need("zstd", "zstd", 2),
@@ -62,7 +64,7 @@ pub(crate) fn install() -> Result<PathBuf> {
         } else {
             format!("to be installed, about {} MB", need.megabytes)
         };
-        println!("  {:<8} Debian package {:<9} {state}", need.program, need.package);
+        println!("  Debian package {:<17} {state}", need.package);
     }
     let agents = if decklog_testkit::agents::installed().is_some() {
         "there"

@@ -39,7 +39,7 @@ Examples:
   decklog ui                                  all of it in the browser
 
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
-Without a name, show, resume, diff, logs, watch, restore, export and discard open a picker on a terminal.
+Without a name, show, resume, diff, logs, watch, restore, export, network, verify and discard open a picker on a terminal.
 Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check, a critic or verification says no,
 2 failed or bad usage, 75 rate-limited (try later), 130 interrupted, 143 terminated.";
 

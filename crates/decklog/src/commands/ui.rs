@@ -30,7 +30,7 @@ Examples:
   decklog ui                    all sessions
   decklog ui @                  the newest session
   decklog ui --port 7070        at the same address each time
-  ssh -L 7070:localhost:7070 box decklog ui --port 7070 --no-open
+  ssh -t -L 7070:localhost:7070 box decklog ui --port 7070 --no-open
   decklog ui --export site --after 1w   pages that need no server: for a colleague, or a static host")]
 pub(crate) struct Args {
     /// Begin at this session: an id, a unique part of it, or @ for the newest
@@ -38,8 +38,8 @@ pub(crate) struct Args {
     /// The port (default: one that is free)
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     port: u16,
-    /// Listen for other machines, too, under this name or address: whoever gets hold of the link reads everything here,
-    /// and it goes over the network as plain text
+    /// Listen for other machines, too, under the name or address that they use: whoever gets hold of the link reads, and can
+    /// discard, everything here, and it goes over the network as plain text
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Open the browser (default: on a terminal with a display)
