@@ -188,14 +188,15 @@ impl Shell {
     /// # Errors
     /// [`RunError`] when another recorder holds it, or it cannot be read or written.
     pub fn resume(&mut self, id: &SessionId, watch: Watch<'_>) -> Result<(), RunError> {
-        let past = loaded(&self.store.entry(id))?;
+        let dir = self.store.entry(id);
+        let past = loaded(&dir)?;
         let redactor = self.redactor();
         let recording = Recording::resume(&self.store, id, &self.setup, &redactor, watch.0, &mut *watch.1)?;
         let first = recording.next_turn();
         self.live = Some(Live::of(recording, first));
         self.recall(&past);
         let name = self.party().agent.name.clone();
-        if !past.turns.is_empty() && conversation(&past, &name, &self.setup).is_none() {
+        if !past.turns.is_empty() && conversation(&past, &dir, &name, &self.setup).is_none() {
             self.hand_over(&name, watch)?;
         }
         Ok(())

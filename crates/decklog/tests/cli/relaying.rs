@@ -350,3 +350,48 @@ fn a_conversation_that_is_gone_is_replaced_by_a_packet() {
     assert!(env.decklog(&["show", "@", "--events"]).expect(0).stdout.contains("conversation_lost"));
     assert_eq!(check_packets(&env), 1);
 }
+
+#[test]
+fn a_conversation_that_does_not_know_what_came_since_is_not_gone_on_with() {
+    // Each conversation has an id of its own; in turn "$waits" the agent tells none, and is killed.
+    let first = r#"if [ $n = "$WAITS" ]; then echo $$ >"$HOME/waits"; exec sleep 1000; fi
+case "$*" in *--resume*gone*) echo 'No conversation found with session ID' >&2; exit 1;; esac
+id=s-$n; test -e "$HOME/go" && id=gone
+cat <<END
+{"type":"system","subtype":"init","session_id":"$id","model":"m"}
+{"type":"assistant","message":{"id":"9","content":[{"type":"text","text":"Done."}]}}
+{"type":"result","subtype":"success","is_error":false,"result":"Done.","usage":{"input_tokens":5,"output_tokens":2},"session_id":"$id"}
+END"#;
+    let another_between: &[&[&str]] = &[&["resume", "@", "--agent", "second", "Write b.txt."]];
+    for (loses, between, waits) in [(false, another_between, 2), (true, &[], 3)] {
+        let mut env = world(&[("first", "claude-stream", first), ("second", "text", FINISHES)]);
+        env.set("WAITS", waits.to_string());
+        if loses {
+            std::fs::write(env.home().join("go"), "").unwrap();
+        }
+        env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+        for arguments in between {
+            env.decklog(arguments).expect(0);
+        }
+        let mut decklog = env.start(&["resume", "@", "--agent", "first", "Add a test."]);
+        let file = env.home().join("waits");
+        let agent = eventually("the agent", || std::fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok());
+        kill(decklog.id(), "KILL");
+        decklog.wait().unwrap();
+        eventually("the agent's end", || (!is_alive(agent)).then_some(()));
+        let _ = std::fs::remove_file(env.home().join("go"));
+        env.decklog(&["resume", "@"]).expect(0);
+        let packet = prompt(&env, "first", waits + 1);
+        assert!(packet.starts_with("You take over") && packet.contains("Add a test."), "{packet}");
+        let last = || {
+            let arguments = std::fs::read_to_string(env.home().join("first.arguments")).unwrap();
+            arguments.lines().last().unwrap().to_owned()
+        };
+        assert!(!last().contains("--resume"), "{}", last());
+        // The conversation that was begun then knows all.
+        env.decklog(&["resume", "@", "Once more."]).expect(0);
+        assert!(last().contains(&format!("--resume s-{}", waits + 1)), "{}", last());
+        assert_eq!(prompt(&env, "first", waits + 2), "Once more.");
+        env.decklog(&["verify", "@"]).expect(0);
+    }
+}
