@@ -65,6 +65,40 @@ fn each_line_is_a_prompt_and_stdout_has_the_replies_alone() {
 }
 
 #[test]
+fn who_did_not_get_going_is_told_again_and_who_keeps_no_conversation_with_every_prompt() {
+    // Before it tells of a conversation: it cannot be started, or fails.
+    let fails = format!("if [ $n = 1 ]; then echo 'not logged in' >&2; exit 1; fi\n{}", writes("bob"));
+    let keeps_none = "echo carol $n >>carol.txt; echo carol says $n.";
+    let env = world(&[
+        ("ada", "claude-stream", &writes("ada")),
+        ("bob", "claude-stream", &fails),
+        ("carol", "text", keeps_none),
+    ]);
+    let lines = "Write one.\n/undo\n/use bob\nWrite too.\nWrite two.\nWrite three.\n/undo\n/use carol\n\
+                 Write four.\nWrite five.\n/undo\nWrite six.\n/use ada\nWrite seven.\n";
+    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
+    assert_eq!(
+        ran.stdout,
+        "ada says 1.\nbob says 2.\nbob says 3.\ncarol says 1.\ncarol says 2.\ncarol says 3.\nada says 2.\n"
+    );
+    for (agent, number, packet, ends) in [
+        ("bob", 1, true, "as they were before it.)\n\nWrite too.\n"),
+        ("bob", 2, true, "as they were before it.)\n\nWrite two.\n"),
+        ("bob", 3, false, "Write three."),
+        ("carol", 1, true, "Write four.\n"),
+        ("carol", 2, true, "# Now\n\nWrite five.\n"),
+        ("carol", 3, true, "as they were before it.)\n\nWrite six.\n"),
+        ("ada", 2, true, "# Now\n\nWrite seven.\n"),
+    ] {
+        let asked = prompt(&env, agent, number);
+        assert_eq!(asked.starts_with("You take over"), packet, "{agent} {number}: {asked}");
+        assert!(asked.ends_with(ends), "{agent} {number}: {asked}");
+    }
+    assert!(prompt(&env, "carol", 3).contains("carol says 2."), "{}", prompt(&env, "carol", 3));
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
 fn other_delimiters_cut_longer_prompts() {
     let env = two();
     for (delimiter, input) in [("---\\n", "one\nand more---\ntwo"), ("\\0", "one\nand more\0two\0")] {

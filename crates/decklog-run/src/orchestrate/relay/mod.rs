@@ -17,7 +17,7 @@ use decklog_journal::verify::{ArtifactFile, find_artifact};
 use decklog_journal::words::{Permissions, Role};
 use decklog_journal::{Session, SessionId, SessionStore, WriteError};
 
-pub(super) use self::answer::{Answer, Question, answer, follow};
+pub(super) use self::answer::{Answer, Question, answer, follow, has_worked};
 pub(super) use self::order::Order;
 pub use self::order::{Candidate, Limited, Relay, UNTOLD};
 use self::packet::About;
