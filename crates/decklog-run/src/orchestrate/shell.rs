@@ -375,6 +375,7 @@ impl Shell {
         }
         let handed = self.record(watch, |recording, _| {
             let (_, handed) = write_packet(recording, to, "handoff")?;
+            recording.close_sandbox();
             recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(exit::DONE) });
             Ok::<_, RunError>((recording.writer.id().clone(), handed))
         });

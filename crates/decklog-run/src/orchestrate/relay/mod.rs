@@ -180,6 +180,7 @@ pub fn hand_off(
         summarize(&mut recording, party, own)?;
     }
     let (_, handed) = write_packet(&recording, to, "handoff")?;
+    recording.close_sandbox();
     recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(0) });
     recording.finish(first..recording.next_turn());
     Ok(handed)
