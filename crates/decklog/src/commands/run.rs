@@ -134,7 +134,8 @@ pub(crate) fn tell(result: &RunResult, is_text: bool, context: &Context) -> Resu
     Ok(())
 }
 
-fn answer(text: &str, context: &Context) -> Result<(), CliError> {
+/// Prints what an agent said in the end.
+pub(crate) fn answer(text: &str, context: &Context) -> Result<(), CliError> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let text = if context.out_is_terminal { visible_lines(text) } else { text.into() };
     context.print(format!("{text}{end}"))

@@ -24,6 +24,7 @@ use self::line::{COMMANDS, Command, Line};
 use crate::asking::{self, Programs, Relaying};
 use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Cli;
+use crate::commands::run::answer;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
@@ -242,8 +243,7 @@ impl<'a> Repl<'a> {
         // Typed and shown on one terminal, the words stand there already.
         let is_shown = self.is_typed && context.out_is_terminal;
         if !is_shown && !reply.text.is_empty() {
-            let end = if reply.text.ends_with('\n') { "" } else { "\n" };
-            context.print(format!("{}{end}", reply.text))?;
+            answer(&reply.text, context)?;
         }
         if let Some(error) = &reply.error
             && !self.is_typed

@@ -99,6 +99,21 @@ fn who_did_not_get_going_is_told_again_and_who_keeps_no_conversation_with_every_
 }
 
 #[test]
+fn replies_do_not_act_on_a_terminal() {
+    let acts = writes("ada").replace("ada says $n.", r"\u001b]0;title\u0007\u001b[2Jada says $n.");
+    let env = world(&[("ada", "claude-stream", &acts)]);
+    let ran = env.decklog_with_input(&["shell", "ada"], b"one\n").expect(0);
+    assert_eq!(ran.stdout, "\u{1b}]0;title\u{7}\u{1b}[2Jada says 1.\n", "elsewhere they are what was said");
+    std::fs::write(env.home().join("lines"), "two\n").unwrap();
+    for redirected in ["", "2>\"$HOME/stderr\""] {
+        let screen = Screen::new(&env, &format!("shell ada <\"$HOME/lines\" {redirected}"));
+        let (text, code) = screen.end();
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("ada says ") && !text.contains("\u{1b}]0;") && !text.contains("\u{1b}[2J"), "{text:?}");
+    }
+}
+
+#[test]
 fn other_delimiters_cut_longer_prompts() {
     let env = two();
     for (delimiter, input) in [("---\\n", "one\nand more---\ntwo"), ("\\0", "one\nand more\0two\0")] {
