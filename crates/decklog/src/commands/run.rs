@@ -148,7 +148,7 @@ fn summary(result: &RunResult, context: &Context) {
     }
     context.say(totals(result, paint));
     if result.outcome.is_none() {
-        asking::say_checkpointed(&result.id, result.first_back.as_ref(), context);
+        asking::say_checkpointed(&result.id, result.first_back.as_ref(), "--agent", context);
     }
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));

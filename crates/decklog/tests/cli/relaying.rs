@@ -147,6 +147,24 @@ fn when_nobody_is_left_it_waits_for_resume() {
 }
 
 #[test]
+fn a_limited_loop_or_chat_goes_on_at_once_as_it_says() {
+    for verb in [
+        &["loop", "--actor", "first", "--critic", "none", "--check", "grep -q rest a.txt", "Write a.txt."][..],
+        &["chat", "first", "second", "Write a.txt."],
+        &["run", "first", "Write a.txt."],
+    ] {
+        let agrees = "grep -q rest a.txt || echo rest >>a.txt; echo AGREED";
+        let env = world(&[("first", "claude-stream", LIMITED), ("second", "text", agrees), ("third", "text", agrees)]);
+        let ran = env.decklog(verb).expect(75);
+        let flag = if verb[0] == "run" { "--agent" } else { "--then" };
+        assert!(ran.stderr.contains(&format!("or at once with {flag} AGENT")), "{verb:?}: {}", ran.stderr);
+        env.decklog(&["resume", "@", flag, "third"]).expect(0);
+        assert!(asked(&env, "third") > 0, "{verb:?}");
+        assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["outcome"], "success", "{verb:?}");
+    }
+}
+
+#[test]
 fn who_talks_of_limits_is_not_limited() {
     let talks = "echo 'RateLimitError 429: usage limit reached, try again at 8:43 AM'; echo 429 >&2";
     let env = world(&[("first", "text", talks), ("second", "text", FINISHES)]);
