@@ -1,5 +1,6 @@
 //! `handoff`: checkpoints a session for another agent.
 
+use decklog_journal::words::SessionKind;
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::orchestrate::{Party, hand_off, last_agents_turn};
 use decklog_run::supervise::Signals;
@@ -14,7 +15,10 @@ use crate::story::Story;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Writes what the next agent has to know (the task, what is in the way, the plan, checks, files, the last turns), made from the
-record alone, so that it works when the agent before is gone: resume/NNN-AGENT.md for the agent, and .json for programs.")]
+record alone, so that it works when the agent before is gone: resume/NNN-AGENT.md for the agent, and .json for programs.
+
+For sessions of `run` and of the shell, and imported ones: a loop or a chat goes on as it began (`decklog resume ID --then AGENT`),
+a race or a session of `mcp` not at all.")]
 pub(crate) struct Args {
     /// The session's id, a unique part of it, or @ for the newest (default: the newest)
     id: Option<String>,
@@ -35,6 +39,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     let agent = config.agent(&args.to).ok_or_else(|| {
         CliError::new(format!("there is no agent {:?}", args.to)).hint("`decklog agents` lists those there are")
     })?;
+    goes_on_with_another(&store, &id, &agent.name)?;
     asking::not_recorded(&store, &id)?;
     let outgoing = if args.summarize { Some(outgoing(&store, &id, &config, context)?) } else { None };
     let mut setup = asking::setup(None, Vec::new(), None, asking::environment(&[], context), &config, context)?;
@@ -57,6 +62,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         context.say(format!("what it will read: {}", store.entry(&id).join(&handed.packet.path).display()));
     }
     Ok(0)
+}
+
+/// Refuses a session that no other agent can take up.
+fn goes_on_with_another(store: &SessionStore, id: &SessionId, to: &str) -> Result<(), CliError> {
+    let kind = store.load(id)?.head.kind;
+    let hint = match kind {
+        SessionKind::Run | SessionKind::Shell | SessionKind::Import => return Ok(()),
+        SessionKind::Loop | SessionKind::Chat => {
+            format!("decklog resume {id} --then {to}: {to} takes the place of an agent that is rate-limited")
+        }
+        SessionKind::Race => format!("`decklog diff {id} --turn N | git apply --3way` takes what a racer did"),
+        _ => format!("`decklog show {id}` shows it"),
+    };
+    Err(CliError::new(format!("{id} is a {kind} session, which is not handed to another agent")).hint(hint))
 }
 
 /// Who had the session last.

@@ -165,6 +165,23 @@ fn a_limited_loop_or_chat_goes_on_at_once_as_it_says() {
 }
 
 #[test]
+fn what_no_other_agent_takes_up_is_not_handed_off() {
+    for (verb, kind, hint) in [
+        (&["loop", "--actor", "first", "--critic", "none", "--check", "true", "x"][..], "loop", "--then second: "),
+        (&["chat", "-n", "2", "first", "second", "x"], "chat", "--then second: "),
+        (&["race", "--pick", "none", "first", "second", "x"], "race", "--turn N | git apply"),
+    ] {
+        let env = world(&[("first", "text", FINISHES), ("second", "text", FINISHES)]);
+        env.decklog(verb);
+        let journal = std::fs::read(env.session().join("journal.jsonl")).unwrap();
+        let refused = env.decklog(&["handoff", "--to", "second"]).expect(2);
+        let told = format!("is a {kind} session, which is not handed to another agent");
+        assert!(refused.stderr.contains(&told) && refused.stderr.contains(hint), "{}", refused.stderr);
+        assert!(journal == std::fs::read(env.session().join("journal.jsonl")).unwrap(), "{kind}: it was written to");
+    }
+}
+
+#[test]
 fn who_talks_of_limits_is_not_limited() {
     let talks = "echo 'RateLimitError 429: usage limit reached, try again at 8:43 AM'; echo 429 >&2";
     let env = world(&[("first", "text", talks), ("second", "text", FINISHES)]);
