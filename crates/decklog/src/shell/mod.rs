@@ -349,7 +349,8 @@ impl<'a> Repl<'a> {
         let (id, handed) = handed?.ok_or_else(|| CliError::new("there is nothing to hand off yet"))?;
         self.spent.clear();
         self.context.say(format!("what it will read: {}", self.store.entry(&id).join(&handed.packet.path).display()));
-        self.context.say(format!("go on with: decklog resume {id} --agent {name}, or /resume {id}"));
+        self.context
+            .say(format!("go on with: decklog resume {id} --agent {name}, or `/resume {id}`, then `/use {to}`"));
         Ok(())
     }
 

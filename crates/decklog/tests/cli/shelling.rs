@@ -189,6 +189,17 @@ fn when_all_are_limited_the_session_waits() {
 }
 
 #[test]
+fn what_was_handed_off_goes_on_in_the_shell_as_it_says() {
+    let env = two();
+    let ran = env.decklog_with_input(&["shell", "ada"], b"one\n/handoff bob\n").expect(0);
+    let id = env.session().file_name().unwrap().to_string_lossy().into_owned();
+    let (_, said) = ran.stderr.split_once("go on with: ").unwrap();
+    assert_eq!(said.trim_end(), format!("decklog resume {id} --agent bob, or `/resume {id}`, then `/use bob`"));
+    let ran = env.decklog_with_input(&["shell", "ada"], format!("/resume {id}\n/use bob\ntwo\n").as_bytes()).expect(0);
+    assert_eq!((ran.stdout.as_str(), turns(&env)), ("bob says 1.\n", vec!["ada".to_owned(), "bob".to_owned()]));
+}
+
+#[test]
 fn other_kinds_of_sessions_and_sessions_at_work_are_left_alone() {
     let env = two();
     env.decklog(&["loop", "--actor", "ada", "--critic", "none", "--check", "true", "x"]).expect(0);
