@@ -482,7 +482,10 @@ impl<'a> Repl<'a> {
     fn undo(&mut self) -> Result<(), CliError> {
         let undone = self.shell.undo(self.signals).map_err(|error| match error {
             UndoError::Changed(_) => CliError::new(error)
-                .hint("commit or put aside what is yours; `decklog restore ID@N --in-place` takes everything back"),
+                .hint(
+                "commit or put aside what is yours; after leaving the shell, `decklog restore ID@N --in-place` takes everything \
+                 back",
+            ),
             error => CliError::new(error),
         })?;
         let (written, removed) = (undone.restored.written.len() as u64, undone.restored.removed.len());
@@ -492,7 +495,10 @@ impl<'a> Repl<'a> {
             counted(written, "file")
         ));
         if let Some(id) = self.shell.id() {
-            self.context.say(format!("to have it back: decklog restore {id}@{} --in-place", undone.before));
+            self.context.say(format!(
+                "to have it back, after leaving the shell: decklog restore {id}@{} --in-place",
+                undone.before
+            ));
         }
         for left in &undone.restored.left {
             self.context.warn(&format!("{} was left as it is", String::from_utf8_lossy(&left.path)));

@@ -135,7 +135,7 @@ fn turns_are_undone_one_by_one() {
     let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
     assert!(ran.stderr.contains("turn 2 is undone: 1 file written, 0 removed"), "{}", ran.stderr);
     assert!(ran.stderr.contains("turn 1 is undone: 0 files written, 1 removed"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("--in-place"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("to have it back, after leaving the shell: decklog restore "), "{}", ran.stderr);
     assert!(!env.work().join("ada.txt").exists());
     // The agent is told, since its conversation does not know.
     assert_eq!(
@@ -222,6 +222,7 @@ fn an_undo_takes_back_nothing_but_the_turn() {
     env.write("mine.txt", "mine\n");
     let ran = env.decklog_with_input(&["shell", "ada"], b"/resume @\n/undo\n").expect(2);
     assert!(ran.stderr.contains("the tree has changed since then: mine.txt"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("after leaving the shell, `decklog restore ID@N --in-place`"), "{}", ran.stderr);
     assert_eq!((env.read("mine.txt"), env.read("ada.txt")), ("mine\n".into(), "1\n".into()));
     std::fs::remove_file(env.work().join("mine.txt")).unwrap();
     env.decklog_with_input(&["shell", "bob"], b"/resume @\n/undo\n").expect(0);
