@@ -6,6 +6,7 @@ use decklog_run::orchestrate::{Party, hand_off, last_agents_turn};
 use decklog_run::supervise::Signals;
 
 use crate::asking::{self, Programs};
+use crate::boxing;
 use crate::cli::Json;
 use crate::config::Config;
 use crate::context::Context;
@@ -25,7 +26,8 @@ pub(crate) struct Args {
     /// Who is to go on
     #[arg(long, value_name = "AGENT")]
     to: String,
-    /// Ask the agent that had the session for decisions, for what is in the way and what comes next, in one more turn
+    /// Ask the agent that had the session for decisions, for what is in the way and what comes next, in one more turn (on this
+    /// machine, without a container)
     #[arg(long)]
     summarize: bool,
     #[command(flatten)]
@@ -44,6 +46,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     let outgoing = if args.summarize { Some(outgoing(&store, &id, &config, context)?) } else { None };
     let mut setup = asking::setup(None, Vec::new(), None, asking::environment(&[], context), &config, context)?;
     setup.working_dir = asking::working_dir(&store, &id)?;
+    if let Some(party) = &outgoing {
+        boxing::say_on_the_host(&format!("{} is asked", party.agent.name), &config, context);
+    }
     let signals = Signals::install()?;
     let mut story = Story::new(&args.to, false, context);
     let handed = hand_off(&store, &id, (&agent.name, outgoing.as_ref()), &setup, &signals, &mut story)?;

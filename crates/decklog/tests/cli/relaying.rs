@@ -182,6 +182,28 @@ fn what_no_other_agent_takes_up_is_not_handed_off() {
 }
 
 #[test]
+fn verbs_without_a_container_say_so_where_one_is_configured() {
+    let env = world(&[("first", "claude-stream", SAYS), ("second", "text", FINISHES)]);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+    let config = env.home().join(".config/decklog/config.toml");
+    let agents = std::fs::read_to_string(&config).unwrap();
+    let image = "[images.coding]\nimage = \"localhost/coding\"\n";
+    std::fs::write(&config, format!("default-image = \"coding\"\n{agents}{image}")).unwrap();
+    for (verb, who) in [
+        (&["handoff", "--to", "second", "--summarize"][..], Some("first is asked")),
+        (&["handoff", "--to", "second"], None),
+        (&["race", "--pick", "none", "second", "second", "x"], Some("racers work")),
+    ] {
+        let ran = env.decklog(verb).expect(0);
+        let told = "on this machine: default-image (coding) does not count here";
+        match who {
+            Some(who) => assert!(ran.stderr.contains(&format!("{who} {told}")), "{}", ran.stderr),
+            None => assert!(!ran.stderr.contains(told), "{}", ran.stderr),
+        }
+    }
+}
+
+#[test]
 fn who_talks_of_limits_is_not_limited() {
     let talks = "echo 'RateLimitError 429: usage limit reached, try again at 8:43 AM'; echo 429 >&2";
     let env = world(&[("first", "text", talks), ("second", "text", FINISHES)]);
