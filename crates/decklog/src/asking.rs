@@ -149,8 +149,8 @@ pub(crate) fn note_limits(limited: &[Limited], well: Option<&str>, context: &Con
     }
 }
 
-/// Says how a session that waits for a limit to pass is gone on with.
-pub(crate) fn say_checkpointed(id: &SessionId, first_back: Option<&Limited>, context: &Context) {
+/// Says how a session that waits for a limit to pass is gone on with; `at_once`: by which flag another agent is named.
+pub(crate) fn say_checkpointed(id: &SessionId, first_back: Option<&Limited>, at_once: &str, context: &Context) {
     let paint = context.err_paint;
     match first_back.and_then(|back| Some((back, back.resets_at?))) {
         Some((back, at)) => {
@@ -159,7 +159,7 @@ pub(crate) fn say_checkpointed(id: &SessionId, first_back: Option<&Limited>, con
         }
         None => context.say(paint.warn("rate-limited; nobody said until when")),
     }
-    context.say(format!("go on with: decklog resume {id}, or at once with --agent AGENT"));
+    context.say(format!("go on with: decklog resume {id}, or at once with {at_once} AGENT"));
 }
 
 /// Refuses a session that another process records.

@@ -8,6 +8,7 @@ use decklog_run::orchestrate::{Party, Relay, Setup};
 use decklog_run::sandbox::{BoxedAgents, SandboxPlan};
 use decklog_sandbox::network::Rule;
 use decklog_sandbox::podman::Podman;
+use decklog_text::visible;
 
 use crate::asking::Programs;
 use crate::config::network::NetworkMode;
@@ -64,6 +65,13 @@ pub(crate) fn takes_tools(agent: &AgentDefinition) -> Result<(), CliError> {
         Protocol::GeminiStream => Err(CliError::new(format!("{} takes tools over ACP only", agent.name))
             .hint("use gemini-acp, put it into the container itself: --boxed, or go without: --image none")),
         _ => Ok(()),
+    }
+}
+
+/// Says that the configured image does not count for a verb that has no containers; `what`: who does what.
+pub(crate) fn say_on_the_host(what: &str, config: &Config, context: &Context) {
+    if let Some(image) = &config.default_image {
+        context.say(format!("{what} on this machine: default-image ({}) does not count here", visible(&image.value)));
     }
 }
 

@@ -131,7 +131,7 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
     let address = match address {
         Ok(address) => address,
         Err(error) => {
-            sandbox.close(recording.observer);
+            recording.kept &= sandbox.close(recording.observer);
             return Stopped::Failed(error.to_string());
         }
     };
@@ -153,7 +153,7 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
         recording.signals.wait(LOOKING);
         recording.observer.idle();
     };
-    sandbox.close(recording.observer);
+    recording.kept &= sandbox.close(recording.observer);
     stopped
 }
 

@@ -366,10 +366,11 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Records the end, unless the session is checkpointed already; removes the container, and compresses the raw streams
-    /// of `turns`.
+    /// Removes the container, records the end, unless the session is checkpointed already, and compresses the raw streams of
+    /// `turns`.
     pub(super) fn close(&mut self, ending: Ending, turns: impl IntoIterator<Item = u32>) -> Ended {
         let Ending { outcome, exit_code, iterations, summary, confidence, picked } = ending;
+        self.close_sandbox();
         // What could not be kept is no success.
         let told = |exit_code: i32, kept: bool| if !kept && exit_code == exit::DONE { exit::FAILED } else { exit_code };
         let exit_code = told(exit_code, self.kept);
@@ -400,11 +401,15 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Removes the container, compresses the raw streams of `turns`, and says whether everything was kept.
-    pub(super) fn finish(&mut self, turns: impl IntoIterator<Item = u32>) -> bool {
+    /// Removes the container, while the record can still say what of its logs could not be kept.
+    pub(super) fn close_sandbox(&mut self) {
         if let Some(sandbox) = self.sandbox.take() {
-            sandbox.close(self.observer);
+            self.kept &= sandbox.close(self.observer);
         }
+    }
+
+    /// Compresses the raw streams of `turns`, and says whether everything was kept.
+    pub(super) fn finish(&mut self, turns: impl IntoIterator<Item = u32>) -> bool {
         for turn in turns {
             if let Err(error) = compress_stream(self.writer.dir(), turn) {
                 self.kept = false;

@@ -17,8 +17,8 @@ use decklog_snapshot::{Restored, Tree};
 use super::party::Party;
 use super::recording::{CheckResult, Ended, Ending, Recording, RunError, Setup, exit, redactor};
 use super::relay::{
-    Answer, HandedOff, Limited, Order, Question, Relay, answer, conversation, hand_over, loaded, summarize, used_by,
-    with_prompt, write_packet,
+    Answer, HandedOff, Limited, Order, Question, Relay, answer, conversation, hand_over, has_worked, loaded, summarize,
+    used_by, with_prompt, write_packet,
 };
 use super::restore::{AGENT, Restoration, RestoreError, as_turn};
 use super::run::check_all;
@@ -45,6 +45,8 @@ pub struct Shell {
     packet: Option<String>,
     /// What happened between two turns, for the agent that is asked next.
     remark: String,
+    /// Whether the agent that is asked next knows nothing of the session but what a packet tells it: it keeps no conversation.
+    forgets: bool,
     last: Option<TurnOutcome>,
 }
 
@@ -161,6 +163,7 @@ impl Shell {
             conversations: HashMap::new(),
             packet: None,
             remark: String::new(),
+            forgets: false,
             last: None,
         }
     }
@@ -188,15 +191,16 @@ impl Shell {
     /// # Errors
     /// [`RunError`] when another recorder holds it, or it cannot be read or written.
     pub fn resume(&mut self, id: &SessionId, watch: Watch<'_>) -> Result<(), RunError> {
-        let past = loaded(&self.store.entry(id))?;
+        let dir = self.store.entry(id);
+        let past = loaded(&dir)?;
         let redactor = self.redactor();
         let recording = Recording::resume(&self.store, id, &self.setup, &redactor, watch.0, &mut *watch.1)?;
         let first = recording.next_turn();
         self.live = Some(Live::of(recording, first));
         self.recall(&past);
         let name = self.party().agent.name.clone();
-        if !past.turns.is_empty() && conversation(&past, &name, &self.setup).is_none() {
-            self.hand_over(&name, watch)?;
+        if !past.turns.is_empty() && conversation(&past, &dir, &name, &self.setup).is_none() {
+            self.hand_over(&name, "manual", watch)?;
         }
         Ok(())
     }
@@ -211,7 +215,7 @@ impl Shell {
                 self.conversations.insert(turn.agent.clone(), (id.to_owned(), used_by(past, id)));
             }
         }
-        (self.packet, self.remark) = (None, String::new());
+        (self.packet, self.remark, self.forgets) = (None, String::new(), false);
         self.last = past.turns.last().and_then(|turn| turn.outcome);
     }
 
@@ -223,25 +227,38 @@ impl Shell {
         if self.live.is_none() {
             self.live = Some(self.begin(prompt, signals, observer)?);
         }
-        let said = format!("{}{prompt}", std::mem::take(&mut self.remark));
-        let packet = self.packet.take();
         let name = self.order.present().agent.name.clone();
+        if self.forgets {
+            self.hand_over(&name, "boundary", (signals, &mut *observer))?;
+        }
+        let (packet, remark) = (self.packet.take(), std::mem::take(&mut self.remark));
+        let said = format!("{remark}{prompt}");
         let question = Question {
             role: Role::Solo,
-            prompt: packet.map_or_else(|| said.clone(), |packet| with_prompt(&packet, &said)),
+            prompt: packet.as_ref().map_or_else(|| said.clone(), |packet| with_prompt(packet, &said)),
             besides: said,
             permissions: self.setup.permissions,
             resume: self.conversations.get(&name).cloned(),
             at_most: None,
         };
         let asked = self.record((signals, observer), |recording, order| {
+            let first = recording.next_turn();
             let asked = put(recording, order, question);
-            (asked, recording.kept && recording.writer.lost() == 0, recording.writer.lost() > 0)
+            (asked, first, recording.kept && recording.writer.lost() == 0, recording.writer.lost() > 0)
         });
-        let Some((asked, recorded, lost)) = asked else { unreachable!("it has just been begun") };
-        let (Answer { turn, result, limited, .. }, checks) = asked?;
+        let Some((asked, first, recorded, lost)) = asked else { unreachable!("it has just been begun") };
+        let (Answer { turn, result, limited, .. }, checks) = match asked {
+            Ok(answered) => answered,
+            Err(error) => {
+                (self.packet, self.remark) = (packet, remark);
+                return Err(error);
+            }
+        };
         let agent = self.order.present().agent.name.clone();
         self.last = Some(if checks.iter().all(|check| check.passed) { result.outcome } else { TurnOutcome::Failed });
+        let is_alone = turn == first;
+        let got_going =
+            result.outcome == TurnOutcome::Success || has_worked(&result) || !result.facts.final_text.is_empty();
         let facts = result.facts;
         if let Some(id) = &facts.agent_session_id {
             let more = Used { tokens: facts.tokens, cost_usd: facts.cost_usd.unwrap_or(0.0) };
@@ -249,6 +266,12 @@ impl Shell {
             let mut used = known.map(|(_, used)| used).unwrap_or_default();
             used += more;
             self.conversations.insert(agent.clone(), (id.clone(), used));
+        } else if is_alone && !got_going {
+            // It has read nothing, and is to read it with the next prompt.
+            (self.packet, self.remark) = (packet, remark);
+        } else {
+            // Whoever followed was handed a packet, of which what it had before does not know.
+            self.forgets = !is_alone || !self.conversations.contains_key(&agent);
         }
         Ok(Reply {
             turn,
@@ -304,7 +327,7 @@ impl Shell {
             if ask_first {
                 self.summarize((watch.0, &mut *watch.1))?;
             }
-            self.hand_over(&name, watch)?;
+            self.hand_over(&name, "manual", watch)?;
         }
         self.order.replace_present(party);
         Ok(())
@@ -319,9 +342,10 @@ impl Shell {
         self.live.as_ref().is_some_and(|live| live.writer.state().last_turn() > 0)
     }
 
-    fn hand_over(&mut self, to: &str, watch: Watch<'_>) -> Result<(), RunError> {
-        let packet = self.record(watch, |recording, _| hand_over(recording, to, "manual"));
+    fn hand_over(&mut self, to: &str, reason: &str, watch: Watch<'_>) -> Result<(), RunError> {
+        let packet = self.record(watch, |recording, _| hand_over(recording, to, reason));
         self.packet = packet.transpose()?;
+        self.forgets = false;
         Ok(())
     }
 
@@ -351,6 +375,7 @@ impl Shell {
         }
         let handed = self.record(watch, |recording, _| {
             let (_, handed) = write_packet(recording, to, "handoff")?;
+            recording.close_sandbox();
             recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(exit::DONE) });
             Ok::<_, RunError>((recording.writer.id().clone(), handed))
         });
@@ -420,7 +445,7 @@ impl Shell {
 
     fn forget(&mut self) {
         self.conversations.clear();
-        (self.packet, self.remark, self.last) = (None, String::new(), None);
+        (self.packet, self.remark, self.forgets, self.last) = (None, String::new(), false, None);
     }
 
     /// Does something with the session, if there is one.

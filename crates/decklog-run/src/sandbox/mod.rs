@@ -29,6 +29,7 @@ use tempfile::TempDir;
 use crate::agents::McpServer;
 use crate::log::Log;
 use crate::observe::Observer;
+use crate::turn::not_kept;
 
 /// What a session's container is made from: decided before it begins.
 #[derive(Debug, Clone)]
@@ -188,8 +189,9 @@ impl Sandbox {
         &self.gateway
     }
 
-    /// Ends the servers, removes the container, and closes the logs. What went wrong is told.
-    pub(crate) fn close(mut self, observer: &mut dyn Observer) {
+    /// Ends the servers, removes the container, and closes the logs. What went wrong is told, and what could not be kept is in
+    /// the record, as long as that may say so: whether all was kept.
+    pub(crate) fn close(mut self, observer: &mut dyn Observer) -> bool {
         self.gateway.stop();
         let name = self.container.name().to_owned();
         let network = self.network.take();
@@ -206,9 +208,16 @@ impl Sandbox {
             let (connections, denied) = (totals.connections, totals.denied + totals.questions_denied);
             self.transcript.line(&format!("network: {connections} connections, {denied} refusals"));
         }
-        for trouble in self.told.finish().into_iter().chain(self.transcript.finish()) {
+        let log = self.transcript.log.clone();
+        let (mut lost, troubles) = self.told.finish();
+        lost.extend(self.transcript.finish());
+        for trouble in troubles {
             observer.trouble(&trouble);
         }
+        for what in &lost {
+            not_kept(&log, None, what, observer);
+        }
+        lost.is_empty()
     }
 }
 

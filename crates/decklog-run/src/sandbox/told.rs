@@ -43,6 +43,8 @@ pub(crate) struct Seen {
     /// Who called, the last of them.
     pub(crate) client: Option<String>,
     troubles: Vec<String>,
+    /// What could not be kept.
+    lost: Vec<String>,
 }
 
 #[derive(Default)]
@@ -73,6 +75,13 @@ impl Told {
         }
     }
 
+    fn lost(&self, what: String) {
+        let mut seen = self.lock_seen();
+        if !seen.lost.contains(&what) {
+            seen.lost.push(what);
+        }
+    }
+
     fn append(&self, body: impl Into<EventBody>) {
         if let Err(error) = self.log.append(body) {
             self.trouble(error.to_string());
@@ -83,8 +92,8 @@ impl Told {
         clip_safely(text.to_owned(), SHORT, self.log.redactor())
     }
 
-    /// Closes the logs. Gives what could not be kept.
-    pub(crate) fn finish(&self) -> Vec<String> {
+    /// Closes the logs. Gives what could not be kept, and what else went wrong.
+    pub(crate) fn finish(&self) -> (Vec<String>, Vec<String>) {
         let logs = std::mem::take(&mut *self.stderr.lock().unwrap_or_else(PoisonError::into_inner));
         for (server, log) in logs {
             if log.left_out > 0 {
@@ -92,14 +101,15 @@ impl Told {
                 self.append(Notice { turn: None, code: "stderr_cut".into(), text, text_artifact: None });
             }
             if let Some(Err(error)) = log.file.map(ArtifactWriter::finish) {
-                self.trouble(format!("the stderr of {server}: {error}"));
+                self.lost(format!("the stderr of {server}: {error}"));
             }
         }
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Err(error)) = connections.map(ArtifactWriter::finish) {
-            self.trouble(format!("{CONNECTIONS}: {error}"));
+            self.lost(format!("{CONNECTIONS}: {error}"));
         }
-        std::mem::take(&mut self.lock_seen().troubles)
+        let mut seen = self.lock_seen();
+        (std::mem::take(&mut seen.lost), std::mem::take(&mut seen.troubles))
     }
 }
 
@@ -175,7 +185,7 @@ impl Tell for Told {
             log.failed = true;
             log.file = None;
             drop(logs);
-            self.trouble(format!("the stderr of {server} is not kept: {error}"));
+            self.lost(format!("the stderr of {server} is not kept: {error}"));
         }
     }
 
@@ -200,7 +210,7 @@ impl Watch for Told {
             file.write(&[line, b"\n"].concat()).map_err(|error| format!("{CONNECTIONS}: {error}"))
         };
         if let Err(error) = write() {
-            Told::trouble(self, error);
+            self.lost(error);
         }
     }
 

@@ -71,6 +71,8 @@ const FINISHED_PATIENCE: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(100);
 /// How long output is waited for once the reaper is gone: a process it could not kill may hold the pipes open.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long it is read at most from then on, where such a process goes on to print.
+const DRAIN: Duration = Duration::from_secs(5);
 /// How much is read in one go.
 const CHUNK: usize = 256 * 1024;
 
@@ -108,8 +110,12 @@ pub fn drive(
             break;
         }
         let now = Instant::now();
-        if process.control.is_none() && now.duration_since(*gone.get_or_insert(now)) > LINGER {
-            break;
+        if process.control.is_none() {
+            // Neither signals nor limits reach anybody now.
+            let gone = *gone.get_or_insert(now);
+            if now.duration_since(gone.max(last_output)) > LINGER || now.duration_since(gone) > DRAIN {
+                break;
+            }
         }
         // What is due by the clock.
         let due =
@@ -158,7 +164,6 @@ pub fn drive(
         {
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
-                    gone = None;
                     handler.stdout(&buffer[..count], &mut io);
                     // The handler may have asked somebody, who took their time.
                     last_output = Instant::now();
@@ -172,7 +177,6 @@ pub fn drive(
         {
             match pull(stream, &mut buffer)? {
                 Pulled::Bytes(count) => {
-                    gone = None;
                     handler.stderr(&buffer[..count], &mut io);
                     // The handler may have asked somebody, who took their time.
                     last_output = Instant::now();

@@ -131,7 +131,7 @@ pub(crate) fn tell(result: &ChatResult, context: &Context) -> CliResult {
     parts.extend(result.cost_usd.map(cost));
     context.say(parts.join(" · "));
     if result.outcome.is_none() {
-        asking::say_checkpointed(&result.id, result.first_back.as_ref(), context);
+        asking::say_checkpointed(&result.id, result.first_back.as_ref(), "--then", context);
     } else if result.exit_code != 0 {
         context.say(format!("go on with: decklog resume {}", result.id));
     }

@@ -16,6 +16,7 @@ use decklog_text::{visible, visible_lines};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::asking::{self, Programs, parse_variable};
+use crate::boxing;
 use crate::cli::{Cli, Json};
 use crate::config::{Config, parse_duration};
 use crate::context::Context;
@@ -28,6 +29,7 @@ use crate::render::table::{Column, table};
 Each agent works in a git worktree of its own that begins where your working tree stands, uncommitted and untracked work included.
 Your tree is not touched before one is picked; then its change is applied with `git apply --3way`. Every racer's patch stays in
 the record. What a worktree lacks (ignored files, such as dependencies) a command can bring: `[race] setup = \"npm ci\"`.
+Racers work on this machine, without a container, also where default-image is set.
 
 --pick NAME picks that racer; best, who passes the checks, then whom the judge prefers, then who changed least; ask, whom you say
 (the default on a terminal); none, nobody (the default elsewhere).
@@ -37,7 +39,8 @@ Examples:
   decklog race claude:opus claude:sonnet --pick best --judge codex \"Simplify the parser\"
   decklog race claude claude --pick none --keep \"Try it twice\"
 
-Exit codes: 0 done, 1 nobody passed or the pick left conflicts, 2 failed, 75 all rate-limited, 130 interrupted.")]
+Exit codes: 0 done, 1 the pick left conflicts, or with --pick best nobody who passed changed anything, 2 failed, or nobody came
+through (to the end, and through the checks), 75 all rate-limited, 130 interrupted.")]
 pub(crate) struct Args {
     /// Who races, as claude or claude:MODEL (two or more, the same one twice if you like), and the task last; - reads the
     /// task from stdin
@@ -80,6 +83,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let plan = resolve(args, &config, context)?;
+    boxing::say_on_the_host("racers work", &config, context);
     clear_away(context)?;
     let store = SessionStore::open(&config.session_root.value);
     let signals = Signals::install()?;

@@ -134,7 +134,8 @@ pub(crate) fn tell(result: &RunResult, is_text: bool, context: &Context) -> Resu
     Ok(())
 }
 
-fn answer(text: &str, context: &Context) -> Result<(), CliError> {
+/// Prints what an agent said in the end.
+pub(crate) fn answer(text: &str, context: &Context) -> Result<(), CliError> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let text = if context.out_is_terminal { visible_lines(text) } else { text.into() };
     context.print(format!("{text}{end}"))
@@ -147,7 +148,7 @@ fn summary(result: &RunResult, context: &Context) {
     }
     context.say(totals(result, paint));
     if result.outcome.is_none() {
-        asking::say_checkpointed(&result.id, result.first_back.as_ref(), context);
+        asking::say_checkpointed(&result.id, result.first_back.as_ref(), "--agent", context);
     }
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));

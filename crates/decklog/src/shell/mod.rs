@@ -24,6 +24,7 @@ use self::line::{COMMANDS, Command, Line};
 use crate::asking::{self, Programs, Relaying};
 use crate::boxing::{self, Asked, Boxing};
 use crate::cli::Cli;
+use crate::commands::run::answer;
 use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
@@ -242,8 +243,7 @@ impl<'a> Repl<'a> {
         // Typed and shown on one terminal, the words stand there already.
         let is_shown = self.is_typed && context.out_is_terminal;
         if !is_shown && !reply.text.is_empty() {
-            let end = if reply.text.ends_with('\n') { "" } else { "\n" };
-            context.print(format!("{}{end}", reply.text))?;
+            answer(&reply.text, context)?;
         }
         if let Some(error) = &reply.error
             && !self.is_typed
@@ -349,7 +349,8 @@ impl<'a> Repl<'a> {
         let (id, handed) = handed?.ok_or_else(|| CliError::new("there is nothing to hand off yet"))?;
         self.spent.clear();
         self.context.say(format!("what it will read: {}", self.store.entry(&id).join(&handed.packet.path).display()));
-        self.context.say(format!("go on with: decklog resume {id} --agent {name}, or /resume {id}"));
+        self.context
+            .say(format!("go on with: decklog resume {id} --agent {name}, or `/resume {id}`, then `/use {to}`"));
         Ok(())
     }
 
@@ -481,7 +482,10 @@ impl<'a> Repl<'a> {
     fn undo(&mut self) -> Result<(), CliError> {
         let undone = self.shell.undo(self.signals).map_err(|error| match error {
             UndoError::Changed(_) => CliError::new(error)
-                .hint("commit or put aside what is yours; `decklog restore ID@N --in-place` takes everything back"),
+                .hint(
+                "commit or put aside what is yours; after leaving the shell, `decklog restore ID@N --in-place` takes everything \
+                 back",
+            ),
             error => CliError::new(error),
         })?;
         let (written, removed) = (undone.restored.written.len() as u64, undone.restored.removed.len());
@@ -491,7 +495,10 @@ impl<'a> Repl<'a> {
             counted(written, "file")
         ));
         if let Some(id) = self.shell.id() {
-            self.context.say(format!("to have it back: decklog restore {id}@{} --in-place", undone.before));
+            self.context.say(format!(
+                "to have it back, after leaving the shell: decklog restore {id}@{} --in-place",
+                undone.before
+            ));
         }
         for left in &undone.restored.left {
             self.context.warn(&format!("{} was left as it is", String::from_utf8_lossy(&left.path)));

@@ -1,5 +1,7 @@
 //! `run` with plain commands: what is kept, what is told, what it exits with.
 
+use std::io::Write as _;
+
 use serde_json::Value;
 
 use crate::env::{TestEnv, eventually, is_alive, kill};
@@ -81,6 +83,26 @@ fn an_interrupted_agent_is_asked_then_ended_with_all_it_started() {
         let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
         assert_eq!((&head["outcome"], &head["exit_code"]), (&"interrupted".into(), &code.into()));
     }
+}
+
+/// As another user's process that the agent has started does, which cannot be ended.
+#[test]
+fn who_goes_on_to_print_after_the_agent_does_not_hold_the_session() {
+    let env = TestEnv::new();
+    let mut decklog = env.start(&["run", "--", "sh", "-c", "echo $$ > agent; until test -e go; do sleep 0.01; done"]);
+    let file = env.work().join("agent");
+    let agent = eventually("the agent", || std::fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok());
+    let mut stdout = std::fs::OpenOptions::new().write(true).open(format!("/proc/{agent}/fd/1")).unwrap();
+    let prints = std::thread::spawn(move || {
+        while stdout.write_all(b".\n").is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+    env.write("go", "");
+    let code = eventually("the end", || decklog.try_wait().unwrap()).code();
+    assert_eq!(code, Some(0));
+    prints.join().unwrap();
+    env.decklog(&["verify", "@"]).expect(0);
 }
 
 #[test]

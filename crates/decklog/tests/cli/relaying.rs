@@ -147,6 +147,63 @@ fn when_nobody_is_left_it_waits_for_resume() {
 }
 
 #[test]
+fn a_limited_loop_or_chat_goes_on_at_once_as_it_says() {
+    for verb in [
+        &["loop", "--actor", "first", "--critic", "none", "--check", "grep -q rest a.txt", "Write a.txt."][..],
+        &["chat", "first", "second", "Write a.txt."],
+        &["run", "first", "Write a.txt."],
+    ] {
+        let agrees = "grep -q rest a.txt || echo rest >>a.txt; echo AGREED";
+        let env = world(&[("first", "claude-stream", LIMITED), ("second", "text", agrees), ("third", "text", agrees)]);
+        let ran = env.decklog(verb).expect(75);
+        let flag = if verb[0] == "run" { "--agent" } else { "--then" };
+        assert!(ran.stderr.contains(&format!("or at once with {flag} AGENT")), "{verb:?}: {}", ran.stderr);
+        env.decklog(&["resume", "@", flag, "third"]).expect(0);
+        assert!(asked(&env, "third") > 0, "{verb:?}");
+        assert_eq!(env.decklog(&["ls", "--json"]).expect(0).json()[0]["outcome"], "success", "{verb:?}");
+    }
+}
+
+#[test]
+fn what_no_other_agent_takes_up_is_not_handed_off() {
+    for (verb, kind, hint) in [
+        (&["loop", "--actor", "first", "--critic", "none", "--check", "true", "x"][..], "loop", "--then second: "),
+        (&["chat", "-n", "2", "first", "second", "x"], "chat", "--then second: "),
+        (&["race", "--pick", "none", "first", "second", "x"], "race", "--turn N | git apply"),
+    ] {
+        let env = world(&[("first", "text", FINISHES), ("second", "text", FINISHES)]);
+        env.decklog(verb);
+        let journal = std::fs::read(env.session().join("journal.jsonl")).unwrap();
+        let refused = env.decklog(&["handoff", "--to", "second"]).expect(2);
+        let told = format!("is a {kind} session, which is not handed to another agent");
+        assert!(refused.stderr.contains(&told) && refused.stderr.contains(hint), "{}", refused.stderr);
+        assert!(journal == std::fs::read(env.session().join("journal.jsonl")).unwrap(), "{kind}: it was written to");
+    }
+}
+
+#[test]
+fn verbs_without_a_container_say_so_where_one_is_configured() {
+    let env = world(&[("first", "claude-stream", SAYS), ("second", "text", FINISHES)]);
+    env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+    let config = env.home().join(".config/decklog/config.toml");
+    let agents = std::fs::read_to_string(&config).unwrap();
+    let image = "[images.coding]\nimage = \"localhost/coding\"\n";
+    std::fs::write(&config, format!("default-image = \"coding\"\n{agents}{image}")).unwrap();
+    for (verb, who) in [
+        (&["handoff", "--to", "second", "--summarize"][..], Some("first is asked")),
+        (&["handoff", "--to", "second"], None),
+        (&["race", "--pick", "none", "second", "second", "x"], Some("racers work")),
+    ] {
+        let ran = env.decklog(verb).expect(0);
+        let told = "on this machine: default-image (coding) does not count here";
+        match who {
+            Some(who) => assert!(ran.stderr.contains(&format!("{who} {told}")), "{}", ran.stderr),
+            None => assert!(!ran.stderr.contains(told), "{}", ran.stderr),
+        }
+    }
+}
+
+#[test]
 fn who_talks_of_limits_is_not_limited() {
     let talks = "echo 'RateLimitError 429: usage limit reached, try again at 8:43 AM'; echo 429 >&2";
     let env = world(&[("first", "text", talks), ("second", "text", FINISHES)]);
@@ -349,4 +406,49 @@ fn a_conversation_that_is_gone_is_replaced_by_a_packet() {
     assert!(asked[1].starts_with("You take over") && asked[1].ends_with("# Now\n\nAdd a test.\n"), "{}", asked[1]);
     assert!(env.decklog(&["show", "@", "--events"]).expect(0).stdout.contains("conversation_lost"));
     assert_eq!(check_packets(&env), 1);
+}
+
+#[test]
+fn a_conversation_that_does_not_know_what_came_since_is_not_gone_on_with() {
+    // Each conversation has an id of its own; in turn "$waits" the agent tells none, and is killed.
+    let first = r#"if [ $n = "$WAITS" ]; then echo $$ >"$HOME/waits"; exec sleep 1000; fi
+case "$*" in *--resume*gone*) echo 'No conversation found with session ID' >&2; exit 1;; esac
+id=s-$n; test -e "$HOME/go" && id=gone
+cat <<END
+{"type":"system","subtype":"init","session_id":"$id","model":"m"}
+{"type":"assistant","message":{"id":"9","content":[{"type":"text","text":"Done."}]}}
+{"type":"result","subtype":"success","is_error":false,"result":"Done.","usage":{"input_tokens":5,"output_tokens":2},"session_id":"$id"}
+END"#;
+    let another_between: &[&[&str]] = &[&["resume", "@", "--agent", "second", "Write b.txt."]];
+    for (loses, between, waits) in [(false, another_between, 2), (true, &[], 3)] {
+        let mut env = world(&[("first", "claude-stream", first), ("second", "text", FINISHES)]);
+        env.set("WAITS", waits.to_string());
+        if loses {
+            std::fs::write(env.home().join("go"), "").unwrap();
+        }
+        env.decklog(&["run", "first", "Write a.txt."]).expect(0);
+        for arguments in between {
+            env.decklog(arguments).expect(0);
+        }
+        let mut decklog = env.start(&["resume", "@", "--agent", "first", "Add a test."]);
+        let file = env.home().join("waits");
+        let agent = eventually("the agent", || std::fs::read_to_string(&file).ok()?.trim().parse::<u32>().ok());
+        kill(decklog.id(), "KILL");
+        decklog.wait().unwrap();
+        eventually("the agent's end", || (!is_alive(agent)).then_some(()));
+        let _ = std::fs::remove_file(env.home().join("go"));
+        env.decklog(&["resume", "@"]).expect(0);
+        let packet = prompt(&env, "first", waits + 1);
+        assert!(packet.starts_with("You take over") && packet.contains("Add a test."), "{packet}");
+        let last = || {
+            let arguments = std::fs::read_to_string(env.home().join("first.arguments")).unwrap();
+            arguments.lines().last().unwrap().to_owned()
+        };
+        assert!(!last().contains("--resume"), "{}", last());
+        // The conversation that was begun then knows all.
+        env.decklog(&["resume", "@", "Once more."]).expect(0);
+        assert!(last().contains(&format!("--resume s-{}", waits + 1)), "{}", last());
+        assert_eq!(prompt(&env, "first", waits + 2), "Once more.");
+        env.decklog(&["verify", "@"]).expect(0);
+    }
 }

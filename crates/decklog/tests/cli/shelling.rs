@@ -65,6 +65,55 @@ fn each_line_is_a_prompt_and_stdout_has_the_replies_alone() {
 }
 
 #[test]
+fn who_did_not_get_going_is_told_again_and_who_keeps_no_conversation_with_every_prompt() {
+    // Before it tells of a conversation: it cannot be started, or fails.
+    let fails = format!("if [ $n = 1 ]; then echo 'not logged in' >&2; exit 1; fi\n{}", writes("bob"));
+    let keeps_none = "echo carol $n >>carol.txt; echo carol says $n.";
+    let env = world(&[
+        ("ada", "claude-stream", &writes("ada")),
+        ("bob", "claude-stream", &fails),
+        ("carol", "text", keeps_none),
+    ]);
+    let lines = "Write one.\n/undo\n/use bob\nWrite too.\nWrite two.\nWrite three.\n/undo\n/use carol\n\
+                 Write four.\nWrite five.\n/undo\nWrite six.\n/use ada\nWrite seven.\n";
+    let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
+    assert_eq!(
+        ran.stdout,
+        "ada says 1.\nbob says 2.\nbob says 3.\ncarol says 1.\ncarol says 2.\ncarol says 3.\nada says 2.\n"
+    );
+    for (agent, number, packet, ends) in [
+        ("bob", 1, true, "as they were before it.)\n\nWrite too.\n"),
+        ("bob", 2, true, "as they were before it.)\n\nWrite two.\n"),
+        ("bob", 3, false, "Write three."),
+        ("carol", 1, true, "Write four.\n"),
+        ("carol", 2, true, "# Now\n\nWrite five.\n"),
+        ("carol", 3, true, "as they were before it.)\n\nWrite six.\n"),
+        ("ada", 2, true, "# Now\n\nWrite seven.\n"),
+    ] {
+        let asked = prompt(&env, agent, number);
+        assert_eq!(asked.starts_with("You take over"), packet, "{agent} {number}: {asked}");
+        assert!(asked.ends_with(ends), "{agent} {number}: {asked}");
+    }
+    assert!(prompt(&env, "carol", 3).contains("carol says 2."), "{}", prompt(&env, "carol", 3));
+    env.decklog(&["verify", "@"]).expect(0);
+}
+
+#[test]
+fn replies_do_not_act_on_a_terminal() {
+    let acts = writes("ada").replace("ada says $n.", r"\u001b]0;title\u0007\u001b[2Jada says $n.");
+    let env = world(&[("ada", "claude-stream", &acts)]);
+    let ran = env.decklog_with_input(&["shell", "ada"], b"one\n").expect(0);
+    assert_eq!(ran.stdout, "\u{1b}]0;title\u{7}\u{1b}[2Jada says 1.\n", "elsewhere they are what was said");
+    std::fs::write(env.home().join("lines"), "two\n").unwrap();
+    for redirected in ["", "2>\"$HOME/stderr\""] {
+        let screen = Screen::new(&env, &format!("shell ada <\"$HOME/lines\" {redirected}"));
+        let (text, code) = screen.end();
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("ada says ") && !text.contains("\u{1b}]0;") && !text.contains("\u{1b}[2J"), "{text:?}");
+    }
+}
+
+#[test]
 fn other_delimiters_cut_longer_prompts() {
     let env = two();
     for (delimiter, input) in [("---\\n", "one\nand more---\ntwo"), ("\\0", "one\nand more\0two\0")] {
@@ -86,7 +135,7 @@ fn turns_are_undone_one_by_one() {
     let ran = env.decklog_with_input(&["shell", "ada"], lines.as_bytes()).expect(0);
     assert!(ran.stderr.contains("turn 2 is undone: 1 file written, 0 removed"), "{}", ran.stderr);
     assert!(ran.stderr.contains("turn 1 is undone: 0 files written, 1 removed"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("--in-place"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("to have it back, after leaving the shell: decklog restore "), "{}", ran.stderr);
     assert!(!env.work().join("ada.txt").exists());
     // The agent is told, since its conversation does not know.
     assert_eq!(
@@ -140,6 +189,17 @@ fn when_all_are_limited_the_session_waits() {
 }
 
 #[test]
+fn what_was_handed_off_goes_on_in_the_shell_as_it_says() {
+    let env = two();
+    let ran = env.decklog_with_input(&["shell", "ada"], b"one\n/handoff bob\n").expect(0);
+    let id = env.session().file_name().unwrap().to_string_lossy().into_owned();
+    let (_, said) = ran.stderr.split_once("go on with: ").unwrap();
+    assert_eq!(said.trim_end(), format!("decklog resume {id} --agent bob, or `/resume {id}`, then `/use bob`"));
+    let ran = env.decklog_with_input(&["shell", "ada"], format!("/resume {id}\n/use bob\ntwo\n").as_bytes()).expect(0);
+    assert_eq!((ran.stdout.as_str(), turns(&env)), ("bob says 1.\n", vec!["ada".to_owned(), "bob".to_owned()]));
+}
+
+#[test]
 fn other_kinds_of_sessions_and_sessions_at_work_are_left_alone() {
     let env = two();
     env.decklog(&["loop", "--actor", "ada", "--critic", "none", "--check", "true", "x"]).expect(0);
@@ -162,6 +222,7 @@ fn an_undo_takes_back_nothing_but_the_turn() {
     env.write("mine.txt", "mine\n");
     let ran = env.decklog_with_input(&["shell", "ada"], b"/resume @\n/undo\n").expect(2);
     assert!(ran.stderr.contains("the tree has changed since then: mine.txt"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("after leaving the shell, `decklog restore ID@N --in-place`"), "{}", ran.stderr);
     assert_eq!((env.read("mine.txt"), env.read("ada.txt")), ("mine\n".into(), "1\n".into()));
     std::fs::remove_file(env.work().join("mine.txt")).unwrap();
     env.decklog_with_input(&["shell", "bob"], b"/resume @\n/undo\n").expect(0);

@@ -114,7 +114,7 @@ fn hands_over(result: &TurnResult) -> bool {
 }
 
 /// Whether the agent did anything in its turn. What it says when it is refused is no work.
-fn has_worked(result: &TurnResult) -> bool {
+pub(in crate::orchestrate) fn has_worked(result: &TurnResult) -> bool {
     result.files_changed > 0 || !result.facts.tools.is_empty()
 }
 

@@ -17,7 +17,7 @@ use decklog_journal::verify::{ArtifactFile, find_artifact};
 use decklog_journal::words::{Permissions, Role};
 use decklog_journal::{Session, SessionId, SessionStore, WriteError};
 
-pub(super) use self::answer::{Answer, Question, answer, follow};
+pub(super) use self::answer::{Answer, Question, answer, follow, has_worked};
 pub(super) use self::order::Order;
 pub use self::order::{Candidate, Limited, Relay, UNTOLD};
 use self::packet::About;
@@ -27,7 +27,7 @@ use decklog_snapshot::SnapshotReader;
 
 use super::party::Party;
 use super::recording::{Ask, Recording, RunError, Setup, redactor};
-use super::restore::last_agents_turn;
+use super::restore::AGENT;
 use super::run::{Course, RunPlan, RunResult, go};
 use crate::agents::Used;
 use crate::observe::Observer;
@@ -104,18 +104,27 @@ fn repository(working_dir: &Path) -> Option<(GitState, String)> {
 fn asked(dir: &Path, turn: &Turn) -> String {
     let Some(artifact) = &turn.prompt_artifact else { return turn.prompt.clone() };
     // What is longer is cut anyway.
-    let limit = 2 * BUDGET as u64;
-    let Ok(ArtifactFile { file, compressed: false }) = find_artifact(dir, &artifact.path) else { return String::new() };
-    let mut bytes = Vec::new();
-    if file.take(limit).read_to_end(&mut bytes).is_err() {
-        return String::new();
-    }
-    let text = String::from_utf8_lossy(&bytes);
+    let Some(text) = beginning(dir, artifact, 2 * BUDGET) else { return String::new() };
     match text.split_once(NOW) {
         Some((packet, prompt)) if packet.starts_with(packet::OPENING) => prompt.to_owned(),
         _ if text.starts_with(packet::OPENING) => String::new(),
-        _ => text.into_owned(),
+        _ => text,
     }
+}
+
+/// Whether a turn's agent was given a packet.
+fn began_by_packet(dir: &Path, turn: &Turn) -> bool {
+    let artifact = turn.prompt_artifact.as_ref();
+    let opening = artifact.and_then(|artifact| beginning(dir, artifact, packet::OPENING.len()));
+    opening.is_some_and(|opening| opening == packet::OPENING)
+}
+
+/// The first `limit` bytes of an artifact.
+fn beginning(dir: &Path, artifact: &ArtifactRef, limit: usize) -> Option<String> {
+    let Ok(ArtifactFile { file, compressed: false }) = find_artifact(dir, &artifact.path) else { return None };
+    let mut bytes = Vec::new();
+    file.take(limit as u64).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// An agent's name as a part of a file's.
@@ -167,9 +176,11 @@ pub fn hand_off(
     let first = recording.next_turn();
     if let Some(party) = outgoing {
         let past = loaded(recording.writer.dir())?;
-        summarize(&mut recording, party, conversation(&past, &party.agent.name, setup))?;
+        let own = conversation(&past, recording.writer.dir(), &party.agent.name, setup);
+        summarize(&mut recording, party, own)?;
     }
     let (_, handed) = write_packet(&recording, to, "handoff")?;
+    recording.close_sandbox();
     recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(0) });
     recording.finish(first..recording.next_turn());
     Ok(handed)
@@ -187,11 +198,12 @@ pub fn resume(
     signals: &Signals,
     observer: &mut dyn Observer,
 ) -> Result<RunResult, RunError> {
-    let past = loaded(&store.entry(id))?;
+    let dir = store.entry(id);
+    let past = loaded(&dir)?;
     let redactor = redactor(&plan.setup.env, &plan.setup.secrets, plan.relay.configured(&plan.party));
     let mut recording = Recording::resume(store, id, &plan.setup, &redactor, signals, observer)?;
     let order = Order::new(&plan.party, &plan.relay);
-    let own = conversation(&past, &plan.party.agent.name, &plan.setup);
+    let own = conversation(&past, &dir, &plan.party.agent.name, &plan.setup);
     let course = match own {
         Some(resume) => {
             let prompt = if plan.prompt.is_empty() { GO_ON.to_owned() } else { plan.prompt.clone() };
@@ -207,14 +219,15 @@ pub fn resume(
 }
 
 /// The conversation of `agent`, if it had the last turn and told which one that is, and is where it was.
-pub(super) fn conversation(past: &Session, agent: &str, setup: &Setup) -> Option<(String, Used)> {
-    last_agents_turn(past).filter(|turn| turn.agent == agent)?;
+pub(super) fn conversation(past: &Session, dir: &Path, agent: &str, setup: &Setup) -> Option<(String, Used)> {
     if setup.is_boxed() {
         // What the agent kept on the host is not in the container.
         return None;
     }
-    let mut own = past.turns.iter().rev().filter(|turn| turn.agent == agent);
-    let id = own.find(|turn| turn.agent_session_id.is_some())?.conversation()?;
+    // One that it had before another's turn, or before it was given a packet, does not know of what came between.
+    let agents = past.turns.iter().rev().filter(|turn| turn.agent != AGENT);
+    let mut own = agents.take_while(|turn| turn.agent == agent);
+    let id = own.find(|turn| turn.agent_session_id.is_some() || began_by_packet(dir, turn))?.conversation()?;
     Some((id.to_owned(), used_by(past, id)))
 }
 

@@ -90,6 +90,20 @@ fn a_gigabyte_on_stderr_is_cut_and_counted() {
 }
 
 #[test]
+fn stderr_that_cannot_be_kept_is_no_success() {
+    let env = world("shell = [\"node\", \"/srv/shell-mcp.js\", \"noisy\"]", "");
+    // In the way of the log before there is a server.
+    let mut client = Client::new(&env, &[]);
+    let logs = eventually("the session", || Some(env.sessions().first()?.join("logs")));
+    std::fs::create_dir_all(logs.join("shell.stderr")).unwrap();
+    assert_eq!(client.call("shell__run", json!({ "command": "echo there" })), (false, "there\n".into()));
+    let (code, said) = client.leave();
+    assert_eq!(code, 2, "{said}");
+    let [told] = notices(&env, "recording_failed").try_into().unwrap();
+    assert!(told.starts_with("the stderr of shell is not kept: "), "{told}");
+}
+
+#[test]
 fn a_server_that_will_not_leave_is_left() {
     let env = world("shell = [\"node\", \"/srv/shell-mcp.js\", \"stubborn\"]", "");
     let mut client = Client::new(&env, &[]);

@@ -4,7 +4,7 @@
 use decklog_testkit::{ModelServer, Step};
 use serde_json::{Value, json};
 
-use super::world::{containers, world};
+use super::world::{containers, notices, world};
 use crate::env::TestEnv;
 use crate::screen::Screen;
 
@@ -133,6 +133,23 @@ fn a_session_that_is_gone_on_with_has_its_image_again_in_a_new_container() {
     assert_eq!(outputs(4), ["again\n"]);
     was_in(&env, 3);
     assert_eq!(env.sessions().len(), 1);
+}
+
+#[test]
+fn a_log_of_the_container_that_cannot_be_kept_is_no_success() {
+    let server = ModelServer::start_without_side_requests(vec![text("One."), text("Two.")]);
+    let env = asking(&server, SERVERS);
+    env.decklog(&["run", "--image", "coding", "builtin", "Say one."]).expect(0);
+    let log = env.session().join("logs/container.log");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let ran = env.decklog(&["resume", "@", "--json", "Say two."]).expect(2);
+    assert_eq!((&ran.json()["recorded"], &ran.json()["exit_code"]), (&json!(false), &json!(2)));
+    assert!(ran.stderr.contains("the record is incomplete"), "{}", ran.stderr);
+    let [told] = notices(&env, "recording_failed").try_into().unwrap();
+    assert!(told.contains("container.log"), "{told}");
+    assert_eq!(events(&env, "session_end").last().unwrap()["exit_code"], 2);
+    assert_eq!(containers(&env), Vec::<String>::new());
 }
 
 #[test]
