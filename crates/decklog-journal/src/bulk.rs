@@ -23,6 +23,7 @@ use crate::redact::Redactor;
 use crate::remove::{self, Removed};
 use crate::session::JOURNAL_FILE;
 use crate::state::State;
+use crate::store::current_head;
 use crate::writer::WriteError;
 
 /// What came of a session that was to get its name.
@@ -32,6 +33,18 @@ pub enum Named {
     Done,
     /// Another session took the id meanwhile: make it anew with another one.
     Taken,
+}
+
+/// What came of a session that was to take the place of another.
+#[derive(Debug)]
+pub enum Replaced {
+    /// It stands there now. Of the old one it has what was not decklog's.
+    Done(Removed),
+    /// The old one is not what it was known as any more, and stays.
+    Changed {
+        /// Somebody went on with it.
+        continued: bool,
+    },
 }
 
 /// Writes one whole session. Dropping it before it has its name leaves nothing.
@@ -134,12 +147,13 @@ impl BulkWriter {
     }
 
     /// Ends the session and puts it in the place of the one that has its id, in one step: a reader sees the old one
-    /// or the new one. Gives what of the old one was not decklog's and stays, in the new one's directory.
+    /// or the new one. Only one whose journal still ends with the sum `known` is replaced. What of it was not decklog's
+    /// stays, in the new one's directory.
     ///
     /// # Errors
     /// [`WriteError::Lock`] when the old one is being recorded, [`WriteError::Io`] when it is no directory of the
     /// root or the disk refuses. The old one stays then.
-    pub fn replace(mut self) -> Result<Removed, WriteError> {
+    pub fn replace(mut self, known: &str) -> Result<Replaced, WriteError> {
         let entry = self.root.join(self.id.as_str());
         let io = |error| WriteError::Io { path: entry.clone(), error };
         if !std::fs::symlink_metadata(&entry).map_err(io)?.is_dir() {
@@ -148,8 +162,13 @@ impl BulkWriter {
                 "a session that stands elsewhere stays as it is",
             )));
         }
-        let held = SessionLock::take(&entry, false)
+        // One that was imported has no lock yet: somebody could go on with it meanwhile.
+        let held = SessionLock::take(&entry, true)
             .map_err(|error: LockError| WriteError::Lock { path: entry.clone(), error })?;
+        let head = current_head(&entry).map_err(|reason| io(io::Error::new(io::ErrorKind::InvalidData, reason)))?;
+        if head.sum != known {
+            return Ok(Replaced::Changed { continued: head.pid.is_some() });
+        }
         self.settle()?;
         let staging = self.dir().to_owned();
         renameat_with(CWD, &staging, CWD, &entry, RenameFlags::EXCHANGE).map_err(|errno| io(errno.into()))?;
@@ -167,7 +186,7 @@ impl BulkWriter {
         if !removed.kept.is_empty() {
             let _ = remove_empty_dirs(&staging);
         }
-        Ok(removed)
+        Ok(Replaced::Done(removed))
     }
 
     /// Writes what is gathered and the head. Nobody records it from here on: it is held no more.

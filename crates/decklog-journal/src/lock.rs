@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -57,14 +57,32 @@ impl SessionLock {
     /// else `None`: nobody can hold what is not there.
     pub(crate) fn take(dir: &Path, make: bool) -> Result<Option<Self>, LockError> {
         let path = dir.join(LOCK_FILE);
-        let file = match open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && make => files::create_private(&path)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        take(&file)?;
-        Ok(Some(Self(file)))
+        loop {
+            let file = match open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && make => match files::create_private(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    made => made?,
+                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            take(&file)?;
+            // Whoever held it may have put another session in the place of this one, or removed it.
+            if stands_at(&file, &path)? {
+                return Ok(Some(Self(file)));
+            }
+        }
+    }
+}
+
+/// Whether `path` still leads to this file.
+fn stands_at(file: &File, path: &Path) -> io::Result<bool> {
+    let held = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -101,5 +119,44 @@ pub fn held(dir: &Path) -> Held {
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Held::No,
         Err(_) => Held::Unknown,
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_holds_the_session_that_stands_there_then() {
+        let root = tempfile::tempdir().unwrap();
+        let [dir, old] = ["session", "old"].map(|name| root.path().join(name));
+        std::fs::create_dir(&dir).unwrap();
+        let first = SessionLock::create(&dir).unwrap();
+        let file = dir.join(LOCK_FILE).canonicalize().unwrap();
+        let opened = || {
+            let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            all.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == file)).count()
+        };
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                loop {
+                    match SessionLock::take(&dir, true) {
+                        Err(LockError::Held) => {}
+                        taken => return taken.unwrap(),
+                    }
+                }
+            });
+            // Once it has opened the file, it waits for that one.
+            while opened() < 2 {
+                std::thread::yield_now();
+            }
+            std::fs::rename(&dir, &old).unwrap();
+            std::fs::create_dir(&dir).unwrap();
+            drop(first);
+            let second = second.join().unwrap();
+            assert!(second.is_some());
+            assert_eq!((held(&dir), held(&old)), (Held::Yes, Held::No));
+        });
     }
 }

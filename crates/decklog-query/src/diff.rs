@@ -1,16 +1,17 @@
 //! What a session changed: the patch of one turn, of a range, or of all of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use decklog_journal::Session;
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{ArtifactRef, FileChange};
+use decklog_journal::event::{ArtifactRef, FileChange, Withheld};
+use decklog_journal::redact::Redactor;
 use decklog_journal::session::{JOURNAL_FILE, Turn};
 use decklog_journal::verify::find_artifact;
 use decklog_journal::words::SessionKind;
-use decklog_snapshot::{Change, SnapshotError, SnapshotReader, Tree};
+use decklog_snapshot::{Change, FileScanner, SnapshotError, SnapshotReader, Tree};
 
 /// Which part of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,20 +157,62 @@ fn reader(dir: &Path, session: &Session) -> Result<SnapshotReader, DiffError> {
     Ok(SnapshotReader::open(working_dir.is_dir().then_some(working_dir), &dir.join(OBJECTS_DIR))?)
 }
 
-/// Writes the patch, byte for byte as `git apply` takes it.
+/// Finds what has the shape of a secret. The values that the recorder knew are known no more: the files in which it
+/// found them are named by their turns.
+struct Scanner(Redactor);
+
+impl FileScanner for Scanner {
+    fn secret_in(&mut self, _: &Path, content: &mut dyn Read) -> io::Result<Option<String>> {
+        self.0.find_in(content)
+    }
+}
+
+/// Writes the patch, byte for byte as `git apply` takes it. What several turns changed is without the files that one
+/// of them withheld; gives those that were left out besides.
 ///
 /// # Errors
 /// [`DiffError`].
-pub fn write_patch(dir: &Path, session: &Session, diff: &Diff<'_>, out: &mut dyn Write) -> Result<(), DiffError> {
-    match diff {
+pub fn write_patch(
+    dir: &Path,
+    session: &Session,
+    diff: &Diff<'_>,
+    out: &mut dyn Write,
+) -> Result<Vec<Withheld>, DiffError> {
+    let recorded = match diff {
         Diff::Empty => Ok(()),
         Diff::Recorded(patch, _) => copy(dir, patch, out),
         Diff::Told(turns) => in_turn(dir, turns, out),
-        Diff::Between(before, after, turns) => match reader(dir, session)?.patch(before, after, out) {
-            Err(SnapshotError::Gone { .. }) if is_unbroken(turns) => in_turn(dir, turns, out),
-            said => Ok(said.map(drop)?),
-        },
+        Diff::Between(before, after, turns) => {
+            let withheld = withheld(turns);
+            let left_out = |path: &[u8]| withheld.contains(&*String::from_utf8_lossy(path));
+            let scanner = Box::new(Scanner(Redactor::builder().build()));
+            match reader(dir, session)?.with_scanner(scanner).patch_without(before, after, &left_out, out) {
+                Err(SnapshotError::Gone { .. }) if is_unbroken(turns) => in_turn(dir, turns, out),
+                written => {
+                    let more = written?.withheld.into_iter().filter(|file| !left_out(&file.path));
+                    return Ok(more
+                        .map(|file| Withheld {
+                            path: String::from_utf8_lossy(&file.path).into_owned(),
+                            reason: file.reason.to_string(),
+                        })
+                        .collect());
+                }
+            }
+        }
+    };
+    recorded.map(|()| Vec::new())
+}
+
+/// What turns withheld, under the names it had before as well.
+fn withheld<'a>(turns: &[&'a Turn]) -> HashSet<&'a str> {
+    let mut paths = HashSet::new();
+    for turn in turns {
+        paths.extend(turn.withheld.iter().map(|file| file.path.as_str()));
+        let moved = turn.files.iter().filter(|file| paths.contains(file.path.as_str()));
+        let before: Vec<_> = moved.filter_map(|file| file.old_path.as_deref()).collect();
+        paths.extend(before);
     }
+    paths
 }
 
 /// Whether what the turns recorded, one after the other, leads from the first snapshot to the last.

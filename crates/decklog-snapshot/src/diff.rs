@@ -39,28 +39,51 @@ pub(crate) fn list(git: &Git, from: &Tree, to: &Tree, more: &[&str]) -> Result<V
     parse(&said.stdout).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))
 }
 
-/// Writes the patch from `from` to `to`. With `scan`, files of which either side holds a secret
-/// are left out: one that was scanned when stored lies in `objects` and is not scanned again.
-/// Without, nothing is written when a file is gone.
+/// Writes the patch from `from` to `to`, without files of which either side holds a secret: one that was scanned when
+/// stored lies in `objects` and is not scanned again.
 pub(crate) fn patch(
     git: &Git,
     objects: &Path,
     from: &Tree,
     to: &Tree,
-    scan: Option<&mut dyn FileScanner>,
+    scan: &mut dyn FileScanner,
     out: &mut dyn Write,
 ) -> Result<Patch, SnapshotError> {
     if from == to {
         return Ok(Patch::default());
     }
     let listed = list(git, from, to, &[])?;
-    let (withheld, excluded) = match scan {
+    let (withheld, excluded) = secrets(git, objects, &listed, scan)?;
+    let bytes = write(git, from, to, &listed, &excluded, out)?;
+    Ok(Patch { bytes, withheld })
+}
+
+/// The same of trees that were stored before, also without the files that `left_out` names. Nothing is written when
+/// a file is gone.
+pub(crate) fn patch_of_stored(
+    git: &Git,
+    objects: &Path,
+    (from, to): (&Tree, &Tree),
+    scan: Option<&mut dyn FileScanner>,
+    left_out: &dyn Fn(&[u8]) -> bool,
+    out: &mut dyn Write,
+) -> Result<Patch, SnapshotError> {
+    if from == to {
+        return Ok(Patch::default());
+    }
+    let listed = list(git, from, to, &[])?;
+    restore::see(git, files(&listed).map(|(_, id, path)| (id, path)))?;
+    let (withheld, mut excluded) = match scan {
         Some(scan) => secrets(git, objects, &listed, scan)?,
-        None => {
-            restore::see(git, files(&listed).map(|(_, id, path)| (id, path)))?;
-            (Vec::new(), Vec::new())
-        }
+        None => (Vec::new(), Vec::new()),
     };
+    for (change, _) in &listed {
+        let paths = || change.old_path.iter().chain([&change.path]);
+        if paths().any(|path| left_out(path)) {
+            // Both names of a file that was moved: its content stands under either.
+            excluded.extend(paths().cloned());
+        }
+    }
     let bytes = write(git, from, to, &listed, &excluded, out)?;
     Ok(Patch { bytes, withheld })
 }

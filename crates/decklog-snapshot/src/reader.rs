@@ -68,12 +68,26 @@ impl SnapshotReader {
     /// Writes the patch from one tree to another, see [`crate::Snapshotter::patch`].
     ///
     /// # Errors
-    /// [`SnapshotError::Gone`] when something in the trees is missing, and then nothing was written unless
-    /// files are scanned; [`SnapshotError::Output`] when `out` fails.
+    /// [`SnapshotError::Gone`] when something in the trees is missing, and then nothing was written;
+    /// [`SnapshotError::Output`] when `out` fails.
     pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
+        self.patch_without(from, to, &|_| false, out)
+    }
+
+    /// The same, without the changed files for one of whose paths `left_out` says so.
+    ///
+    /// # Errors
+    /// As of [`Self::patch`].
+    pub fn patch_without(
+        &self,
+        from: &Tree,
+        to: &Tree,
+        left_out: &dyn Fn(&[u8]) -> bool,
+        out: &mut dyn Write,
+    ) -> Result<Patch, SnapshotError> {
         let mut scan = self.scan.as_ref().map(RefCell::borrow_mut);
         let scan = scan.as_mut().map(|scan| &mut ***scan as &mut dyn FileScanner);
-        diff::patch(self.git(from), &self.objects, from, to, scan, out)
+        diff::patch_of_stored(self.git(from), &self.objects, (from, to), scan, left_out, out)
     }
 
     /// What changed from one tree to another, see [`crate::Snapshotter::changes`].

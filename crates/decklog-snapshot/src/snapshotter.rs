@@ -133,7 +133,7 @@ impl Snapshotter {
     /// missing something. In both cases a part of the patch may have been written.
     pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
         let scan = &mut **self.scan.borrow_mut();
-        diff::patch(&self.worktree.viewer(), &self.objects, from, to, Some(scan), out)
+        diff::patch(&self.worktree.viewer(), &self.objects, from, to, scan, out)
     }
 
     /// What changed from one tree to another, in path order.

@@ -1,6 +1,6 @@
 //! Whole sessions that happened elsewhere: the same bytes as recorded ones, seen whole or not at all.
 
-use decklog_journal::bulk::{BulkWriter, Named};
+use decklog_journal::bulk::{BulkWriter, Named, Replaced};
 use decklog_journal::event::{EventBody, SessionStart, Source, TurnStart};
 use decklog_journal::redact::Redactor;
 use decklog_journal::session::JOURNAL_FILE;
@@ -102,7 +102,7 @@ fn a_session_is_replaced_in_one_step_and_what_is_not_ours_stays() {
     std::fs::write(dir.join("turns/notes"), "mine").unwrap();
     let mut writer = begin(&world, &id());
     writer.append(at(), TurnStart { prompt: "more".into(), ..turn_start(1) }).unwrap();
-    let removed = writer.replace().unwrap();
+    let Replaced::Done(removed) = writer.replace(&sum(&world)).unwrap() else { panic!("it was not replaced") };
     assert_eq!(removed.kept, [dir.join("mine.txt"), dir.join("turns/notes")]);
     assert_eq!(world.store.load(&id()).unwrap().turns[0].prompt, "more");
     assert!(removed.kept.iter().all(|path| std::fs::read_to_string(path).unwrap() == "mine"));
@@ -110,14 +110,44 @@ fn a_session_is_replaced_in_one_step_and_what_is_not_ours_stays() {
     assert_eq!(world.store.list(&SessionFilter::default()).unwrap().sessions.len(), 1);
 }
 
+/// The last sum of the session's journal.
+fn sum(world: &World) -> String {
+    Head::read(&world.store.entry(&id())).unwrap().sum
+}
+
+#[test]
+fn a_session_that_was_changed_meanwhile_is_not_replaced() {
+    type Meanwhile = fn(&World);
+    let continued: Meanwhile = |world| {
+        let mut writer = world.store.resume(&id(), options(), Some(1), "0").unwrap();
+        writer.append(turn_start(1)).unwrap();
+    };
+    let replaced: Meanwhile = |world| {
+        let mut writer = begin(world, &id());
+        writer.append(at(), turn_start(1)).unwrap();
+        writer.replace(&sum(world)).unwrap();
+    };
+    for (meanwhile, was_continued) in [(continued, true), (replaced, false)] {
+        let world = World::new();
+        begin(&world, &id()).finish().unwrap();
+        let known = sum(&world);
+        let writer = begin(&world, &id());
+        meanwhile(&world);
+        let came = writer.replace(&known).unwrap();
+        assert!(matches!(came, Replaced::Changed { continued } if continued == was_continued), "{came:?}");
+        assert_eq!(world.store.load(&id()).unwrap().turns.len(), 1);
+        assert_eq!(std::fs::read_dir(world.store.root()).unwrap().count(), 1);
+    }
+}
+
 #[test]
 fn a_session_that_is_recorded_or_stands_elsewhere_is_not_replaced() {
     let world = World::new();
     let held = world.create(0x3f2a);
     assert_eq!(*held.id(), id());
-    assert!(matches!(begin(&world, &id()).replace(), Err(WriteError::Lock { .. })));
+    assert!(matches!(begin(&world, &id()).replace(""), Err(WriteError::Lock { .. })));
     let other = SessionId::new(at(), 1);
     std::os::unix::fs::symlink(world.beside("elsewhere"), world.store.entry(&other)).unwrap();
-    assert!(matches!(begin(&world, &other).replace(), Err(WriteError::Io { .. })));
+    assert!(matches!(begin(&world, &other).replace(""), Err(WriteError::Io { .. })));
     assert_eq!(std::fs::read_dir(world.store.root()).unwrap().count(), 2);
 }

@@ -27,8 +27,11 @@ pub fn document(whole: &Whole) -> Value {
         steps.add(json!({ "source": "user", "message": whole.session.prompt }), Some(whole.times.0));
     }
     for (turn, texts) in whole.session.turns.iter().zip(&whole.texts) {
-        let prompt = texts.prompt.as_deref().unwrap_or(&whole.session.prompt);
-        steps.add(json!({ "source": "user", "message": prompt }), Some(turn.started_at));
+        // The first turn's is the session's, unless it has one of its own. Of a later one it may not be known.
+        let of_session = (turn.turn == 1).then_some(&whole.session.prompt);
+        if let Some(prompt) = texts.prompt.as_ref().or(of_session) {
+            steps.add(json!({ "source": "user", "message": prompt }), Some(turn.started_at));
+        }
         steps.turn(turn, texts.patch.as_deref());
     }
     let tokens = head.tokens.unwrap_or_default();

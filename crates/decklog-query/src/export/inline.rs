@@ -47,6 +47,15 @@ fn beside(dir: &Path, artifact: &mut Option<ArtifactRef>) -> Option<String> {
     Some(whole)
 }
 
+/// A text that stands in an artifact, or in its line where there is none.
+fn either(dir: &Path, line: &mut String, artifact: &mut Option<ArtifactRef>) -> Option<String> {
+    if artifact.is_none() && line.is_empty() {
+        return None;
+    }
+    text(dir, line, artifact);
+    Some(std::mem::take(line))
+}
+
 /// The same for all of a turn.
 pub(super) fn turn(dir: &Path, turn: &mut Turn) -> TurnTexts {
     for step in &mut turn.steps {
@@ -72,7 +81,10 @@ pub(super) fn turn(dir: &Path, turn: &mut Turn) -> TurnTexts {
     for check in &mut turn.validations {
         text(dir, &mut check.output, &mut check.output_artifact);
     }
-    TurnTexts { prompt: beside(dir, &mut turn.prompt_artifact), patch: beside(dir, &mut turn.patch_artifact) }
+    TurnTexts {
+        prompt: either(dir, &mut turn.prompt, &mut turn.prompt_artifact),
+        patch: either(dir, &mut turn.patch, &mut turn.patch_artifact),
+    }
 }
 
 /// The same for an iteration.

@@ -132,8 +132,9 @@ fn quote(text: &str) -> String {
     let fence = "`".repeat((longest_run(text) + 1).max(3));
     let mut quoted = String::new();
     let mut open: Option<&str> = None;
+    // To Markdown a line ends with any of the three.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     for line in text.trim_end_matches('\n').split('\n') {
-        let line = line.trim_end_matches('\r');
         let start = line.trim_start();
         let mark = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark));
         let line = match (open, mark) {
@@ -178,6 +179,7 @@ mod tests {
         assert_eq!(quote("# a\n\n<img src=x> ![](http://x)\n"), "> # a\n> \n> &lt;img src=x> !\\[](http://x)\n");
         assert_eq!(quote("```rust\nVec<u8>\n```\nx<y"), "> ````rust\n> Vec<u8>\n> ````\n> x&lt;y\n");
         assert_eq!(quote("~~~\n```\n<b>"), "> ````\n> ```\n> <b>\n> ````\n");
+        assert_eq!(quote("a\r# b\r\n```\rc\r"), "> a\n> # b\n> ````\n> c\n> ````\n");
         // A block in a list would be closed by what looks like its beginning.
         assert_eq!(quote("- ```\n  ```\n  <b>"), "> - \\`\\`\\`\n> ````\n>   <b>\n> ````\n");
     }

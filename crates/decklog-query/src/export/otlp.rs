@@ -42,7 +42,7 @@ pub fn request(whole: &Whole) -> Value {
     root.text("vcs.ref.head.revision", head.git.as_ref().and_then(|git| git.head.as_deref()));
     root.text("vcs.ref.head.name", head.git.as_ref().and_then(|git| git.branch.as_deref()));
     if head.status == Status::Completed && head.outcome != Some(Outcome::Success) {
-        root.fail(head.outcome.map_or("failed", Outcome::as_str), head.summary.as_deref());
+        root.fail(head.outcome.map_or("failed", Outcome::as_str));
     }
     let parent = root.id.clone();
     let mut spans = vec![root.json()];
@@ -86,8 +86,8 @@ fn add_turn(session: &str, parent: &str, turn: &Turn, last: Timestamp, spans: &m
     span.number("decklog.turn.files_changed", Some(saturate(turn.files_changed)));
     match turn.outcome {
         Some(TurnOutcome::Success) => {}
-        Some(outcome) => span.fail(outcome.as_str(), None),
-        None => span.fail("cut_off", None),
+        Some(outcome) => span.fail(outcome.as_str()),
+        None => span.fail("cut_off"),
     }
     let parent = span.id.clone();
     spans.push(span.json());
@@ -117,7 +117,7 @@ fn tool_span(session: &str, parent: &str, turn: &Turn, number: usize, tool: &Too
     span.text("decklog.tool.status", Some(tool.status.as_str()));
     span.number("decklog.tool.exit_code", tool.exit_code.map(i64::from));
     if tool.status == ToolStatus::Failed {
-        span.fail("failed", None);
+        span.fail("failed");
     }
     span.json()
 }
@@ -178,9 +178,10 @@ impl Span {
         self.attributes.extend(value.map(attribute));
     }
 
-    fn fail(&mut self, kind: &str, message: Option<&str>) {
+    /// What an agent or a critic said about it is a text.
+    fn fail(&mut self, kind: &str) {
         self.text("error.type", Some(kind));
-        self.value["status"] = json!({ "code": ERROR, "message": message.unwrap_or(kind) });
+        self.value["status"] = json!({ "code": ERROR, "message": kind });
     }
 
     fn json(mut self) -> Value {

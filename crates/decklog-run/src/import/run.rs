@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use decklog_journal::bulk::Named;
+use decklog_journal::bulk::{Named, Replaced};
 use decklog_journal::event::Source;
 use decklog_journal::redact::Redactor;
 use decklog_journal::store::StoreError;
@@ -25,6 +25,9 @@ use super::{Finds, Found, Tool, Trouble, Unread};
 const THREADS: usize = 2;
 /// How often an id may be taken by somebody else before that is an error.
 const TRIES: usize = 8;
+
+/// Why a session is not made anew that is no copy any more.
+const CONTINUED: &str = "its session was continued with decklog and stays as it is";
 
 /// What became of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -117,6 +120,8 @@ struct Known {
     session: SessionId,
     source: Source,
     events: u64,
+    /// The last sum of its journal.
+    sum: String,
     /// Somebody went on with it: it is no copy any more.
     continued: bool,
 }
@@ -205,8 +210,8 @@ impl Importer<'_> {
             let Ok(listed) = read else { return };
             let head = listed.head;
             let Some(source) = head.source else { return recorded.add(listed.entry, &head, listed.status) };
-            let (session, events, continued) = (head.id, head.events, head.pid.is_some());
-            known.insert((source.tool.clone(), source.id.clone()), Known { session, source, events, continued });
+            let (session, events, sum, continued) = (head.id, head.events, head.sum, head.pid.is_some());
+            known.insert((source.tool.clone(), source.id.clone()), Known { session, source, events, sum, continued });
         })?;
         Ok((known, recorded))
     }
@@ -226,7 +231,7 @@ impl Importer<'_> {
                 ));
             }
             if known.continued {
-                return Ok(skipped(session, "its session was continued with decklog and stays as it is".into()));
+                return Ok(skipped(session, CONTINUED.into()));
             }
         } else if let Some(by) = recorded.session_of(found) {
             let reason = Some(format!("recorded as session {by}"));
@@ -278,8 +283,13 @@ impl Importer<'_> {
                 let reason = "it tells less than when it was imported: the session stays as it is".to_owned();
                 return Ok(Came { unread, ..skipped(old, reason) });
             }
-            return match writer.replace() {
-                Ok(removed) => {
+            return match writer.replace(&known.sum) {
+                Ok(Replaced::Changed { continued: true }) => Ok(Came { unread, ..skipped(old, CONTINUED.into()) }),
+                // Another import was faster.
+                Ok(Replaced::Changed { continued: false }) => {
+                    Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread })
+                }
+                Ok(Replaced::Done(removed)) => {
                     let kept = removed.kept.first().map(|path| {
                         format!("what was not decklog's in the session directory was kept: {}", path.display())
                     });

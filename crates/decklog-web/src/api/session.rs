@@ -116,7 +116,7 @@ pub(super) fn changes(app: &App, mut asked: Asked) -> Answer {
         Err(error) if error.is_unknown() => {
             return answer(&json!({ "files": [], "cut": false, "missing": error.to_string() }));
         }
-        written => written.map_err(undiffed)?,
+        written => drop(written.map_err(undiffed)?),
     }
     answer(&json!({ "files": changes::files(&patch.0, path.as_deref()), "cut": patch.1 }))
 }
@@ -151,7 +151,7 @@ pub(super) fn patch(app: &App, mut asked: Asked) -> Answer {
     ];
     let body = stream::written_by(move |out| {
         let found = diff::find(&session, range).map_err(io::Error::other)?;
-        diff::write_patch(&dir, &session, &found, out).map_err(io::Error::other)
+        diff::write_patch(&dir, &session, &found, out).map(drop).map_err(io::Error::other)
     });
     Ok((headers, body).into_response())
 }

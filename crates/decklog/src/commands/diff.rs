@@ -49,6 +49,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         decklog_journal::session::load(&dir).map_err(|error| CliError::new(format!("{}: {error}", dir.display())))?;
     let range = args.iteration.map_or(Ok(range), |number| diff::of_iteration(&session, number))?;
     let found = diff::find(&session, range)?;
+    let mut left_out = Vec::new();
     if context.json {
         context.print_json(&diff::files(&dir, &session, &found)?)?;
     } else if args.name_only {
@@ -59,18 +60,18 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         stat(&diff::files(&dir, &session, &found)?, context)?;
     } else if context.out_is_terminal || context.out_paint.0 || args.side_by_side {
         let mut bytes = Vec::new();
-        diff::write_patch(&dir, &session, &found, &mut bytes)?;
+        left_out = diff::write_patch(&dir, &session, &found, &mut bytes)?;
         context.page(&patch::patch(&bytes, &layout(args.side_by_side, context)))?;
     } else {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        diff::write_patch(&dir, &session, &found, &mut out)?;
+        left_out = diff::write_patch(&dir, &session, &found, &mut out)?;
         std::io::Write::flush(&mut out)?;
     }
     if matches!(found, diff::Diff::Empty) && !context.json {
         context.say("nothing changed");
     }
-    let withheld: std::collections::BTreeSet<_> =
-        session.turns.iter().flat_map(|turn| &turn.withheld).map(|file| (&file.path, &file.reason)).collect();
+    let withheld = session.turns.iter().flat_map(|turn| &turn.withheld).chain(&left_out);
+    let withheld: std::collections::BTreeSet<_> = withheld.map(|file| (&file.path, &file.reason)).collect();
     for (path, reason) in withheld {
         context.warn(&format!("{path} is not in it: {reason}"));
     }

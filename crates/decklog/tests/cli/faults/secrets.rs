@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::env::{TestEnv, all_bytes};
+use crate::relaying;
+use crate::web::server::serve;
 
 /// One of each common shape, in two halves, so that this file holds none.
 const TOKENS: [(&str, &str); 8] = [
@@ -134,4 +136,48 @@ fn split_between_writes_at_every_byte() {
         assert!(!text.contains(piece.as_str()), "{piece} is left in the stream");
     }
     assert_eq!(text.matches("[redacted:").count(), token.len() - 1 + VALUE.len() - 1);
+}
+
+/// Keys that were in the repository before, and that turn 1 takes out: its patch is without them, and so is every
+/// other.
+#[test]
+fn in_what_several_turns_changed() {
+    let first = format!(
+        "for f in value token moved.1; do sed -i /key/d $f; done; git mv moved.1 moved.2\n{}",
+        relaying::LIMITED
+    );
+    let mut env = relaying::world(&[
+        ("first", "claude-stream", &first),
+        ("second", "text", "echo more >>value; git mv moved.2 moved.3; echo rest >>a.txt; sed -i /key/d late"),
+    ]);
+    env.set("MY_API_KEY", VALUE);
+    let token = format!("{}{}", TOKENS[0].0, TOKENS[0].1);
+    let lines: String = (0..40).map(|line| format!("line {line}\n")).collect();
+    for (file, secret) in [("value", VALUE), ("token", &token), ("moved.1", VALUE), ("late", &token)] {
+        env.write(file, format!("{lines}key={secret}\n"));
+    }
+    env.git(&["add", "-A"]);
+    env.git(&["commit", "-qm", "keys"]);
+    env.decklog(&["run", "first", "Take the keys out."]).expect(75);
+    env.decklog(&["resume", "@", "--agent", "second"]).expect(0);
+    // Nobody who looks later has the value.
+    env.set("MY_API_KEY", "");
+    let (_ui, client) = serve(&env);
+    let id = env.session().file_name().unwrap().to_str().unwrap().to_owned();
+    let ran = env.decklog(&["diff", "@"]).expect(0);
+    for file in ["value", "token", "moved.2", "late"] {
+        assert!(ran.stderr.contains(&format!("{file} is not in it: holds a secret")), "{file}: {}", ran.stderr);
+    }
+    let patches = [
+        ran.stdout,
+        env.decklog(&["diff", "@", "1..2"]).expect(0).stdout,
+        client.get(&format!("/api/v1/sessions/{id}/patch")).text(),
+        client.get(&format!("/api/v1/sessions/{id}/changes")).text(),
+    ];
+    for patch in patches {
+        assert!(patch.contains("half") && patch.contains("rest"), "{patch}");
+        for secret in [VALUE, &token] {
+            assert!(!patch.contains(secret), "{secret}: {patch}");
+        }
+    }
 }

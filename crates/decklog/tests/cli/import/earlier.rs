@@ -64,6 +64,11 @@ fn loops_of_codeloops_in_both_spellings() {
         })
         .collect();
     assert_eq!(told, [("interrupted", 130, 1), ("interrupted", 130, 2), ("success", 0, 2)]);
+    // What the critic said at the end is nothing for a collector.
+    let trace = env.decklog(&["export", "@2", "--format", "otlp"]).expect(0).stdout;
+    let root = &serde_json::from_str::<Value>(&trace).unwrap()["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
+    assert_eq!(root["status"]["message"], "interrupted");
+    assert!(heads[1]["summary"] == "Done." && !trace.contains("Done."), "{trace}");
 }
 
 #[test]

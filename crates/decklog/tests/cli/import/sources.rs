@@ -210,6 +210,48 @@ fn edits_become_a_patch_that_applies() {
 }
 
 #[test]
+fn exports_hold_the_prompts_and_patches_of_every_turn() {
+    let env = TestEnv::new();
+    let hunk = json!([{ "oldStart": 1, "oldLines": 1, "newStart": 1, "newLines": 2, "lines": [" one", "+two"] }]);
+    let edit = |uuid: u32| {
+        let call = json!({ "type": "tool_use", "id": "t", "name": "Edit", "input": {} });
+        let done = json!({
+            "message": { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "t", "content": "ok" }] },
+            "toolUseResult": { "filePath": "/home/me/app/a.txt", "structuredPatch": hunk, "originalFile": "one\n" },
+        });
+        answered(A, uuid, "t", call) + &line(A, uuid + 1, Some(uuid), "user", done)
+    };
+    let long = "long ".repeat(40_000);
+    let prompts = ["first", "second", long.trim_end()];
+    let lines = said(A, 1, None, prompts[0])
+        + &text(A, 2, "m1", "one")
+        + &said(A, 3, Some(2), prompts[1])
+        + &edit(4)
+        + &said(A, 6, Some(5), prompts[2])
+        + &text(A, 7, "m2", "three");
+    put(&env, &format!("{PROJECT}/{A}.jsonl"), lines);
+    import(&env, &["--all"]);
+    let export = |format: &str| env.decklog(&["export", "@", "--format", format]).expect(0).stdout;
+
+    let document: Value = serde_json::from_str(&export("atif")).unwrap();
+    let steps = document["steps"].as_array().unwrap();
+    let asked: Vec<_> = steps.iter().filter(|step| step["source"] == "user").map(|step| &step["message"]).collect();
+    assert_eq!(asked, prompts);
+    let patches: Vec<_> = steps.iter().filter_map(|step| step["extra"]["patch"].as_str()).collect();
+    assert!(patches.len() == 1 && patches[0].ends_with(" one\n+two\n"), "{patches:?}");
+
+    let page = export("markdown");
+    for prompt in prompts {
+        assert_eq!(page.matches(&format!("```\n{prompt}\n```")).count(), 1, "{prompt:.20}");
+    }
+    assert_eq!(page.matches("\n+two\n").count(), 1, "{page:.9000}");
+
+    let lines: Vec<Value> = export("jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!([&lines[2]["prompt"], &lines[3]["prompt"]], [prompts[1], prompts[2]]);
+    assert_eq!(lines[2]["patch"], patches[0]);
+}
+
+#[test]
 fn what_cannot_be_read_is_told_and_hides_nothing() {
     let env = TestEnv::new();
     let mut lines = said(A, 1, None, "first").into_bytes();
