@@ -17,6 +17,9 @@ use crate::session::JOURNAL_FILE;
 /// Where a resuming writer puts the bytes of a torn line.
 pub const TORN_FILE: &str = "journal.torn";
 
+/// Its presence says that the session came out of an archive: somebody else may have written what it says.
+pub const UNPACKED_FILE: &str = ".unpacked";
+
 /// A file that keeps some room on a full disk for the last events.
 pub(crate) const RESERVE_FILE: &str = ".reserve";
 
@@ -81,7 +84,8 @@ pub fn is_ours(dir: &str, name: &[u8]) -> bool {
     match dir {
         "" => {
             let temporary = format!(".{HEAD_FILE}{}", files::TEMPORARY_SUFFIX);
-            [HEAD_FILE, JOURNAL_FILE, LOCK_FILE, TORN_FILE, RESERVE_FILE].contains(&name) || name == temporary
+            [HEAD_FILE, JOURNAL_FILE, LOCK_FILE, TORN_FILE, UNPACKED_FILE, RESERVE_FILE].contains(&name)
+                || name == temporary
         }
         TURNS_DIR if number >= 3 => {
             let rest = &name[number..];

@@ -54,7 +54,8 @@ pub struct Container {
 
 impl Container {
     /// Makes the container, in which nothing runs yet; and its namespaces, if decklog is to make a network in them. `told`
-    /// gets the command, for the transcript.
+    /// gets the command, for the transcript. Whoever calls this holds the session: one that is there already was left by a
+    /// recorder that was killed, and makes room.
     ///
     /// # Errors
     /// [`PodmanError`]; nothing is left then.
@@ -62,7 +63,13 @@ impl Container {
         let name = name_of(plan.session);
         let words = create_words(plan, &name);
         told(&words);
-        podman.run(&words)?;
+        if let Err(error) = podman.run(&words) {
+            if !remove_left(podman, plan, &name) {
+                return Err(error);
+            }
+            told(&words);
+            podman.run(&words)?;
+        }
         let container = Self { podman: podman.clone(), name, removed: false, space: None };
         // Else it is `start` that makes them: podman is not started once more for it.
         if plan.name_server.is_some() {
@@ -167,7 +174,14 @@ pub fn name_of(session: &str) -> String {
 }
 
 fn remove(podman: &Podman, name: &str) -> Result<(), PodmanError> {
-    podman.run(&["rm", "--force", "--time", GRACE, name]).map(drop)
+    podman.run_apart(&["rm", "--force", "--time", GRACE, name]).map(drop)
+}
+
+/// Removes the container of this name, if it was made for this session; says whether it did.
+fn remove_left(podman: &Podman, plan: &Plan<'_>, name: &str) -> bool {
+    let all = of_root(podman, plan.root).unwrap_or_default();
+    let left = all.iter().find(|left| left.name == name && left.session == plan.session);
+    left.is_some_and(|left| remove_labelled(podman, left).is_ok())
 }
 
 fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {

@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
 /// Bytes of what podman says that are kept to tell why it failed.
@@ -96,11 +97,17 @@ impl Podman {
     /// # Errors
     /// [`PodmanError`].
     pub fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<String, PodmanError> {
-        let output = self.output(arguments)?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(failed(&words(arguments), &output.stderr))
+        said(arguments, &self.output(arguments)?)
+    }
+
+    /// As [`Self::run`], and out of reach of Ctrl-C on the terminal: for what clears away, which nobody would do after it.
+    ///
+    /// # Errors
+    /// [`PodmanError`].
+    pub fn run_apart<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<String, PodmanError> {
+        let mut command = self.command(&words(arguments));
+        command.stdin(Stdio::null()).process_group(0);
+        said(arguments, &command.output().map_err(|error| spawn_error(&error))?)
     }
 
     /// Runs podman to its end with `input` on its stdin.
@@ -173,6 +180,13 @@ impl Podman {
         let mut command = self.command(&words(arguments));
         command.stdin(Stdio::null()).output().map_err(|error| spawn_error(&error))
     }
+}
+
+fn said<S: AsRef<OsStr>>(arguments: &[S], output: &Output) -> Result<String, PodmanError> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(failed(&words(arguments), &output.stderr))
 }
 
 fn words<S: AsRef<OsStr>>(arguments: &[S]) -> Vec<OsString> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Limits, MANIFEST, Manifest, Packed, PackedFile, PortableError, VERSION, belongs};
+use crate::artifacts::UNPACKED_FILE;
 use crate::files;
 use crate::id::SessionId;
 use crate::lock::SessionLock;
@@ -190,6 +191,7 @@ impl Stage {
         let mut stage = Self { dir: dir.clone(), lock: None, named: false };
         // Held while it is written, so that nobody takes it for abandoned.
         stage.lock = Some(SessionLock::create(&dir).map_err(|error| failed(io::Error::other(error)))?);
+        files::create_private(&dir.join(UNPACKED_FILE)).map_err(failed)?;
         Ok(stage)
     }
 

@@ -53,7 +53,7 @@ fn unpacked(world: &World, archive: &[u8]) -> Result<Vec<(SessionId, Arrived)>, 
     Ok(unpacked.into_iter().map(|session| (session.id, session.arrived)).collect())
 }
 
-/// Every file with its content, but for locks.
+/// Every file with its content, but for locks and what marks a session that was unpacked.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut pending = vec![dir.to_owned()];
@@ -62,7 +62,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 pending.push(path);
-            } else if path.file_name().unwrap() != "lock" {
+            } else if !["lock", ".unpacked"].map(std::ffi::OsStr::new).contains(&path.file_name().unwrap()) {
                 let name = path.strip_prefix(dir).unwrap().to_string_lossy().into_owned();
                 found.insert(name, std::fs::read(&path).unwrap());
             }
@@ -94,6 +94,7 @@ fn a_round_trip_gives_equal_records() {
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let dir = to.store.entry(&ids[0]);
+    assert!(ids.iter().all(|id| to.store.entry(id).join(".unpacked").is_file()));
     assert_eq!((mode(&dir), mode(&dir.join("turns")), mode(&dir.join("journal.jsonl"))), (0o700, 0o700, 0o600));
     // Again: all are there.
     let again = unpacked(&to, &archive).unwrap();

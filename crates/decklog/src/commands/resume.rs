@@ -1,10 +1,13 @@
 //! `resume`: goes on with a session where its record ends.
 
+use std::io::Read;
 use std::time::Duration;
 
+use decklog_journal::artifacts::UNPACKED_FILE;
 use decklog_journal::event::{EventBody, SessionStart};
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::JOURNAL_FILE;
+use decklog_journal::verify::find_artifact;
 use decklog_journal::words::{Permissions, SessionKind};
 use decklog_journal::{Head, SessionId, SessionStore};
 use decklog_run::agents::Protocol;
@@ -24,6 +27,9 @@ use crate::story::Story;
 
 use super::looping::{names, tell};
 
+/// Bytes of a task that are read.
+const MAX_TASK: u64 = 64 << 20;
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The agent that had the session goes on in its own conversation; another one, or one whose conversation is not known, is handed a
@@ -34,6 +40,8 @@ On a terminal, a session of the shell opens the shell again, unless there is a p
 
 A loop or a chat goes on where it was cut off: what had ended is in the record and is not done again. Agents, models, checks
 and limits are those it began with; --then and --wait can be given anew.
+
+Of a session that came out of an archive, the checks, and permissions beyond yours, are shown first, and you are asked.
 
 Examples:
   decklog resume                          pick one
@@ -56,6 +64,9 @@ pub(crate) struct Args {
     /// Run this command after the turn and record whether it passes; repeatable
     #[arg(long, value_name = "CMD")]
     check: Vec<String>,
+    /// Do not ask whether a session that came out of an archive may do what its record says
+    #[arg(short = 'y', long)]
+    yes: bool,
     #[command(flatten)]
     boxing: Boxing,
     #[command(flatten)]
@@ -70,6 +81,10 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let id = context.find(&store, args.id.as_deref())?;
     let start = start(&store, &id)?;
     asking::not_recorded(&store, &id)?;
+    if !is_trusted(&start, &args, &store, &id, &config, context)? {
+        context.say("nothing was changed");
+        return Ok(0);
+    }
     match start.kind {
         SessionKind::Loop => go_on_looping(start, &args, &store, &id, &config, context),
         SessionKind::Chat => go_on_chatting(start, &args, &store, &id, &config, context),
@@ -85,6 +100,38 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
             .hint(format!("decklog diff {id} --turn N shows what a racer did; `decklog race` begins another one"))),
         kind => Err(CliError::new(format!("{id} is a {kind} session, which cannot be gone on with"))),
     }
+}
+
+/// Whether the session may do what its record says. One that came out of an archive somebody else may have written: what it
+/// would run, and what it would let agents do beyond the configuration, is shown, and the user asked.
+fn is_trusted(
+    start: &SessionStart,
+    args: &Args,
+    store: &SessionStore,
+    id: &SessionId,
+    config: &Config,
+    context: &Context,
+) -> Result<bool, CliError> {
+    if store.entry(id).join(UNPACKED_FILE).symlink_metadata().is_err() {
+        return Ok(true);
+    }
+    let (checks, permissions) = match (&start.rules, start.kind) {
+        (Some(rules), SessionKind::Loop | SessionKind::Chat) => (rules.checks.clone(), Some(rules.permissions)),
+        _ if args.permissions.is_some() => (Vec::new(), None),
+        _ => (Vec::new(), store.load(id)?.turns.iter().filter_map(|turn| turn.permissions).max()),
+    };
+    let raised = permissions.filter(|permissions| *permissions > config.permissions.value);
+    if checks.is_empty() && raised.is_none() {
+        return Ok(true);
+    }
+    context.say(format!("{id} came out of an archive. By its record it goes on in {}", visible(&start.working_dir)));
+    for check in &checks {
+        context.say(format!("  and runs: {}", visible(check)));
+    }
+    if let Some(permissions) = raised {
+        context.say(format!("  and lets agents do more than you do: {permissions}"));
+    }
+    context.confirm("Let it do what its record says?", args.yes)
 }
 
 /// One more turn.
@@ -165,7 +212,7 @@ fn go_on_chatting(
     let sandbox = args.boxing.resolve_again(&head, &asked, config, context)?;
     boxing::put(&mut setup, sandbox);
     let plan = ChatPlan {
-        task: task(&start, store, id, context)?,
+        task: task(&start, store, id)?,
         speakers,
         max_turns: rules.max_turns.unwrap_or(1),
         max_cost: rules.max_cost_usd,
@@ -195,11 +242,13 @@ fn current_head(store: &SessionStore, id: &SessionId) -> Result<Head, CliError> 
 }
 
 /// The first prompt, whole.
-fn task(start: &SessionStart, store: &SessionStore, id: &SessionId, context: &Context) -> Result<String, CliError> {
-    match &start.prompt_artifact {
-        None => Ok(start.prompt.clone()),
-        Some(artifact) => asking::from_file(&store.entry(id).join(&artifact.path), context),
-    }
+fn task(start: &SessionStart, store: &SessionStore, id: &SessionId) -> Result<String, CliError> {
+    let Some(artifact) = &start.prompt_artifact else { return Ok(start.prompt.clone()) };
+    let failed = |why: String| CliError::new(format!("the task of {id}, {}: {why}", visible(&artifact.path)));
+    let found = find_artifact(&store.entry(id), &artifact.path).map_err(|error| failed(error.to_string()))?;
+    let mut bytes = Vec::new();
+    found.file.take(MAX_TASK).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".into()))
 }
 
 /// The first event.
@@ -249,7 +298,7 @@ fn plan(
     let asked = Asked::new(std::iter::once(&actor).chain(&critic), &relay, (&setup.env, &[]));
     let sandbox = args.boxing.resolve_again(&head, &asked, config, context)?;
     boxing::put(&mut setup, sandbox);
-    let task = task(&start, store, id, context)?;
+    let task = task(&start, store, id)?;
     Ok(LoopPlan {
         task,
         actor,

@@ -11,6 +11,7 @@ mod env;
 mod exporting;
 mod faults;
 mod filters;
+mod foreign;
 mod import;
 mod looping;
 mod page;

@@ -268,6 +268,61 @@ fn what_the_record_does_not_hold_keeps_its_worktree() {
     env.decklog(&["verify", "@"]).expect(0);
 }
 
+/// What `clean` says of worktrees that stay.
+fn kept(told: &str) -> Vec<PathBuf> {
+    let said = told.lines().filter_map(|line| line.strip_prefix("kept, as it holds more than the record: "));
+    said.map(PathBuf::from).collect()
+}
+
+#[test]
+fn the_only_copy_stays_however_far_the_race_had_come() {
+    // One is through and left what the record does not hold, the other still works.
+    let waits = "echo half >>a.txt; echo $$ >\"$HOME/bob.waits\"; exec sleep 1000";
+    let env = world(&[("sly", "text", SECRET), ("bob", "text", waits)]);
+    let mut decklog = env.start(&["race", "sly", "bob", "Go."]);
+    let pid: u32 =
+        eventually("bob", || std::fs::read_to_string(env.home().join("bob.waits")).ok()?.trim().parse().ok());
+    let journal = env.session().join("journal.jsonl");
+    eventually("sly's end", || std::fs::read_to_string(&journal).ok()?.contains("\"turn_end\"").then_some(()));
+    kill(decklog.id(), "KILL");
+    decklog.wait().unwrap();
+    eventually("the agent's end", || (!is_alive(pid)).then_some(()));
+    let stay = kept(&clean(&env));
+    assert_eq!(stay.len(), 1);
+    assert!(stay[0].ends_with("1-sly") && stay[0].join("conf.toml").exists());
+    assert!(!stay[0].with_file_name("2-bob").exists(), "the record holds what it did");
+    // The race is over on record, and nobody has noted yet what is to stay.
+    let env = world(&[("ada", "text", SMALL), ("sly", "text", SECRET)]);
+    env.decklog(&["race", "ada", "sly", "Go."]).expect(0);
+    let place = worktrees(&env).read_dir().unwrap().next().unwrap().unwrap().path();
+    std::fs::remove_file(place.join("kept")).unwrap();
+    assert_eq!(kept(&clean(&env)), [place.join("2-sly")]);
+    assert!(place.join("2-sly/conf.toml").exists());
+    assert_eq!(kept(&clean(&env)).len(), 0, "it is told once");
+}
+
+#[test]
+fn a_race_that_cannot_go_on_removes_nothing_that_is_wanted() {
+    for arguments in [&["race", "ada", "bob", "--keep", "Go."][..], &["race", "ada", "bob", "Go."]] {
+        let env = world(&[("ada", "text", SMALL), ("bob", "text", SMALL)]);
+        let config = env.home().join(".config/decklog/config.toml");
+        let agents = std::fs::read_to_string(&config).unwrap();
+        // What says whose worktrees they are cannot be written any more.
+        let setup = "cd .. && mv race.json was 2>/dev/null; mkdir -p race.json/in-the-way";
+        std::fs::write(&config, format!("{agents}[race]\nsetup = \"{setup}\"\n")).unwrap();
+        env.decklog(arguments).expect(2);
+        assert_eq!(head(&env)["outcome"], "failed");
+        let place = worktrees(&env).read_dir().unwrap().next().unwrap().unwrap().path();
+        assert!(place.join("1-ada/a.txt").exists() && place.join("2-bob/a.txt").exists());
+        std::fs::remove_dir_all(place.join("race.json")).unwrap();
+        std::fs::rename(place.join("was"), place.join("race.json")).unwrap();
+        clean(&env);
+        let stays = arguments.contains(&"--keep");
+        assert_eq!(place.join("1-ada/a.txt").exists(), stays);
+        assert_eq!(left(&env).is_empty(), !stays, "{:?}", left(&env));
+    }
+}
+
 #[test]
 fn what_was_to_be_kept_is_kept_after_a_crash() {
     let waits = "echo half >>a.txt; echo $$ >\"$HOME/ada.waits\"; exec sleep 1000";

@@ -79,7 +79,7 @@ END
 exit 1"#;
 
 /// Claude Code, content.
-const SAYS: &str = r#"echo more >>a.txt
+pub(crate) const SAYS: &str = r#"echo more >>a.txt
 cat <<'END'
 {"type":"system","subtype":"init","session_id":"s-1","model":"m"}
 {"type":"assistant","message":{"id":"9","content":[{"type":"text","text":"Done."}]}}

@@ -8,6 +8,7 @@ mod pick;
 mod place;
 mod plan;
 mod side_by_side;
+mod unsaved;
 
 use std::path::{Path, PathBuf};
 
@@ -195,8 +196,8 @@ impl Race<'_> {
         let mut racers = match racers {
             Ok(racers) => racers,
             Err(error) => {
+                // Whose work the record holds is not known here: the next race or `clean` reads it there.
                 end(&mut self.recording, Some(Outcome::Failed), exit::FAILED, error.to_string(), None);
-                self.clear_away(&mut []);
                 return Err(error);
             }
         };

@@ -13,13 +13,14 @@ use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
 use decklog_journal::event::{Notice, SessionEnd};
 use decklog_journal::head::Head;
 use decklog_journal::lock::{self, Held};
-use decklog_journal::session::{Step, Turn};
+use decklog_journal::session::{Session, Step, Turn};
 use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::words::{Outcome, Status};
 use decklog_journal::{Durability, SessionId, SessionStore, WriterOptions, files};
 use decklog_snapshot::LinkedWorktree;
 use serde::{Deserialize, Serialize};
 
+use super::unsaved::{CUT_OFF, STAYS, unsaved};
 use crate::log::Log;
 use crate::orchestrate::recording::{exit, redactor};
 use crate::trees::Trees;
@@ -30,8 +31,6 @@ const OWNER_FILE: &str = "race.json";
 const KEPT_FILE: &str = "kept";
 /// How the name of a directory ends that is not yet in place.
 const STAGED: &str = ".new";
-/// The code of the notice that tells what a racer had done when it was cut off.
-const CUT_OFF: &str = "cut_off";
 
 /// Whose worktrees a directory holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,13 +115,16 @@ impl Places {
         fs::write(self.dir.join(KEPT_FILE), "")
     }
 
-    /// Removes the worktrees but for those to `keep`, by their place from 0; what cannot be is told.
+    /// Removes the worktrees but for those to `keep`, by their place from 0; what cannot be is told. One that is still there
+    /// is tried again by the next [`sweep`].
     pub(super) fn remove(&self, keep: &[usize]) -> Result<(), String> {
-        for (at, slot) in self.owner.racers.iter().enumerate() {
-            if !keep.contains(&at) {
-                let path = self.dir.join(&slot.name);
-                LinkedWorktree::remove(&self.owner.common_dir, &path).map_err(|error| error.to_string())?;
-            }
+        let mut troubles = Vec::new();
+        for (at, slot) in self.owner.racers.iter().enumerate().filter(|(at, _)| !keep.contains(at)) {
+            let removed = LinkedWorktree::remove(&self.owner.common_dir, &self.path(at));
+            troubles.extend(removed.err().map(|error| format!("{}: {error}", slot.name)));
+        }
+        if !troubles.is_empty() {
+            return Err(troubles.join("; "));
         }
         if !keep.is_empty() {
             return self.keep().map_err(|error| error.to_string());
@@ -241,14 +243,28 @@ impl Saved {
     }
 }
 
-/// Writes what racers had changed when they were cut off into the record, and ends the session.
+/// Has the record hold what racers had done, and says of whom it does not hold all.
 fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Result<Saved, String> {
-    let (id, clock) = (&places.owner.session, sweeping.clock);
+    let id = &places.owner.session;
     let past = store.load(id).map_err(|error| error.to_string())?;
-    let mut saved = Saved::default();
-    if past.head.status != Status::Active {
-        return Ok(saved);
-    }
+    let patches = if past.head.status == Status::Active { record(store, &past, places, sweeping)? } else { Vec::new() };
+    let turns = unsaved(&store.entry(id)).map_err(|error| error.to_string())?;
+    let is_unsaved = |at: &usize| {
+        places.owner.racers[*at].turn.is_some_and(|turn| turns.contains(&turn)) && places.path(*at).is_dir()
+    };
+    let unsaved = (0..places.owner.racers.len()).filter(is_unsaved).collect();
+    Ok(Saved { patches, unsaved, trouble: None })
+}
+
+/// Writes what the racers of a session that is not over had changed into it, and ends it; says which patches were written.
+fn record(
+    store: &SessionStore,
+    past: &Session,
+    places: &Places,
+    sweeping: Sweeping<'_>,
+) -> Result<Vec<String>, String> {
+    let (id, clock) = (&places.owner.session, sweeping.clock);
+    let mut patches = Vec::new();
     let redactor = redactor(sweeping.env, sweeping.secrets, sweeping.configured);
     let options = WriterOptions { clock: clock.clone(), durability: Durability::Turn, redactor: redactor.clone() };
     let pid = (!clock.is_fixed()).then(std::process::id);
@@ -279,10 +295,12 @@ fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Res
             (None, None) => format!("the race was cut off; {} had changed nothing", turn.agent),
         };
         if trouble.is_some() || !left.is_empty() {
-            saved.unsaved.push(at);
-            text.push_str(&format!("; its worktree is kept for {}", left.join(", ")));
+            text.push_str(STAYS);
+            if !left.is_empty() {
+                text.push_str(&format!(" for {}", left.join(", ")));
+            }
         }
-        saved.patches.extend(changes.patch.map(|patch| patch.path));
+        patches.extend(changes.patch.map(|patch| patch.path));
         let notice = Notice { turn: Some(turn.turn), code: CUT_OFF.into(), text, text_artifact: None };
         log.append(notice).map_err(|error| error.to_string())?;
     }
@@ -296,7 +314,7 @@ fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Res
         exit_code: exit::INTERRUPTED,
     };
     log.append(end).map_err(|error| error.to_string())?;
-    Ok(saved)
+    Ok(patches)
 }
 
 /// Whether the record says already what became of a turn that was cut off.

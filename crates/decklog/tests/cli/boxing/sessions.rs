@@ -5,7 +5,7 @@ use decklog_testkit::{ModelServer, Step};
 use serde_json::{Value, json};
 
 use super::world::{containers, notices, world};
-use crate::env::TestEnv;
+use crate::env::{TestEnv, eventually, kill};
 use crate::screen::Screen;
 
 const SERVERS: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]\nshell = [\"node\", \"/srv/shell-mcp.js\"]";
@@ -150,6 +150,26 @@ fn a_log_of_the_container_that_cannot_be_kept_is_no_success() {
     assert!(told.contains("container.log"), "{told}");
     assert_eq!(events(&env, "session_end").last().unwrap()["exit_code"], 2);
     assert_eq!(containers(&env), Vec::<String>::new());
+}
+
+#[test]
+fn a_session_whose_recorder_was_killed_goes_on_though_its_container_is_there() {
+    let begins = json!({ "command": "echo begun >/workspace/begun; sleep 600" });
+    let server = ModelServer::start_without_side_requests(vec![
+        Step::Tool { name: "shell__run".into(), arguments: begins },
+        text("Back."),
+        text("Back."),
+    ]);
+    let env = asking(&server, SERVERS);
+    let mut child = env.start(&["run", "--image", "coding", "builtin", "Begin."]);
+    eventually("the command", || env.work().join("begun").exists().then_some(()));
+    kill(child.id(), "KILL");
+    child.wait().unwrap();
+    assert_eq!(containers(&env).len(), 1);
+    env.decklog(&["resume", "@", "Go on."]).expect(0);
+    assert_eq!(containers(&env), Vec::<String>::new());
+    assert_eq!(events(&env, "container").len(), 2);
+    env.decklog(&["verify", "@"]).expect(0);
 }
 
 #[test]
