@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::artifacts::{self, LOGS_DIR, OBJECTS_DIR, RESUME_DIR, TURNS_DIR};
+use crate::files;
 use crate::lock::{LOCK_FILE, LockError, SessionLock};
 
 /// What removing a session left.
@@ -70,6 +71,10 @@ pub fn remove(entry: &Path) -> Result<Removed, RemoveError> {
     drop(lock);
     if cleared {
         std::fs::remove_dir(&dir).map_err(io)?;
+    } else if let Some(root) = entry.parent() {
+        // The root holds the same entries as before: so whoever remembers the session would not look at it again. It is
+        // removed all the same when this fails.
+        let _ = files::touch(root);
     }
     if is_link {
         std::fs::remove_file(entry).map_err(io)?;

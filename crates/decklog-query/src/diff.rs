@@ -79,8 +79,8 @@ impl DiffError {
 pub enum Diff<'a> {
     /// Nothing changed.
     Empty,
-    /// One turn's own patch and file list.
-    Recorded(&'a ArtifactRef, &'a [FileChange]),
+    /// One turn's own patch; the turn has the file list.
+    Recorded(&'a ArtifactRef, &'a Turn),
     /// To be made from two snapshots, and where these are gone, from what the turns between them recorded.
     Between(Tree, Tree, Vec<&'a Turn>),
     /// The patches of turns that were never snapshotted, as far as their source tells them.
@@ -139,7 +139,7 @@ pub fn find(session: &Session, range: DiffRange) -> Result<Diff<'_>, DiffError> 
         return Ok(Diff::Empty);
     }
     match &first.patch_artifact {
-        Some(patch) if std::ptr::eq(first, last) => Ok(Diff::Recorded(patch, &first.files)),
+        Some(patch) if std::ptr::eq(first, last) => Ok(Diff::Recorded(patch, first)),
         _ => Ok(Diff::Between(before, after, range().collect())),
     }
 }
@@ -268,18 +268,41 @@ pub fn status_of_both<'a>(first: &'a str, second: &'a str) -> &'a str {
     }
 }
 
-/// The changed files, in path order.
+/// Files that changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Files {
+    /// The files, in path order.
+    pub files: Vec<FileChange>,
+    /// Whether these are all: a long list is cut when it is recorded.
+    pub are_all: bool,
+}
+
+/// The changed files.
 ///
 /// # Errors
 /// [`DiffError`].
-pub fn files(dir: &Path, session: &Session, diff: &Diff<'_>) -> Result<Vec<FileChange>, DiffError> {
+pub fn files(dir: &Path, session: &Session, diff: &Diff<'_>) -> Result<Files, DiffError> {
+    let is_whole = |turn: &Turn| turn.files.len() as u64 >= turn.files_changed;
+    let recorded = |turns: &[&Turn]| Files { files: merged(turns), are_all: turns.iter().all(|turn| is_whole(turn)) };
+    let made = |before: &Tree, after: &Tree| -> Result<Files, DiffError> {
+        let changes = reader(dir, session)?.changes(before, after)?;
+        Ok(Files { files: changes.into_iter().map(file_change).collect(), are_all: true })
+    };
     match diff {
-        Diff::Empty => Ok(Vec::new()),
-        Diff::Recorded(_, files) => Ok(files.to_vec()),
-        Diff::Told(turns) => Ok(merged(turns)),
-        Diff::Between(before, after, turns) => match reader(dir, session)?.changes(before, after) {
-            Err(SnapshotError::Gone { .. }) if is_unbroken(turns) => Ok(merged(turns)),
-            changes => Ok(changes?.into_iter().map(file_change).collect()),
+        Diff::Empty => Ok(recorded(&[])),
+        Diff::Recorded(_, turn) => {
+            let recorded = Files { files: turn.files.clone(), are_all: is_whole(turn) };
+            if recorded.are_all {
+                return Ok(recorded);
+            }
+            let (before, after) = (turn.snapshot_before.as_deref(), turn.snapshot_after.as_deref());
+            // Where the snapshots are no longer to be had, some of the files are better than none.
+            Ok(made(&tree(turn, before)?, &tree(turn, after)?).unwrap_or(recorded))
+        }
+        Diff::Told(turns) => Ok(recorded(turns)),
+        Diff::Between(before, after, turns) => match made(before, after) {
+            Err(DiffError::Snapshot(SnapshotError::Gone { .. })) if is_unbroken(turns) => Ok(recorded(turns)),
+            files => files,
         },
     }
 }

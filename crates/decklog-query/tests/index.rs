@@ -40,8 +40,8 @@ enum Step {
     Die(u8),
     /// Another goes on with a session.
     Resume(u8),
-    /// A session is removed.
-    Remove(u8),
+    /// A session is removed; a file that is not decklog's may lie in its directory.
+    Remove(u8, bool),
     /// A session is moved away, or back.
     Move(u8),
     /// A session's journal is emptied.
@@ -65,7 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (any::<u8>(), outcome).prop_map(|(which, outcome)| Step::End(which, outcome)),
         1 => any::<u8>().prop_map(Step::Die),
         2 => any::<u8>().prop_map(Step::Resume),
-        1 => any::<u8>().prop_map(Step::Remove),
+        1 => any::<(u8, bool)>().prop_map(|(which, foreign)| Step::Remove(which, foreign)),
         1 => any::<u8>().prop_map(Step::Move),
         1 => any::<u8>().prop_map(Step::Spoil),
         1 => any::<u8>().prop_map(Step::Behead),
@@ -156,8 +156,11 @@ impl World {
                     self.writers.extend(self.store.resume(&id, options, None, "0"));
                 }
             }
-            Step::Remove(which) => {
+            Step::Remove(which, foreign) => {
                 if let Some(id) = self.pick(*which) {
+                    if *foreign {
+                        let _ = std::fs::write(self.store.entry(&id).join("mine.txt"), "mine");
+                    }
                     let _ = decklog_journal::remove::remove(&self.store.entry(&id));
                 }
             }
@@ -389,6 +392,21 @@ fn check(index: &mut RowIndex, world: &World, later: bool) {
             assert_eq!(refreshed.unreadable, unreadable);
         }
     }
+}
+
+#[test]
+fn a_session_that_was_removed_is_gone_though_its_directory_stays() {
+    let mut world = World::new();
+    let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");
+    for number in 0..2 {
+        world.apply(&Step::Begin { second: 0, linked: false }, number);
+        world.apply(&Step::End(0, Outcome::Success), number);
+    }
+    world.apply(&Step::Wait, 0);
+    check(&mut index, &world, true);
+    world.apply(&Step::Remove(0, true), 0);
+    check(&mut index, &world, true);
+    assert_eq!(world.store.ids().expect("ids").len(), 2, "the directory stays");
 }
 
 #[test]

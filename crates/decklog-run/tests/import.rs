@@ -149,6 +149,57 @@ fn a_history_that_was_hurt_becomes_a_sound_session_or_none() {
     }
 }
 
+#[test]
+fn a_field_that_fits_no_line_stops_nothing() {
+    // Escaped in JSON it is longer still.
+    let long = "\\u0001".repeat(64 << 10);
+    let redactor = Redactor::builder().build();
+    let fields = [
+        (Tool::Claude, "/w\"", "cwd"),
+        (Tool::Claude, "aaaaaaaa-0000-4000-8000-000000000001\"", "session id"),
+        (Tool::Codex, "/w\"", "cwd"),
+        (Tool::Codex, "main\"", "branch"),
+        (Tool::Gemini, "g\"", "session id"),
+        (Tool::Codeloops, "/w\"", "directory"),
+        (Tool::Codeloops, "null,\"timestamp\":\"2026-05-01T10:01:00Z", "feedback"),
+    ];
+    for (tool, value, field) in fields {
+        let (_, path, lines) = *HISTORIES.iter().find(|history| history.0 == tool).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("source");
+        let put = |path: &str, text: &str| {
+            let file = source.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        };
+        let text = lines.join("\n");
+        let huge = match value.strip_prefix("null") {
+            Some(rest) => text.replacen(value, &format!("\"{long}\"{rest}"), 1).replacen("DONE", "CONTINUE", 1),
+            None => text.replace(&format!("\"{value}"), &format!("\"{long}{value}")),
+        };
+        assert!(huge.len() > long.len(), "{tool} {field}");
+        put(path, &huge);
+        // What comes after it.
+        let (neighbour, _, lines) = HISTORIES[3];
+        put("loops/2026-05-01T12-00-00Z_b.jsonl", &lines.join("\n").replace("T10:0", "T12:0"));
+        let roots = [Root { tool, path: source.clone() }, Root { tool: neighbour, path: source.join("loops") }];
+        let store = SessionStore::open(dir.path().join("sessions"));
+        let stop = AtomicBool::new(false);
+        let importer = Importer { store: &store, redactor: &redactor, version: "0", dry_run: false, stop: &stop };
+        let report = importer.import(find(&roots), &Quiet).unwrap();
+        let story = || {
+            format!(
+                "{tool} {field}: {:?}",
+                report.sources.iter().map(|one| (one.tool, one.outcome, &one.reason)).collect::<Vec<_>>()
+            )
+        };
+        assert_eq!((report.sources.len(), report.count(Outcome::Imported)), (2, 2), "{}", story());
+        sound(&store, &story);
+        let again = importer.import(find(&roots), &Quiet).unwrap();
+        assert_eq!(again.count(Outcome::Unchanged), 2, "{}", story());
+    }
+}
+
 /// Every session is whole, and nothing else lies in the root.
 fn sound(store: &SessionStore, story: &dyn Fn() -> String) {
     let ids = store.ids().unwrap();

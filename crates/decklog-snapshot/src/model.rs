@@ -248,6 +248,8 @@ pub enum LeftReason {
     Occupied,
     /// A submodule, of which the snapshot holds the commit's id alone.
     Submodule,
+    /// A file whose content git-lfs or git-annex keeps: the snapshot holds the pointer to it alone.
+    Pointer,
 }
 
 impl fmt::Display for LeftReason {
@@ -256,6 +258,9 @@ impl fmt::Display for LeftReason {
             Self::Withheld(reason) => write!(f, "not in the snapshot of the present tree: {reason}"),
             Self::Occupied => f.write_str("a file that no snapshot holds stands there"),
             Self::Submodule => f.write_str("a submodule: `git submodule update` brings it"),
+            Self::Pointer => f.write_str(
+                "git-lfs or git-annex has the content, and the snapshot a pointer to it: `git checkout` brings what is committed",
+            ),
         }
     }
 }

@@ -206,7 +206,7 @@ const CONTENT_SETTINGS: &[&str] = &[
 
 /// Filters that keep the content they are shown in the repository: running them would write to
 /// the user's `.git`. Files they would replace by a pointer are snapshotted as they are.
-const KEEPING_FILTERS: &[&[u8]] = &[b"lfs", b"annex"];
+pub(crate) const KEEPING_FILTERS: &[&[u8]] = &[b"lfs", b"annex"];
 
 /// What git sets for the filters it starts, and a snapshot sets differently than they expect.
 pub(crate) const UNSET_FOR_FILTERS: &str = "unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY \

@@ -5,16 +5,18 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::blobs;
 use crate::diff::{self, Sides};
 use crate::git::{Git, Stdin};
 use crate::model::{Left, LeftReason};
 use crate::private::{PrivateDir, as_path};
+use crate::repository::KEEPING_FILTERS;
 use crate::worktree::{Second, Worktree};
-use crate::{Change, Restored, SnapshotError, Taken, Tree, WithheldReason};
+use crate::{Change, FileScanner, Restored, SnapshotError, Taken, Tree, WithheldReason};
 
 /// How git writes the mode of a submodule's entry.
 pub(crate) const GITLINK: u32 = 0o160_000;
@@ -115,7 +117,8 @@ pub(crate) fn in_place(
     let second = worktree.second(&[objects])?;
     writable(&second.git, target)?;
     let listed = diff::list(&second.git, &present.tree, target, &["--no-renames"])?;
-    let (changes, left) = sort_out(listed, present, &worktree.root);
+    let (changes, mut left) = sort_out(listed, present, &worktree.root);
+    let changes = without_pointers(&second, changes, &mut left)?;
     write_over(&second, &worktree.root, &changes)?;
     let mut restored = Restored { left, ..Restored::default() };
     for (change, _) in changes {
@@ -141,6 +144,49 @@ pub(crate) fn sort_out(
         }
     }
     (changes, leave)
+}
+
+/// Moves to `left` files of git-lfs and git-annex of which the tree has a pointer alone. Their filters are not run here,
+/// so the pointer would take the place of the content.
+fn without_pointers(
+    second: &Second,
+    changes: Vec<(Change, Sides)>,
+    left: &mut Vec<Left>,
+) -> Result<Vec<(Change, Sides)>, SnapshotError> {
+    let written = |change: &Change| change.new_mode & 0o170_000 == 0o100_000;
+    let paths = changes.iter().filter(|(change, _)| written(change)).map(|(change, _)| change.path.as_slice());
+    let said = second.git.run(&["check-attr", "-z", "--stdin", "filter"], Stdin::records(paths, 0)?)?;
+    let fields: Vec<&[u8]> = said.split(|byte| *byte == 0).collect();
+    let filtered: HashSet<&[u8]> =
+        fields.chunks_exact(3).filter(|field| KEEPING_FILTERS.contains(&field[2])).map(|field| field[0]).collect();
+    let kept: Vec<&(Change, Sides)> =
+        changes.iter().filter(|(change, _)| written(change) && filtered.contains(change.path.as_slice())).collect();
+    let ids: Vec<&str> = kept.iter().map(|(_, sides)| sides.new.as_str()).collect();
+    let paths: Vec<&Path> = kept.iter().map(|(change, _)| as_path(&change.path)).collect();
+    let found = blobs::secrets_in(&second.viewer, &ids, &paths, &mut Pointers)?;
+    let pointers: HashSet<Vec<u8>> = kept
+        .into_iter()
+        .zip(found)
+        .filter(|(_, found)| found.is_some())
+        .map(|((change, _), _)| change.path.clone())
+        .collect();
+    let (pointed, changes) = changes.into_iter().partition(|(change, _)| pointers.contains(&change.path));
+    let pointed: Vec<(Change, Sides)> = pointed;
+    left.extend(pointed.into_iter().map(|(change, _)| Left { path: change.path, reason: LeftReason::Pointer }));
+    left.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(changes)
+}
+
+/// Finds pointers of git-lfs and git-annex.
+struct Pointers;
+
+impl FileScanner for Pointers {
+    fn secret_in(&mut self, _: &Path, content: &mut dyn Read) -> io::Result<Option<String>> {
+        let mut start = Vec::new();
+        content.take(64).read_to_end(&mut start)?;
+        let known: [&[u8]; 2] = [b"version https://git-lfs.github.com/spec/", b"/annex/objects/"];
+        Ok(known.iter().any(|known| start.starts_with(known)).then(String::new))
+    }
 }
 
 /// Makes these changes, without renames among them, in the working tree `root`: all or none.

@@ -64,11 +64,8 @@ impl SessionStore {
         pid: Option<u32>,
         version: &str,
     ) -> Result<SessionWriter, StoreError> {
-        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
         let writer = SessionWriter::resume(&self.entry(id), options, pid, version)?;
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        utimensat(CWD, &self.root, &Timestamps { last_access: now, last_modification: now }, AtFlags::empty())
-            .map_err(|error| StoreError::Io { path: self.root.clone(), error: error.into() })?;
+        files::touch(&self.root).map_err(|error| StoreError::Io { path: self.root.clone(), error })?;
         Ok(writer)
     }
 

@@ -33,7 +33,8 @@ enum Look {
     Same,
     /// Its recorder is still making it.
     Starting,
-    Session(Box<Listed>, Option<Journal>),
+    /// With its journal as it was before, and whether it was the same after.
+    Session(Box<Listed>, Option<Journal>, bool),
     Unreadable(Unreadable),
     Gone,
 }
@@ -119,8 +120,9 @@ fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) ->
         {
             return (None, Look::Same);
         }
-        let look = match store.look(&id) {
-            Ok(Some(listed)) => Look::Session(Box::new(listed), journal),
+        let (looked, still) = meanwhile(&entry, journal, || store.look(&id));
+        let look = match looked {
+            Ok(Some(listed)) => Look::Session(Box::new(listed), journal, still),
             Ok(None) => Look::Starting,
             Err(_) if entry.symlink_metadata().is_err() => Look::Gone,
             Err(it) if known.is_some_and(|known| known.reason.as_ref() == Some(&it.reason)) => Look::Same,
@@ -128,6 +130,12 @@ fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) ->
         };
         (seen, look)
     })
+}
+
+/// What `look` gives, and whether the journal of `entry` was all the while as it was `before`.
+fn meanwhile<T>(entry: &Path, before: Option<Journal>, look: impl FnOnce() -> T) -> (T, bool) {
+    let looked = look();
+    (looked, journal(entry) == before)
 }
 
 /// Length and time of a journal.
@@ -157,8 +165,9 @@ fn write_all(index: &RowIndex, batch: &[Work], looks: Looks, begun: i64) -> Resu
                 depart(index, *number, change)?;
                 continue;
             }
-            Look::Session(listed, journal) => {
-                let settled = listed.status == ShownStatus::Completed && !is_link;
+            Look::Session(listed, journal, still) => {
+                // Of one that ended while it was looked at, the end is not in what is kept of its journal.
+                let settled = listed.status == ShownStatus::Completed && !is_link && *still;
                 (settled, listed.status == ShownStatus::Active, *journal, None)
             }
             Look::Unreadable(unreadable) => (false, false, None, Some(unreadable.reason.as_str())),
@@ -193,7 +202,7 @@ fn write_all(index: &RowIndex, batch: &[Work], looks: Looks, begun: i64) -> Resu
         }
         index.db.prepare_cached("DELETE FROM gone WHERE n = ?")?.execute([number])?;
         match &look {
-            Look::Session(listed, _) => index.keep(listed)?,
+            Look::Session(listed, ..) => index.keep(listed)?,
             _ => index.forget(*number)?,
         }
     }
@@ -251,4 +260,21 @@ fn unreadable(index: &RowIndex) -> Result<Vec<Unreadable>, IndexError> {
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_while_a_session_is_looked_at_is_noticed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(JOURNAL_FILE);
+        std::fs::write(&path, "turn_start\n").expect("a journal");
+        let before = journal(dir.path());
+        assert!(before.is_some());
+        assert_eq!(meanwhile(dir.path(), before, || 1), (1, true));
+        let end = || std::fs::write(&path, "turn_start\nturn_end\n").expect("a journal");
+        assert_eq!(meanwhile(dir.path(), before, end), ((), false));
+    }
 }

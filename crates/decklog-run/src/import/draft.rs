@@ -30,6 +30,10 @@ use crate::record::{clip, clip_safely};
 
 /// Bytes of names, ids and titles that are kept.
 const SHORT: usize = 1024;
+/// Bytes of a directory's path that are kept: there are no longer ones.
+const PATH: usize = 4096;
+/// Bytes that are kept of what a critic says to the actor; the critic's own turn has all of it.
+const FEEDBACK: usize = 32 * SHORT;
 /// Unreadable places that are named.
 const NAMED: usize = 20;
 /// Notices that wait for the session's beginning.
@@ -102,14 +106,21 @@ struct OpenTurn {
     model: Option<String>,
 }
 
+/// The name of a source as a session has it: as the tool's own id, unless that is no id any more.
+pub(super) fn id_kept(id: &str, redactor: &Redactor) -> String {
+    clip_safely(id.to_owned(), SHORT, redactor)
+}
+
 impl<'a> Draft<'a> {
     /// Begins the session of `found`, written by `agent`. `id` when there is one already that this is to replace.
     pub(super) fn new(desk: &'a Desk<'a>, found: &Found, agent: &str, id: Option<SessionId>, suffix: u16) -> Self {
+        let source = Source { id: id_kept(&found.id, desk.redactor), ..found.source() };
         Self {
             desk,
             id,
             suffix,
-            source: found.source(),
+            native: (!agent.is_empty()).then(|| source.id.clone()),
+            source,
             agent: agent.to_owned(),
             opening: Opening::default(),
             writer: None,
@@ -119,7 +130,6 @@ impl<'a> Draft<'a> {
             at: Timestamp::UNIX_EPOCH,
             early: Vec::new(),
             asked: String::new(),
-            native: (!agent.is_empty()).then(|| found.id.clone()),
             turn: 0,
             open: None,
             unread: Unread::default(),
@@ -329,6 +339,7 @@ impl<'a> Draft<'a> {
     pub(super) fn handoff(&mut self, mut handoff: Handoff) {
         self.end_turn();
         handoff.reason = self.clip(handoff.reason);
+        (handoff.from, handoff.to) = (self.clip(handoff.from), self.clip(handoff.to));
         self.append(handoff);
     }
 
@@ -366,8 +377,10 @@ impl<'a> Draft<'a> {
     }
 
     /// One round of a loop.
-    pub(super) fn iteration(&mut self, iteration: Iteration) {
+    pub(super) fn iteration(&mut self, mut iteration: Iteration) {
         self.end_turn();
+        let redactor = self.desk.redactor;
+        iteration.feedback = iteration.feedback.map(|feedback| clip_safely(feedback, FEEDBACK, redactor));
         if self.writer.is_some() {
             self.append(iteration);
         }
@@ -434,6 +447,10 @@ impl<'a> Draft<'a> {
         };
         self.asked = prompt_hash(prompt.as_bytes());
         let git = Some(opening.git.clone()).filter(|git| git.head.is_some() || git.branch.is_some());
+        let git = git.map(|git| GitState {
+            head: git.head.map(|head| self.clip(head)),
+            branch: git.branch.map(|branch| self.clip(branch)),
+        });
         let [actor, critic] = opening.pair.clone().map_or([None, None], |pair| pair.map(Some));
         let start = |dir: &Path| SessionStart {
             format: FormatVersion::CURRENT,
@@ -442,13 +459,13 @@ impl<'a> Draft<'a> {
             prompt: prompt.to_owned(),
             prompt_artifact: None,
             prompt_hash: self.asked.clone(),
-            working_dir: opening.working_dir.clone(),
+            working_dir: clip_safely(opening.working_dir.clone(), PATH, self.desk.redactor),
             session_dir: dir.to_string_lossy().into_owned(),
             agents,
             actor_agent: actor.as_ref().map(|(agent, _)| self.clip(agent.clone())),
             critic_agent: critic.as_ref().map(|(agent, _)| self.clip(agent.clone())),
-            actor_model: actor.and_then(|(_, model)| model),
-            critic_model: critic.and_then(|(_, model)| model),
+            actor_model: actor.and_then(|(_, model)| model).map(|model| self.clip(model)),
+            critic_model: critic.and_then(|(_, model)| model).map(|model| self.clip(model)),
             max_iterations: opening.max_iterations,
             rules: None,
             git,

@@ -17,7 +17,7 @@ use decklog_journal::wire::sha256_hex;
 use decklog_journal::{SessionFilter, SessionId, SessionStore, WriteError};
 use serde::Serialize;
 
-use super::draft::{Desk, Draft, Ending};
+use super::draft::{Desk, Draft, Ending, id_kept};
 use super::recorded::Recorded;
 use super::{Finds, Found, Tool, Trouble, Unread};
 
@@ -149,7 +149,8 @@ impl Importer<'_> {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(found) = found.get(at).filter(|_| !self.stop.load(Ordering::Relaxed)) else { return done };
-                let known = known.get(&(found.tool.as_str().to_owned(), found.id.clone()));
+                let id = id_kept(&found.id, self.redactor);
+                let known = known.get(&(found.tool.as_str().to_owned(), id));
                 let came = match first.get(&(found.tool, found.id.as_str())) {
                     Some(first) if *first != at => {
                         let session = known.map(|known| known.session.clone());
@@ -266,7 +267,13 @@ impl Importer<'_> {
                 let unread = Unread::default();
                 return Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread });
             }
-            let (writer, unread) = draft.finish(ending)?;
+            let (writer, unread) = match draft.finish(ending) {
+                // It is the source that does not fit, not the disk that refuses.
+                Err(StoreError::Write(WriteError::Io { error, .. })) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Ok(skipped(old, error.to_string()));
+                }
+                finished => finished?,
+            };
             let Some(writer) = writer else {
                 let reason = "nothing in it is a conversation".to_owned();
                 return Ok(Came { unread, ..skipped(old, reason) });

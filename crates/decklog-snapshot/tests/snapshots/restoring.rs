@@ -196,6 +196,40 @@ sandboxed! {
         assert_eq!(fs::read_to_string(sandbox.work.join("e")).unwrap(), "a file\n");
     }
 
+    /// Of a file of git-lfs that had not changed, a snapshot has the pointer.
+    fn a_pointer_takes_the_place_of_no_content(sandbox) {
+        sandbox.init();
+        let clean = "echo version https://git-lfs.github.com/spec/v1; sed s/^/oid:/";
+        sandbox.git(&["config", "filter.lfs.clean", clean]);
+        sandbox.git(&["config", "filter.lfs.smudge", "sed -n s/^oid://p"]);
+        sandbox.write(".gitattributes", "*.bin filter=lfs -text\n");
+        for name in ["changed.bin", "gone.bin", "a.txt"] {
+            sandbox.write(name, "one\n");
+            // So long ago that git need not look whether they have changed since they were staged.
+            let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+            let file = fs::File::options().write(true).open(sandbox.work.join(name)).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        sandbox.commit();
+        assert!(sandbox.git(&["show", "HEAD:gone.bin"]).starts_with("version"));
+        let mut snapshots = sandbox.open();
+        let before = take_all(&mut snapshots);
+        sandbox.write("changed.bin", "two\n");
+        sandbox.write("a.txt", "two\n");
+        fs::remove_file(sandbox.work.join("gone.bin")).unwrap();
+        let after = take_all(&mut snapshots);
+        let restored = restore(sandbox, &before).unwrap();
+        let left: Vec<_> = restored.left.iter().map(|left| (left.path.as_slice(), &left.reason)).collect();
+        assert_eq!(left, [(&b"changed.bin"[..], &LeftReason::Pointer), (b"gone.bin", &LeftReason::Pointer)]);
+        assert_eq!(restored.written, [b"a.txt"]);
+        let read = |name: &str| fs::read_to_string(sandbox.work.join(name)).unwrap();
+        assert_eq!((read("a.txt"), read("changed.bin")), ("one\n".to_owned(), "two\n".to_owned()));
+        // What it was changed to, a snapshot has whole.
+        sandbox.write("changed.bin", "three\n");
+        assert_eq!(restore(sandbox, &after).unwrap().left, []);
+        assert_eq!(read("changed.bin"), "two\n");
+    }
+
     /// A tracked file that is ignored and now holds a secret goes with no directory.
     fn withheld_files_in_a_directory_hold_its_place(sandbox) {
         sandbox.init();

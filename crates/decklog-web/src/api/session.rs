@@ -99,7 +99,7 @@ pub(super) fn diff(app: &App, mut asked: Asked) -> Answer {
     let range = range(&mut asked, &session)?;
     asked.nothing_more()?;
     let files = diff::find(&session, range).and_then(|found| diff::files(&dir, &session, &found));
-    answer(&files.map_err(undiffed)?)
+    answer(&files.map_err(undiffed)?.files)
 }
 
 /// The lines of a diff, with `path` those of one file alone.

@@ -50,14 +50,20 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let range = args.iteration.map_or(Ok(range), |number| diff::of_iteration(&session, number))?;
     let found = diff::find(&session, range)?;
     let mut left_out = Vec::new();
+    let mut are_all = true;
+    let mut files = || {
+        let listed = diff::files(&dir, &session, &found)?;
+        are_all = listed.are_all;
+        Ok::<_, CliError>(listed.files)
+    };
     if context.json {
-        context.print_json(&diff::files(&dir, &session, &found)?)?;
+        context.print_json(&files()?)?;
     } else if args.name_only {
-        let names = diff::files(&dir, &session, &found)?;
+        let names = files()?;
         let show = |name: &str| if context.out_is_terminal { visible(name).into_owned() } else { name.to_owned() };
         context.print(names.iter().map(|file| show(&file.path) + "\n").collect::<String>())?;
     } else if args.stat {
-        stat(&diff::files(&dir, &session, &found)?, context)?;
+        stat(&files()?, context)?;
     } else if context.out_is_terminal || context.out_paint.0 || args.side_by_side {
         let mut bytes = Vec::new();
         left_out = diff::write_patch(&dir, &session, &found, &mut bytes)?;
@@ -69,6 +75,9 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     }
     if matches!(found, diff::Diff::Empty) && !context.json {
         context.say("nothing changed");
+    }
+    if !are_all {
+        context.warn("not all changed files are named: the recorded list is cut, and the snapshots cannot be read");
     }
     let withheld = session.turns.iter().flat_map(|turn| &turn.withheld).chain(&left_out);
     let withheld: std::collections::BTreeSet<_> = withheld.map(|file| (&file.path, &file.reason)).collect();

@@ -107,3 +107,27 @@ fn verify_finds_a_flipped_byte_anywhere() {
     let ran = env.decklog(&["verify", "--all"]).expect(1);
     assert!(ran.stdout.contains("turns/001-stderr.log"), "{}", ran.stdout);
 }
+
+/// A turn that changes so many files that its list is cut.
+#[test]
+fn a_diff_names_every_file_or_says_that_it_does_not() {
+    let env = TestEnv::new();
+    let long = "n".repeat(200);
+    let script = format!("for i in $(seq 100 399); do echo new > $i-{long}; done");
+    env.decklog(&["run", "--", "sh", "-c", &script]).expect(0);
+    let turn = &env.decklog(&["show", "@", "--json"]).expect(0).json()["turns"][0];
+    let cut = turn["files"].as_array().unwrap().len();
+    assert!(turn["files_changed"] == 300 && cut < 300, "{cut}");
+    let told = |count: usize| {
+        let of = |how: &str| env.decklog(&["diff", "@", how]).expect(0);
+        let [json, names, stat] = ["--json", "--name-only", "--stat"].map(of);
+        assert_eq!(json.json().as_array().unwrap().len(), count);
+        assert_eq!(names.stdout.lines().count(), count);
+        assert!(stat.stdout.ends_with(&format!("{count} files changed, +{count} -0\n")), "{}", stat.stdout);
+        [json, names, stat].map(|ran| ran.stderr.contains("not all changed files are named"))
+    };
+    assert_eq!(told(300), [false; 3]);
+    std::fs::remove_dir_all(env.session().join("objects")).unwrap();
+    assert_eq!(told(cut), [true; 3]);
+    assert!(env.decklog(&["diff", "@"]).expect(0).stdout.matches("diff --git ").count() == 300);
+}
