@@ -29,7 +29,27 @@ pub(crate) fn append(dir: &Path, journal: &mut JournalWriter, at: Timestamp, mut
             return journal.append(at, body, line);
         }
     }
+    // Names of files stand in no artifact. The record is to go on: of these there are fewer then.
+    while shorten(&mut body) {
+        let line = journal.encode(at, &body)?;
+        if line.bytes.len() <= MAX_LINE {
+            return journal.append(at, body, line);
+        }
+    }
     Err(io::Error::new(io::ErrorKind::InvalidData, format!("a {} event is too long for a line", body.kind())))
+}
+
+/// Halves a list that can be short of what it could name; says whether there was one. That something was withheld still
+/// stands there.
+fn shorten(body: &mut EventBody) -> bool {
+    match body {
+        EventBody::TurnStart(start) if start.withheld.len() > 1 => start.withheld.truncate(start.withheld.len() / 2),
+        EventBody::TurnStart(start) if start.command.len() > 1 => start.command.truncate(start.command.len() / 2),
+        EventBody::TurnEnd(end) if !end.files.is_empty() => end.files.truncate(end.files.len() / 2),
+        EventBody::TurnEnd(end) if end.withheld.len() > 1 => end.withheld.truncate(end.withheld.len() / 2),
+        _ => return false,
+    }
+    true
 }
 
 /// Moves texts longer than `limit` to artifacts.

@@ -233,8 +233,11 @@ impl SessionWriter {
         if let Some(text) = self.untold.clone() {
             let text = if self.lost > 0 { format!("{} events could not be recorded: {text}", self.lost) } else { text };
             let notice = Notice { turn: None, code: RECORDING_FAILED.into(), text, text_artifact: None };
-            if self.write(notice.into()).is_ok() {
-                self.untold = None;
+            let lost = self.lost;
+            match self.write(notice.into()) {
+                Ok(_) => self.untold = None,
+                // It is told of no less than before, and is none of what is lost.
+                Err(_) => self.lost = lost,
             }
         }
         let milestone = matches!(
@@ -290,7 +293,9 @@ impl SessionWriter {
     fn owe(&mut self, at: Timestamp, body: EventBody, error: &io::Error) {
         self.lost += 1;
         self.untold.get_or_insert_with(|| error.to_string());
-        if matches!(body, EventBody::TurnStart(_) | EventBody::TurnEnd(_)) {
+        // One that fits no line never will: everything behind it would wait for ever.
+        let may_fit = error.kind() != io::ErrorKind::InvalidData;
+        if may_fit && matches!(body, EventBody::TurnStart(_) | EventBody::TurnEnd(_)) {
             self.owed.push((at, body));
         }
     }

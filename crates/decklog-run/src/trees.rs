@@ -13,7 +13,7 @@ use decklog_snapshot::{FileScanner, Limits, LinkedWorktree, Merged, Restored, Sn
 use crate::log::Log;
 use crate::record::clip;
 
-/// Bytes of paths that an event names.
+/// Bytes of paths that an event names, as they stand in its line.
 const NAMED_BYTES: usize = 64 * 1024;
 
 /// Takes a session's snapshots.
@@ -222,11 +222,16 @@ impl Trees {
         for change in &changes {
             made.lines.0 += change.added.unwrap_or(0);
             made.lines.1 += change.removed.unwrap_or(0);
-            named += change.path.len() + change.old_path.as_ref().map_or(0, Vec::len) + 100;
+            if named > NAMED_BYTES {
+                continue;
+            }
+            let path = String::from_utf8_lossy(&change.path).into_owned();
+            let old_path = change.old_path.as_ref().map(|path| String::from_utf8_lossy(path).into_owned());
+            named += written(&path) + old_path.as_deref().map_or(0, written) + 100;
             if named <= NAMED_BYTES {
                 made.files.push(FileChange {
-                    path: String::from_utf8_lossy(&change.path).into_owned(),
-                    old_path: change.old_path.as_ref().map(|path| String::from_utf8_lossy(path).into_owned()),
+                    path,
+                    old_path,
                     status: change.status.as_str().to_owned(),
                     added: change.added,
                     removed: change.removed,
@@ -243,6 +248,11 @@ impl Trees {
     }
 }
 
+/// Bytes of a text in a line, where a control character takes six.
+fn written(text: &str) -> usize {
+    serde_json::to_string(text).map_or(0, |text| text.len())
+}
+
 fn withheld(all: Vec<decklog_snapshot::Withheld>) -> Vec<decklog_journal::event::Withheld> {
     let mut named = 0;
     all.into_iter()
@@ -251,7 +261,7 @@ fn withheld(all: Vec<decklog_snapshot::Withheld>) -> Vec<decklog_journal::event:
             reason: clip(file.reason.to_string(), 300),
         })
         .take_while(|file| {
-            named += file.path.len() + file.reason.len() + 50;
+            named += written(&file.path) + written(&file.reason) + 50;
             named <= NAMED_BYTES / 2
         })
         .collect()

@@ -1,11 +1,13 @@
 //! Long texts and long lines.
 
-use decklog_journal::event::{EventBody, Message, Notice, ToolCall, ToolResult, Validation};
+use decklog_journal::event::{
+    EventBody, FileChange, Message, Notice, ToolCall, ToolResult, TurnEnd, TurnStart, Validation, Withheld,
+};
 use decklog_journal::read::{FaultKind, Item, JournalReader, ReverseReader};
 use decklog_journal::session;
 use decklog_journal::verify::{find_artifact, verify};
 use decklog_journal::wire::MAX_LINE;
-use decklog_journal::words::{ToolKind, ToolStatus};
+use decklog_journal::words::{ToolKind, ToolStatus, TurnOutcome};
 use decklog_journal::writer::MAX_INLINE;
 use proptest::prelude::*;
 
@@ -152,6 +154,56 @@ fn a_line_of_ten_megabytes_is_passed_over() {
     assert!(backwards.len() >= 3 && backwards[..3].iter().all(|item| matches!(item, Ok(Ok(_)))));
     assert!(matches!(&backwards[3], Err(error) if error.to_string().contains("too long")), "{:?}", backwards[3]);
     assert_eq!(backwards.len(), 4, "and it ends there");
+}
+
+#[test]
+fn names_that_fit_no_line_are_fewer_and_the_record_goes_on() {
+    let world = World::new();
+    let mut writer = world.create(1);
+    // As long as a file's name can be, and each byte of it six in a line.
+    let name = |at: usize| format!("{at:03}{}", "\u{1}".repeat(252));
+    let withheld = |at| Withheld { path: name(at), reason: "holds a secret".into() };
+    let start = TurnStart {
+        withheld: (0..200).map(withheld).collect(),
+        command: vec!["\u{1}".repeat(4096); 16],
+        ..turn_start(1)
+    };
+    writer.append(start).unwrap();
+    let file = |at| FileChange { path: name(at), old_path: None, status: "added".into(), added: None, removed: None };
+    let end = |turn, withheld: Vec<Withheld>| TurnEnd {
+        turn,
+        outcome: TurnOutcome::Success,
+        exit_code: Some(0),
+        signal: None,
+        duration_secs: 1.0,
+        agent_session_id: None,
+        model: None,
+        error: None,
+        snapshot: None,
+        files: (0..200).map(file).collect(),
+        files_changed: 200,
+        patch: String::new(),
+        patch_artifact: None,
+        withheld,
+        stream_artifact: None,
+        stderr_artifact: None,
+        output_artifact: None,
+    };
+    writer.append(end(1, (0..200).map(withheld).collect())).unwrap();
+    // What fits no line whatever is left out stands in the way of nothing.
+    writer.append(turn_start(2)).unwrap();
+    let never = TurnEnd { files: Vec::new(), model: Some("x".repeat(MAX_LINE)), ..end(2, Vec::new()) };
+    assert!(writer.append(never).is_err());
+    writer.append(turn_start(3)).unwrap();
+    writer.append(end(3, Vec::new())).unwrap();
+    let dir = writer.dir().to_owned();
+    drop(writer);
+    assert!(lines(&journal(&dir)).iter().all(|line| line.len() <= MAX_LINE));
+    let loaded = session::load(&dir).unwrap();
+    assert_eq!(loaded.turns.iter().map(|turn| turn.outcome.is_some()).collect::<Vec<_>>(), [true, false, true]);
+    let turn = &loaded.turns[0];
+    assert!(turn.files_changed == 200 && !turn.withheld.is_empty() && !turn.command.is_empty());
+    assert!(!loaded.turns[2].files.is_empty() && loaded.head.recording_failures == Some(1));
 }
 
 #[test]

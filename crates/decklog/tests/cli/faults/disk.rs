@@ -119,6 +119,23 @@ fn goes_on((call, file, when, told): (&str, &str, &str, bool), error: &str) {
     assert!(env.sessions().is_empty(), "{what}");
 }
 
+#[test]
+fn what_was_lost_is_counted_once() {
+    if !has("strace") {
+        return;
+    }
+    let env = crate::relaying::world(&[("ada", "claude-stream", crate::relaying::SAYS)]).fixed();
+    // The agent's message is refused, and then the notice that says so.
+    let mut command = env.command("strace");
+    command.args(["-f", "-qq", "-o"]).arg(env.home().join("trace"));
+    command.arg("-P").arg(env.root().join(ID).join("journal.jsonl"));
+    command.args(["-e", "trace=write", "-e", "inject=write:error=EIO:when=3..4"]);
+    command.arg(env!("CARGO_BIN_EXE_decklog")).args(["run", "ada", "Greet."]);
+    finish(command).expect(2);
+    let shown = env.decklog(&["show", "@", "--events"]).expect(0).stdout;
+    assert!(!shown.contains("\"message\"") && shown.contains("\"1 events could not be recorded: "), "{shown}");
+}
+
 /// A record that cannot even be begun: the agent is not started, and nothing is left.
 #[test]
 fn what_cannot_be_recorded_is_not_begun() {
