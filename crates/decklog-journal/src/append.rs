@@ -13,6 +13,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
+use crate::beside::Unsynced;
 use crate::event::{Event, EventBody};
 use crate::files;
 use crate::read::Position;
@@ -42,6 +43,9 @@ pub(crate) struct JournalWriter {
     redactor: Redactor,
     /// Lines that wait to be written together; only where nobody reads along.
     gathered: Option<Vec<u8>>,
+    unsynced: Unsynced,
+    /// Why what stands beside the journal may not be on the disk, until that is told.
+    trouble: Option<io::Error>,
 }
 
 /// Bytes of lines that are written together.
@@ -50,7 +54,17 @@ const GATHER: usize = 256 * 1024;
 impl JournalWriter {
     pub(crate) fn create(path: &Path, durability: Durability, redactor: Redactor) -> io::Result<Self> {
         let file = files::create_private(path)?;
-        Ok(Self { file, length: 0, next_seq: 0, sum: String::new(), durability, redactor, gathered: None })
+        Ok(Self {
+            file,
+            length: 0,
+            next_seq: 0,
+            sum: String::new(),
+            durability,
+            redactor,
+            gathered: None,
+            unsynced: Unsynced::new(),
+            trouble: None,
+        })
     }
 
     /// The same for a journal that nobody sees before it is whole: lines are written many at a time.
@@ -80,7 +94,17 @@ impl JournalWriter {
         let file = OpenOptions::new().write(true).custom_flags(files::flag_bits(flags)).open(path)?;
         let sum = chain.sum.clone().unwrap_or_default();
         let (length, next_seq) = (chain.offset, chain.next_seq);
-        let mut writer = Self { file, length, next_seq, sum, durability, redactor, gathered: None };
+        let mut writer = Self {
+            file,
+            length,
+            next_seq,
+            sum,
+            durability,
+            redactor,
+            gathered: None,
+            unsynced: Unsynced::new(),
+            trouble: None,
+        };
         writer.rewind()?;
         Ok(writer)
     }
@@ -126,14 +150,33 @@ impl JournalWriter {
         Ok(event)
     }
 
+    /// Waits for the disk to have the files that stand behind `body`, if an event like it is worth it: before its line, which
+    /// may be there first else. When that fails, [`Self::settle`] tells it.
+    pub(crate) fn precede(&mut self, dir: &Path, body: &EventBody) {
+        if self.durability == Durability::Os {
+            return;
+        }
+        let artifacts = body.artifacts();
+        let is_worth_it = self.waits_for(body) && (is_milestone(body) || !artifacts.is_empty());
+        artifacts.iter().for_each(|artifact| self.unsynced.note(&artifact.path));
+        if is_worth_it {
+            let objects = is_milestone(body) || matches!(body, EventBody::TurnStart(_));
+            self.trouble = self.unsynced.sync(dir, objects).err();
+        }
+    }
+
     /// Waits for the disk, if an event like `body` is worth it. When it fails, the event stands in the journal all
     /// the same: readers see it, but a power cut may take it.
-    pub(crate) fn settle(&self, body: &EventBody) -> io::Result<()> {
-        let milestone = matches!(body, EventBody::TurnEnd(_) | EventBody::Checkpoint(_) | EventBody::SessionEnd(_));
+    pub(crate) fn settle(&mut self, body: &EventBody) -> io::Result<()> {
+        let synced = if self.waits_for(body) { self.file.sync_data() } else { Ok(()) };
+        self.trouble.take().map_or(synced, Err)
+    }
+
+    fn waits_for(&self, body: &EventBody) -> bool {
         match self.durability {
-            Durability::Event => self.file.sync_data(),
-            Durability::Turn if milestone => self.file.sync_data(),
-            Durability::Turn | Durability::Os => Ok(()),
+            Durability::Event => true,
+            Durability::Turn => is_milestone(body),
+            Durability::Os => false,
         }
     }
 
@@ -142,4 +185,8 @@ impl JournalWriter {
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length)).map(drop)
     }
+}
+
+fn is_milestone(body: &EventBody) -> bool {
+    matches!(body, EventBody::TurnEnd(_) | EventBody::Checkpoint(_) | EventBody::SessionEnd(_))
 }

@@ -26,6 +26,7 @@ pub(crate) fn append(dir: &Path, journal: &mut JournalWriter, at: Timestamp, mut
         spill(dir, journal, &mut body, limit)?;
         let line = journal.encode(at, &body)?;
         if line.bytes.len() <= MAX_LINE {
+            journal.precede(dir, &body);
             return journal.append(at, body, line);
         }
     }
@@ -33,6 +34,7 @@ pub(crate) fn append(dir: &Path, journal: &mut JournalWriter, at: Timestamp, mut
     while shorten(&mut body) {
         let line = journal.encode(at, &body)?;
         if line.bytes.len() <= MAX_LINE {
+            journal.precede(dir, &body);
             return journal.append(at, body, line);
         }
     }

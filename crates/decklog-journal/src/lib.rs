@@ -44,6 +44,7 @@
 
 mod append;
 pub mod artifacts;
+mod beside;
 pub mod bulk;
 pub mod event;
 pub mod files;

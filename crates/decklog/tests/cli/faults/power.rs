@@ -10,6 +10,7 @@ use decklog_journal::{remove, session, store};
 
 use super::disk::has;
 use crate::env::{TestEnv, finish};
+use crate::relaying::SAYS;
 
 /// What was done with the journal, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,22 @@ fn a_power_cut_takes_nothing_that_was_passed() {
         assert!(steps[..started].contains(&name), "the session can be found before the agent works: {steps:?}");
     }
 
+    // What the end of the turn names is there before it is told.
+    let traced = std::fs::read_to_string(&trace).unwrap();
+    let before = traced.split_inclusive('\n').take_while(|line| !line.contains(r#"\"type\":\"turn_end\""#));
+    let synced: String = before.filter(|line| line.contains("sync(")).collect();
+    let named =
+        ["-prompt.md", "-stream.jsonl", "-output.md", ".patch"].map(|file| dir.join(format!("turns/001{file}")));
+    let objects = std::fs::read_dir(dir.join("objects")).unwrap().map(|fan| fan.unwrap().path());
+    let objects: Vec<_> = objects
+        .filter(|fan| fan.file_name().unwrap().len() == 2)
+        .flat_map(|fan| std::fs::read_dir(fan).unwrap().map(|object| object.unwrap().path()))
+        .collect();
+    assert!(!objects.is_empty());
+    for path in named.iter().chain(&objects).chain([&dir.join("turns"), &dir.join("objects")]) {
+        assert!(synced.contains(&format!("<{}>", path.display())), "{} is synced: {synced}", path.display());
+    }
+
     let whole = std::fs::read(dir.join("journal.jsonl")).unwrap();
     let (mut written, mut milestones) = (0, Vec::new());
     let of_journal: Vec<Step> = steps.into_iter().filter(|step| matches!(step, Step::Write(..) | Step::Sync)).collect();
@@ -117,4 +134,36 @@ fn a_power_cut_takes_nothing_that_was_passed() {
         }
     }
     assert!(remove::remove(&dir).unwrap().kept.is_empty());
+}
+
+#[test]
+fn with_each_event_the_text_is_there_before_its_line() {
+    if !has("strace") {
+        return;
+    }
+    let says = r#"cat <<'END'
+{"type":"system","subtype":"init","session_id":"s-1","model":"m"}
+{"type":"assistant","message":{"id":"1","content":[{"type":"tool_use","id":"t1","name":"Bash","input":{"command":"seq"}}]}}
+END
+printf '{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t1","content":"%s"}]}}\n' "$(seq -s, 20000)"
+"#;
+    let env = crate::relaying::world(&[("ada", "claude-stream", &format!("{says}{SAYS}"))]);
+    let config = env.home().join(".config/decklog/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("durability = \"event\"\n{text}")).unwrap();
+    let trace = env.home().join("trace");
+    let mut command = env.command("strace");
+    command.args(["-f", "-y", "-qq", "-s", "200", "-e", "trace=write,fdatasync,fsync", "-o"]).arg(&trace);
+    command.arg(env!("CARGO_BIN_EXE_decklog")).args(["run", "ada", "Count."]);
+    finish(command).expect(0);
+    let turns = env.session().canonicalize().unwrap().join("turns");
+    let mut files = std::fs::read_dir(&turns).unwrap().map(|entry| entry.unwrap().path());
+    let long = files.find(|path| path.extension().is_some_and(|ending| ending == "txt")).unwrap();
+    let traced = std::fs::read_to_string(&trace).unwrap();
+    let is_told = |line: &str| line.contains("journal.jsonl>") && line.contains(r#"\"type\":\"tool_result\""#);
+    let told = traced.lines().position(is_told).unwrap();
+    let synced = |path: &Path| {
+        traced.lines().position(|line| line.contains("sync(") && line.contains(&format!("<{}>", path.display())))
+    };
+    assert!(synced(&long).unwrap() < told && synced(&turns).unwrap() < told);
 }
