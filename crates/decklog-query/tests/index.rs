@@ -395,6 +395,21 @@ fn check(index: &mut RowIndex, world: &World, later: bool) {
 }
 
 #[test]
+fn a_session_that_nothing_is_written_in_is_no_change_while_its_recorder_is_there() {
+    let mut world = World::new();
+    let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");
+    world.apply(&Step::Begin { second: 0, linked: false }, 0);
+    world.apply(&Step::Wait, 0);
+    check(&mut index, &world, true);
+    let state = index.state().expect("a state");
+    check(&mut index, &world, true);
+    assert_eq!(index.state().expect("a state"), state);
+    world.apply(&Step::Die(0), 0);
+    check(&mut index, &world, true);
+    assert_ne!(index.state().expect("a state"), state);
+}
+
+#[test]
 fn a_session_that_was_removed_is_gone_though_its_directory_stays() {
     let mut world = World::new();
     let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");

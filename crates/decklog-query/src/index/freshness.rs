@@ -112,11 +112,11 @@ fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) ->
         let journal = journal(&entry);
         let known = known.get(number);
         if let (Some(known), Some((seen, _))) = (known, seen)
-            && !known.active
             && known.outside == seen
             && journal.is_some()
             && known.journal == journal
-            && lock::held(&entry) == Held::No
+            // Of one that is recorded, that its recorder is there still; of another, that none has come.
+            && lock::held(&entry) == if known.active { Held::Yes } else { Held::No }
         {
             return (None, Look::Same);
         }

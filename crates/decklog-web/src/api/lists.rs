@@ -87,14 +87,17 @@ fn each(app: &App, filter: &SessionFilter, take: impl FnMut(&Row<'_>)) -> Result
     app.views.rows(now, |rows, texts| index::each_row(rows, texts, filter, take), with_texts).map_err(unusable)
 }
 
-/// As `stats --json`, of what the filters take, grouped by each `by`, or by everything.
+/// As `stats --json`, of what the filters take, grouped by each `by`, or by everything. The header `X-Unreadable-Count` says
+/// how many sessions are not counted.
 pub(super) fn stats(app: &App, mut asked: Asked) -> Answer {
     let named: Vec<By> =
         asked.all("by").iter().map(|by| by.parse()).collect::<Result<_, _>>().map_err(ApiError::bad)?;
     let by = if named.is_empty() { &By::ALL[..] } else { &named };
     let mut fold = StatsFold::new(by, app.setup.zone.clone());
     each(app, &asked.filters(app)?, |row| fold.add(row))?;
-    answer(&fold.finish())
+    let mut response = answer(&fold.finish())?;
+    response.headers_mut().insert("x-unreadable-count", app.views.unreadable().len().into());
+    Ok(response)
 }
 
 /// How sessions are distributed: over durations, iterations, and the hours of the week.

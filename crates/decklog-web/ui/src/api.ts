@@ -21,6 +21,8 @@ export interface Answer<T> {
   total: number;
   /** The change under the root that it is of. */
   change: number;
+  /** How many sessions cannot be read. */
+  unreadable: number;
 }
 
 async function failure(response: Response): Promise<ApiError> {
@@ -47,6 +49,7 @@ export async function ask<T>(path: string, signal?: AbortSignal): Promise<Answer
     value: parsed<T>(await response.text()),
     total: Number(response.headers.get("x-total-count") ?? 0),
     change: Number(response.headers.get("x-change") ?? -1),
+    unreadable: Number(response.headers.get("x-unreadable-count") ?? 0),
   };
 }
 

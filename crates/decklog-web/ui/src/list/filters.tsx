@@ -18,11 +18,13 @@ const TIMES: [string, string][] = [["today", "Today"], ["1d", "Last 24 hours"], 
 
 const NAMES: Record<string, string> = { after: "since", before: "before", touched: "touched", search: "prompt has", min_cost: "cost at least $", longer_than: "longer than", at_most: "at most", weekday: "on", hour: "in hour" };
 
-export function Filters({ total }: { total: number | null }) {
+export function Filters({ total, unreadable }: { total: number | null; unreadable: number }) {
   const facets = useSignal<Facets | null>(null);
   // Menus offer what there is when they are opened.
   const ask = () => void get<Facets>("/facets").then((value) => (facets.value = value), () => {});
-  useEffect(ask, []);
+  useEffect(() => {
+    if (unreadable > 0) ask();
+  }, [unreadable]);
   const set = [...filtersOf(place.value.query)];
   const clear = Object.fromEntries(FILTERS.map((name) => [name, null]));
   const indexing = root.told.value.indexing;
@@ -52,7 +54,7 @@ export function Filters({ total }: { total: number | null }) {
           <li><button type="button" class="quiet" onClick={() => go(withQuery({ ...clear, at: null }))}>Clear all</button></li>
         </ul>
       )}
-      {(facets.value?.unreadable.length ?? 0) > 0 && <Unreadable facets={facets.value as Facets} />}
+      {unreadable > 0 && (facets.value?.unreadable.length ?? 0) > 0 && <Unreadable facets={facets.value as Facets} />}
     </div>
   );
 }
@@ -81,7 +83,7 @@ function Choice({ name, title, values, facet, ask }: { name: string; title: stri
             </label>
           </li>
         ))}
-        {shown.length === 0 && <li class="none">{all.length ? "None like that" : "None yet"}</li>}
+        {shown.length === 0 && <li class="none">{all.length ? "None like that" : values || facet ? "None yet" : "…"}</li>}
       </ul>
     </Menu>
   );

@@ -10,6 +10,7 @@ export const PAGE = 100;
 /** The sessions that one question gives. */
 export class Pages {
   readonly total: Signal<number | null> = signal(null);
+  readonly unreadable: Signal<number> = signal(0);
   readonly error: Signal<unknown> = signal(null);
   /** The change under the root that the last answer is of. */
   change = -1;
@@ -69,6 +70,7 @@ export class Pages {
       this.rows.set(page, answer.value);
       this.total.value = answer.total;
       this.change = answer.change;
+      this.unreadable.value = answer.unreadable;
       this.error.value = null;
       this.version.value += 1;
     } catch (error) {

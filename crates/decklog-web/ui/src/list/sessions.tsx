@@ -50,7 +50,7 @@ export function Sessions() {
   return (
     <main id="main" class="sessions">
       <h1 class="sr">Sessions</h1>
-      <Filters total={text ? null : pages.total.value} />
+      <Filters total={text ? null : pages.total.value} unreadable={pages.unreadable.value} />
       {pages.error.value !== null && <Trouble error={pages.error.value} />}
       {text ? (
         <Hits text={text} />

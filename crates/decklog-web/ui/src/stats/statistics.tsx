@@ -2,7 +2,7 @@
 
 import { useLayoutEffect } from "preact/hooks";
 import { useAnswer } from "../asking";
-import { get } from "../api";
+import { ask, get } from "../api";
 import { cost, count, duration, percent, plural, short } from "../format";
 import { useKeys } from "../keys";
 import { Filters } from "../list/filters";
@@ -26,12 +26,13 @@ export function Statistics() {
   useLayoutEffect(() => {
     document.title = "Statistics · decklog";
   }, []);
-  const { told, error } = useAnswer((signal) => Promise.all([get<Stats>(`/stats?${GROUPS}&${filters}`, signal), get<Charts>(`/charts?${filters}`, signal)]), [filters]);
-  const [stats, charts] = told ?? [];
+  const { told, error } = useAnswer((signal) => Promise.all([ask<Stats>(`/stats?${GROUPS}&${filters}`, signal), get<Charts>(`/charts?${filters}`, signal)]), [filters]);
+  const [counted, charts] = told ?? [];
+  const stats = counted?.value;
   return (
     <main id="main" class="page stats">
       <h1 class="sr">Statistics</h1>
-      <Filters total={stats ? stats.all.sessions : null} />
+      <Filters total={stats ? stats.all.sessions : null} unreadable={counted?.unreadable ?? 0} />
       {error !== null && <Trouble error={error} />}
       {stats && stats.all.sessions === 0 && <Empty title="Nothing to count"><p>No session meets the filters.</p></Empty>}
       {stats && charts && stats.all.sessions > 0 && (
