@@ -205,20 +205,23 @@ impl Views {
             if let Some(view) = kept.iter().find(|view| view.question == question && view.change == change) {
                 return Ok((Arc::clone(&view.numbers), change));
             }
-            let mut found: Vec<(Key, i64)> = Vec::new();
-            index::each_row(rows, texts, filter, |row| found.push((Key::of(row, sort), row.number)))?;
             // They come newest first, and stay so among equals.
+            let mut numbers = Vec::new();
             if sort == Sort::Started {
+                index::each_row(rows, texts, filter, |row| numbers.push(row.number))?;
                 if !descending {
-                    found.reverse();
+                    numbers.reverse();
                 }
             } else {
+                let mut found: Vec<(Key, i64)> = Vec::new();
+                index::each_row(rows, texts, filter, |row| found.push((Key::of(row, sort), row.number)))?;
                 found.sort_by(|(a, _), (b, _)| {
                     let order = if descending { b.compare(a) } else { a.compare(b) };
                     a.is_none().cmp(&b.is_none()).then(order)
                 });
+                numbers.extend(found.into_iter().map(|(_, number)| number));
             }
-            let numbers = Arc::new(found.into_iter().map(|(_, number)| number).collect::<Vec<_>>());
+            let numbers = Arc::new(numbers);
             kept.retain(|view| view.change == change && view.question != question);
             kept.truncate(KEPT - 1);
             kept.push_front(View { question, change: change.clone(), numbers: Arc::clone(&numbers) });
