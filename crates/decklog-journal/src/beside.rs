@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::artifacts::OBJECTS_DIR;
 use crate::files;
 
-/// Of more new objects than these, each is not waited for by itself: the whole file system is, once.
+/// Of more files than these, each is not waited for by itself: the whole file system is, once.
 const MANY: usize = 64;
 /// How much earlier than the clock said a file system may say that a file was written.
 const SLACK: Duration = Duration::from_secs(2);
@@ -40,30 +40,34 @@ impl Unsynced {
         let mut files: Vec<PathBuf> = self.artifacts.iter().map(|path| dir.join(path)).collect();
         let now = SystemTime::now();
         if objects {
-            let new = new_objects(&dir.join(OBJECTS_DIR), self.since)?;
-            if new.len() > MANY {
-                rustix::fs::syncfs(File::open(dir.join(OBJECTS_DIR))?)?;
-            } else {
-                files.extend(new);
-            }
+            files.extend(new_objects(&dir.join(OBJECTS_DIR), self.since)?);
         }
-        let mut dirs = BTreeSet::new();
-        for path in &files {
-            match files::open_regular(path) {
-                Ok(file) => file.sync_data()?,
-                // It was compressed meanwhile, which waits by itself.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
-            dirs.extend(path.ancestors().skip(1).take_while(|above| above.starts_with(dir)));
+        if files.len() > MANY {
+            rustix::fs::syncfs(File::open(dir)?)?;
+        } else {
+            each(dir, &files)?;
         }
-        dirs.into_iter().try_for_each(files::sync_dir)?;
         self.artifacts.clear();
         if objects {
             self.since = now - SLACK;
         }
         Ok(())
     }
+}
+
+/// Waits for each of these files below `dir`, and for the directories that lead to them.
+fn each(dir: &Path, files: &[PathBuf]) -> io::Result<()> {
+    let mut dirs = BTreeSet::new();
+    for path in files {
+        match files::open_regular(path) {
+            Ok(file) => file.sync_data()?,
+            // It was compressed meanwhile, which waits by itself.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        }
+        dirs.extend(path.ancestors().skip(1).take_while(|above| above.starts_with(dir)));
+    }
+    dirs.into_iter().try_for_each(files::sync_dir)
 }
 
 /// Loose objects in `dir` that were written since then.

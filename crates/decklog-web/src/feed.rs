@@ -82,8 +82,12 @@ impl Feed {
         if self.steps.is_empty() && !self.outline && !self.over {
             // Asked before reading: what was written before the end is read after it.
             self.over = !is_written(&self.dir);
-            self.rested = length(&self.dir)?;
-            let news = if self.over { self.story.finish()? } else { self.story.read(u64::MAX)? };
+            let news = if self.over {
+                self.rested = length(&self.dir)?;
+                self.story.finish()?
+            } else {
+                self.story.read(u64::MAX)?
+            };
             self.steps.extend(news.steps);
             self.outline = news.outline;
         }

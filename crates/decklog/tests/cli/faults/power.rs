@@ -167,3 +167,23 @@ printf '{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id"
     };
     assert!(synced(&long).unwrap() < told && synced(&turns).unwrap() < told);
 }
+
+#[test]
+fn of_many_files_the_whole_disk_is_waited_for_at_once() {
+    if !has("strace") {
+        return;
+    }
+    let env = TestEnv::new();
+    let trace = env.home().join("trace");
+    let mut command = env.command("strace");
+    command.args(["-f", "-y", "-qq", "-s", "200", "-e", "trace=write,syncfs", "-o"]).arg(&trace);
+    command.arg(env!("CARGO_BIN_EXE_decklog"));
+    command.args(["run", "--", "sh", "-c", "for i in $(seq 100); do echo $i >f$i; done"]);
+    finish(command).expect(0);
+    let traced = std::fs::read_to_string(&trace).unwrap();
+    let place = |what: &dyn Fn(&str) -> bool| traced.lines().position(what);
+    let dir = format!("<{}>", env.session().canonicalize().unwrap().display());
+    let synced = place(&|line| line.contains("syncfs(") && line.contains(&dir));
+    let told = place(&|line| line.contains("journal.jsonl>") && line.contains(r#"\"type\":\"turn_end\""#));
+    assert!(synced.is_some() && synced < told, "{synced:?}, {told:?}");
+}
