@@ -84,7 +84,7 @@ pub(crate) fn web(bench: &Bench) -> Result<Vec<Row>> {
         within(format!("the page: a session of {events} events is opened"), "open", 300),
         within(
             format!(
-                "the page: the slowest of {} frames, the list scrolled by 120 px in each ({late} over 32 ms)",
+                "the page: the slowest frame while the list is scrolled by 120 px in each, median ({late} of {} over 32 ms)",
                 told["frames"]
             ),
             "slowest_frame",

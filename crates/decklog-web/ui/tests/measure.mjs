@@ -65,20 +65,26 @@ await withBrowser(async (browser) => {
   }
 
   // Frames while the list is scrolled by a notch of a wheel in each: 7,200 px in a second.
-  await page.goto(origin);
-  await page.evaluate(() => globalThis.listed);
-  const frames = await page.evaluate(async () => {
-    const box = document.querySelector(".rows");
-    const times = [];
-    let last = 0;
-    for (let n = 0; n < 240; n += 1) {
-      box.scrollTop += 120;
-      const at = await new Promise((resolve) => requestAnimationFrame(resolve));
-      if (last) times.push(at - last);
-      last = at;
-    }
-    return times;
-  });
+  const scrolled = [];
+  for (let n = 0; n < TIMES; n += 1) {
+    await page.goto(origin);
+    await page.evaluate(() => globalThis.listed);
+    scrolled.push(
+      await page.evaluate(async () => {
+        const box = document.querySelector(".rows");
+        const times = [];
+        let last = 0;
+        for (let n = 0; n < 240; n += 1) {
+          box.scrollTop += 120;
+          const at = await new Promise((resolve) => requestAnimationFrame(resolve));
+          if (last) times.push(at - last);
+          last = at;
+        }
+        return times;
+      }),
+    );
+  }
+  const frames = scrolled.flat();
 
   await page.goto(`${origin}/s/${live}`);
   await page.locator(".live").waitFor();
@@ -99,5 +105,5 @@ await withBrowser(async (browser) => {
   const assets = join(import.meta.dirname, "../../assets/assets");
   const script = readdirSync(assets).filter((name) => name.endsWith(".js"));
   const bytes = script.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);
-  console.log(JSON.stringify({ list: median(list), key: median(keys), slowest_key: Math.max(...keys), open: median(opened), frame: median(frames), slowest_frame: Math.max(...frames), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, live: median(shown), slowest_live: Math.max(...shown), script: bytes }));
+  console.log(JSON.stringify({ list: median(list), key: median(keys), slowest_key: Math.max(...keys), open: median(opened), slowest_frame: median(scrolled.map((times) => Math.max(...times))), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, live: median(shown), slowest_live: Math.max(...shown), script: bytes }));
 });

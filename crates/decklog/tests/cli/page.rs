@@ -63,6 +63,17 @@ fn everything_on_it_does_what_it_says() {
 }
 
 #[test]
+fn a_list_that_is_scrolled_keeps_no_rows_that_are_gone() {
+    let Some(modules) = modules() else { return };
+    let env = TestEnv::new();
+    for n in 0..40 {
+        env.decklog(&["run", "--", "echo", &n.to_string()]).expect(0);
+    }
+    let ui = Ui::start(&env);
+    drive(&env, &modules, "scroll.mjs", &ui, &[]);
+}
+
+#[test]
 fn what_happens_is_seen_while_it_happens() {
     let Some(modules) = modules() else { return };
     let waits = "if test $n -gt 1; then until test -e \"$HOME/go.ada\"; do sleep 0.02; done; fi; echo \"ada, time $n\"";

@@ -7,6 +7,9 @@ import type { Head } from "../types";
 /** Rows asked for at a time. */
 export const PAGE = 100;
 
+/** How many rows are asked for before they are seen: who scrolls is not shown their places first. */
+const AHEAD = 40;
+
 /** The sessions that one question gives. */
 export class Pages {
   readonly total: Signal<number | null> = signal(null);
@@ -36,9 +39,10 @@ export class Pages {
     return undefined;
   }
 
-  /** Sees to it that these rows come. */
+  /** Sees to it that these rows come, and those around them. */
   show(first: number, last: number): void {
-    this.seen = [Math.floor(first / PAGE), Math.floor(last / PAGE)];
+    const end = Math.min(last + AHEAD, Math.max(last, (this.total.value ?? 0) - 1));
+    this.seen = [Math.floor(Math.max(0, first - AHEAD) / PAGE), Math.floor(end / PAGE)];
     for (const [page, abort] of this.asked) {
       if (page < this.seen[0] - 1 || page > this.seen[1] + 1) abort.abort();
     }

@@ -1,7 +1,8 @@
 /** The list itself: as many rows as are seen. */
 
 import { type Signal, useSignal } from "@preact/signals";
-import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { Component } from "preact";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { useAsking } from "../asking";
 import { useKeys } from "../keys";
 import { Icon } from "../icons";
@@ -146,10 +147,22 @@ interface RowProps {
   toggle: (id: string) => void;
 }
 
-/** A row that is the same is not made again: while one scrolls, only those that come are. */
-function Row(props: RowProps) {
-  return useMemo(() => drawn(props), [props.head, props.index, props.top, props.now, props.isHere, props.isSelected]);
+/**
+ * A row that is the same is not made again: while one scrolls, only those that come are. A drawing kept in a hook would know
+ * the list that it was first drawn in, and through it all before: what is kept is the component.
+ */
+class Row extends Component<RowProps> {
+  override shouldComponentUpdate(next: RowProps): boolean {
+    return SHOWN.some((name) => next[name] !== this.props[name]);
+  }
+
+  override render(props: RowProps) {
+    return drawn(props);
+  }
 }
+
+/** What a row shows. */
+const SHOWN = ["head", "index", "top", "now", "isHere", "isSelected"] as const;
 
 function drawn({ head, index, top, now, isHere, isSelected, toggle }: RowProps) {
   const place = { top: `${top}px` };
