@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         Some(id) => format!("/s/{}", context.find(&store, Some(id))?),
         None => "/".to_owned(),
     };
+    share_heaps();
     let (address, name) = place(args)?;
     let cache = cache(context, &store);
     let setup = Setup {
@@ -106,6 +107,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     drop((page, cache));
     Ok(128 + signal.unwrap_or(SIGTERM))
 }
+
+/// What one thread gave back, another takes: the server reads with many, and the C library would let each pair of them keep
+/// what they ever needed.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "the allocator's settings have no safe form")]
+fn share_heaps() {
+    /// With one alone, threads that answer at once would wait for each other.
+    const HEAPS: i32 = 2;
+    // SAFETY: it takes two numbers, and sets one of the allocator's under its lock. Where it says no, more memory is used.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS) };
+}
+
+/// Other allocators share as they are.
+#[cfg(not(target_env = "gnu"))]
+fn share_heaps() {}
 
 /// Writes the list and a page for each session, to a directory that is new or empty.
 fn export(dir: &Path, filters: &FilterArgs, store: &SessionStore, context: &Context) -> CliResult {
