@@ -32,23 +32,42 @@ await withBrowser(async (browser) => {
     list.push(await page.evaluate(() => globalThis.listed));
   }
 
-  // From a key to the rows that it brings.
-  const keys = [];
-  for (const word of words.split(",")) {
+  // From a key to what it brings, which is there when `shown` finds what was typed: on the list, and where nothing is done but to
+  // ask the same server for nothing.
+  const typed = async (begin, shown) => {
+    const keys = [];
+    for (const word of words.split(",")) {
+      await begin();
+      let text = "";
+      for (const letter of word) {
+        text += letter;
+        await page.evaluate((shown) => {
+          globalThis.pressed = new Promise((resolve) => addEventListener("keydown", () => resolve(performance.now()), { once: true, capture: true }));
+          globalThis.came = until(() => document.querySelector(shown));
+        }, `[data-${shown}="${text}"]`);
+        await page.keyboard.press(letter);
+        keys.push(await page.evaluate(async () => (await globalThis.came) - (await globalThis.pressed)));
+      }
+    }
+    return keys;
+  };
+  const keys = await typed(async () => {
     await page.goto(origin);
     await page.evaluate(() => globalThis.listed);
     await page.keyboard.press("/");
-    let typed = "";
-    for (const letter of word) {
-      typed += letter;
-      await page.evaluate((text) => {
-        globalThis.pressed = new Promise((resolve) => addEventListener("keydown", () => resolve(performance.now()), { once: true, capture: true }));
-        globalThis.came = until(() => document.querySelector(`[data-found="${CSS.escape(text)}"]`));
-      }, typed);
-      await page.keyboard.press(letter);
-      keys.push(await page.evaluate(async () => (await globalThis.came) - (await globalThis.pressed)));
-    }
-  }
+  }, "found");
+  const bare = await typed(async () => {
+    await page.goto(`${origin}/refused.css`);
+    await page.evaluate(() => {
+      const input = document.createElement("input");
+      input.oninput = async () => {
+        await (await fetch("/api/v1/sessions?limit=0")).text();
+        document.body.dataset.typed = input.value;
+      };
+      document.body.replaceChildren(input);
+      input.focus();
+    });
+  }, "typed");
 
   const opened = [];
   for (let n = 0; n < TIMES; n += 1) {
@@ -105,5 +124,5 @@ await withBrowser(async (browser) => {
   const assets = join(import.meta.dirname, "../../assets/assets");
   const script = readdirSync(assets).filter((name) => name.endsWith(".js"));
   const bytes = script.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);
-  console.log(JSON.stringify({ list: median(list), key: median(keys), slowest_key: Math.max(...keys), open: median(opened), slowest_frame: median(scrolled.map((times) => Math.max(...times))), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, live: median(shown), slowest_live: Math.max(...shown), script: bytes }));
+  console.log(JSON.stringify({ list: median(list), key: median(keys), bare_key: median(bare), slowest_key: Math.max(...keys), slowest_bare_key: Math.max(...bare), open: median(opened), slowest_frame: median(scrolled.map((times) => Math.max(...times))), late_frames: frames.filter((time) => time > 32).length, frames: frames.length, live: median(shown), slowest_live: Math.max(...shown), script: bytes }));
 });

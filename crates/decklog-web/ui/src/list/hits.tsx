@@ -1,6 +1,6 @@
 /** What a search found: turns, with the piece of text that holds the words. */
 
-import { useSignal } from "@preact/signals";
+import { type Signal, useSignal } from "@preact/signals";
 import { useAsking, useSlowly } from "../asking";
 import { ask, type Answer } from "../api";
 import { count, firstLine, when } from "../format";
@@ -11,8 +11,10 @@ import { root } from "../root";
 import type { Hit } from "../types";
 import { filtersOf } from "./sessions";
 
+type Found = Answer<Hit[]> & { text: string };
+
 export function Hits({ text }: { text: string }) {
-  const found = useSignal<(Answer<Hit[]> & { text: string }) | null>(null);
+  const found = useSignal<Found | null>(null);
   const error = useSignal<unknown>(null);
   const at = useSignal(-1);
   const filters = filtersOf(place.value.query).toString();
@@ -35,7 +37,6 @@ export function Hits({ text }: { text: string }) {
     return () => abort.abort();
   }, [text, filters, again]);
   const hits = found.value?.value ?? [];
-  const link = (hit: Hit) => `/s/${hit.id}${hit.turn ? `?turn=${hit.turn}` : ""}`;
   const move = (by: number) => {
     at.value = Math.max(0, Math.min(hits.length - 1, at.value + by));
     const hit = document.getElementById(`hit-${at.value}`);
@@ -62,9 +63,19 @@ export function Hits({ text }: { text: string }) {
       </Empty>
     );
   }
+  return <List found={found as Signal<Found>} at={at} />;
+}
+
+function link(hit: Hit): string {
+  return `/s/${hit.id}${hit.turn ? `?turn=${hit.turn}` : ""}`;
+}
+
+/** It is another when something else was found, and not with every letter that is typed. */
+function List({ found, at }: { found: Signal<Found>; at: Signal<number> }) {
+  const { value: hits, total, text } = found.value;
   return (
-    <div class="hits" tabIndex={-1} data-found={found.value.text}>
-      <p class="sum">{found.value.total > hits.length ? `The best ${count(hits.length)} of ${count(found.value.total)}` : count(hits.length)} found</p>
+    <div class="hits" tabIndex={-1} data-found={text}>
+      <p class="sum">{total > hits.length ? `The best ${count(hits.length)} of ${count(total)}` : count(hits.length)} found</p>
       <ol>
         {hits.map((hit, index) => (
           <li key={`${hit.id}-${hit.turn}`} id={`hit-${index}`} class={index === at.value ? "here" : ""}>
