@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use crate::event::ArtifactRef;
@@ -114,7 +115,12 @@ pub struct ArtifactWriter {
     redact: RedactStream,
     pending: Vec<u8>,
     bytes: u64,
+    /// Up to where the disk was told to begin.
+    handed: u64,
 }
+
+/// After so many bytes the disk begins to write them: whoever waits for it at the end waits for the rest alone.
+const AHEAD: u64 = 8 << 20;
 
 impl ArtifactWriter {
     pub(crate) fn create(dir: &Path, path: String, redactor: &Redactor) -> io::Result<Self> {
@@ -126,7 +132,7 @@ impl ArtifactWriter {
             }
         }
         let file = files::create_private(&full)?;
-        Ok(Self { path, file, redact: redactor.stream(), pending: Vec::new(), bytes: 0 })
+        Ok(Self { path, file, redact: redactor.stream(), pending: Vec::new(), bytes: 0, handed: 0 })
     }
 
     /// As [`Self::create`], but goes on with what is there.
@@ -135,7 +141,7 @@ impl ArtifactWriter {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let file = files::append_private(&dir.join(&path))?;
                 let bytes = file.metadata()?.len();
-                Ok(Self { path, file, redact: redactor.stream(), pending: Vec::new(), bytes })
+                Ok(Self { path, file, redact: redactor.stream(), pending: Vec::new(), bytes, handed: bytes })
             }
             made => made,
         }
@@ -166,6 +172,11 @@ impl ArtifactWriter {
                 *bytes += safe.len() as u64;
             }
         });
+        if let Some(more) = NonZeroU64::new(self.bytes - self.handed).filter(|more| more.get() >= AHEAD) {
+            // It is what POSIX has for it. Where a file system knows none, the end is waited for longer.
+            let _ = rustix::fs::fadvise(&self.file, self.handed, Some(more), rustix::fs::Advice::DontNeed);
+            self.handed = self.bytes;
+        }
         result
     }
 

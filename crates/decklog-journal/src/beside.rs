@@ -19,19 +19,19 @@ const SLACK: Duration = Duration::from_secs(2);
 /// What of a session's files has not been waited for yet.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
-    artifacts: Vec<String>,
+    artifacts: BTreeSet<String>,
     /// Objects older than this have been.
     since: SystemTime,
 }
 
 impl Unsynced {
     pub(crate) fn new() -> Self {
-        Self { artifacts: Vec::new(), since: SystemTime::now() - SLACK }
+        Self { artifacts: BTreeSet::new(), since: SystemTime::now() - SLACK }
     }
 
     /// Notes an artifact, by its path in the session directory.
     pub(crate) fn note(&mut self, path: &str) {
-        self.artifacts.push(path.to_owned());
+        self.artifacts.insert(path.to_owned());
     }
 
     /// Waits until the noted files of the session in `dir` are on the disk, and their names; with `objects`, the git objects

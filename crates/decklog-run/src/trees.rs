@@ -195,14 +195,7 @@ impl Trees {
             return Default::default();
         }
         match snapshotter.patch(&from, &to, &mut head) {
-            Ok(patch) => {
-                let mut text = String::from_utf8_lossy(&head.kept).into_owned();
-                if patch.bytes > limit as u64 {
-                    // Half of a character was cut, or half of a line.
-                    text.truncate(text.rfind('\n').map_or(0, |line| line + 1));
-                }
-                (text, patch.bytes)
-            }
+            Ok(patch) => (beginning_of_patch(&head.kept, patch.bytes), patch.bytes),
             Err(_) => Default::default(),
         }
     }
@@ -216,7 +209,10 @@ impl Trees {
         after: &str,
     ) -> Result<Changes, Box<dyn std::error::Error>> {
         let (before, after): (Tree, Tree) = (before.parse()?, after.parse()?);
-        let changes = snapshotter.changes(&before, &after)?;
+        // Not through the redactor: a file that holds a secret is left out whole, and a patch must apply.
+        let path = TurnFile::Patch.path(turn);
+        let mut file = writer.exact_artifact(&path)?;
+        let (changes, patch) = snapshotter.changes_and_patch(&before, &after, &mut file)?;
         let mut made = Changes { count: changes.len() as u64, ..Changes::default() };
         let mut named = 0;
         for change in &changes {
@@ -238,14 +234,20 @@ impl Trees {
                 });
             }
         }
-        // Not through the redactor: a file that holds a secret is left out whole, and a patch must apply.
-        let path = TurnFile::Patch.path(turn);
-        let mut file = writer.exact_artifact(&path)?;
-        let patch = snapshotter.patch(&before, &after, &mut file)?;
         made.withheld = withheld(patch.withheld);
         made.patch = Some(ArtifactRef { path, bytes: patch.bytes });
         Ok(made)
     }
+}
+
+/// The beginning of a patch of `bytes` bytes, by whole lines, as text.
+pub(crate) fn beginning_of_patch(beginning: &[u8], bytes: u64) -> String {
+    let mut text = String::from_utf8_lossy(beginning).into_owned();
+    if bytes > beginning.len() as u64 {
+        // Half of a character was cut, or half of a line.
+        text.truncate(text.rfind('\n').map_or(0, |line| line + 1));
+    }
+    text
 }
 
 /// Bytes of a text in a line, where a control character takes six.

@@ -12,6 +12,9 @@ use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withh
 /// Asked of every diff: whatever the configuration says, only this counts.
 const DIFF: &[&str] = &["diff-tree", "-r", "-M", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color"];
 
+/// Asks for the lines that were added and removed.
+pub(crate) const COUNTS: &[&str] = &["--numstat"];
+
 /// The objects of a change, in `Change`'s order.
 pub(crate) struct Sides {
     pub(crate) old: String,
@@ -23,7 +26,7 @@ pub(crate) fn changes(git: &Git, from: &Tree, to: &Tree) -> Result<Vec<Change>, 
     if from == to {
         return Ok(Vec::new());
     }
-    let listed = list(git, from, to, &["--numstat"])?;
+    let listed = list(git, from, to, COUNTS)?;
     Ok(listed.into_iter().map(|(change, _)| change).collect())
 }
 
@@ -39,23 +42,23 @@ pub(crate) fn list(git: &Git, from: &Tree, to: &Tree, more: &[&str]) -> Result<V
     parse(&said.stdout).ok_or_else(|| SnapshotError::unexpected("the output of git diff-tree"))
 }
 
-/// Writes the patch from `from` to `to`, without files of which either side holds a secret: one that was scanned when
-/// stored lies in `objects` and is not scanned again.
+/// What changed from `from` to `to`, with the counts if `more` asks for them; and writes the patch, without files of which
+/// either side holds a secret: one that was scanned when stored lies in `objects` and is not scanned again.
 pub(crate) fn patch(
     git: &Git,
     objects: &Path,
-    from: &Tree,
-    to: &Tree,
+    (from, to): (&Tree, &Tree),
+    more: &[&str],
     scan: &mut dyn FileScanner,
     out: &mut dyn Write,
-) -> Result<Patch, SnapshotError> {
+) -> Result<(Vec<Change>, Patch), SnapshotError> {
     if from == to {
-        return Ok(Patch::default());
+        return Ok(Default::default());
     }
-    let listed = list(git, from, to, &[])?;
+    let listed = list(git, from, to, more)?;
     let (withheld, excluded) = secrets(git, objects, &listed, scan)?;
     let bytes = write(git, from, to, &listed, &excluded, out)?;
-    Ok(Patch { bytes, withheld })
+    Ok((listed.into_iter().map(|(change, _)| change).collect(), Patch { bytes, withheld }))
 }
 
 /// The same of trees that were stored before, also without the files that `left_out` names. Nothing is written when

@@ -132,8 +132,31 @@ impl Snapshotter {
     /// [`SnapshotError::Output`] when `out` fails; [`SnapshotError::Git`] when one of the trees is
     /// missing something. In both cases a part of the patch may have been written.
     pub fn patch(&self, from: &Tree, to: &Tree, out: &mut dyn Write) -> Result<Patch, SnapshotError> {
+        self.diff(from, to, &[], out).map(|(_, patch)| patch)
+    }
+
+    /// [`Self::changes`] and [`Self::patch`] in one.
+    ///
+    /// # Errors
+    /// As [`Self::patch`].
+    pub fn changes_and_patch(
+        &self,
+        from: &Tree,
+        to: &Tree,
+        out: &mut dyn Write,
+    ) -> Result<(Vec<Change>, Patch), SnapshotError> {
+        self.diff(from, to, diff::COUNTS, out)
+    }
+
+    fn diff(
+        &self,
+        from: &Tree,
+        to: &Tree,
+        more: &[&str],
+        out: &mut dyn Write,
+    ) -> Result<(Vec<Change>, Patch), SnapshotError> {
         let scan = &mut **self.scan.borrow_mut();
-        diff::patch(&self.worktree.viewer(), &self.objects, from, to, scan, out)
+        diff::patch(&self.worktree.viewer(), &self.objects, (from, to), more, scan, out)
     }
 
     /// What changed from one tree to another, in path order.

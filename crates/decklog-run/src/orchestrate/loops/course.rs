@@ -11,10 +11,12 @@ use decklog_journal::verify::{ArtifactFile, find_artifact};
 use decklog_journal::words::{Decision, Role, TurnOutcome};
 use jiff::Timestamp;
 
-use super::decision;
 use super::machine::{Event as Happened, Phase, Rules, State};
+use super::prompts::Patch;
+use super::{Trees, decision};
 use crate::agents::Used;
 use crate::orchestrate::text::{Keep, cut};
+use crate::trees::beginning_of_patch;
 
 /// Bytes of a text that are read back from a file: its end.
 const TEXT: usize = 256 * 1024;
@@ -77,6 +79,8 @@ pub(super) struct Round {
 pub(super) struct Turn {
     pub(super) number: u32,
     role: Role,
+    /// The tree that it began with.
+    before: Option<String>,
     agent_session_id: Option<String>,
     used: Used,
     said: Option<Message>,
@@ -151,6 +155,7 @@ impl Course {
                 self.open = Some(Turn {
                     number: start.turn,
                     role: start.role,
+                    before: start.snapshot.clone(),
                     agent_session_id: None,
                     used: Used::default(),
                     said: None,
@@ -298,6 +303,20 @@ impl Course {
         let turn = self.judged.as_ref()?;
         let session = turn.agent_session_id.clone().map(|id| (id, turn.used));
         Some((self.text_of(turn), session))
+    }
+
+    /// What lies between two trees, when that is what the actor's turn changed: its patch stands beside the journal.
+    pub(super) fn recorded_patch(&self, (from, to): &Trees, limit: u64) -> Option<Patch> {
+        use std::io::Read;
+        let turn = self.acted.as_ref()?;
+        let end = turn.end.as_ref()?;
+        let artifact = end.patch_artifact.as_ref().filter(|_| (&turn.before, &end.snapshot) == (from, to))?;
+        let ArtifactFile { file, compressed: false } = find_artifact(&self.dir, &artifact.path).ok()? else {
+            return None;
+        };
+        let mut beginning = Vec::new();
+        file.take(limit).read_to_end(&mut beginning).ok()?;
+        Some(Patch { text: beginning_of_patch(&beginning, artifact.bytes), bytes: artifact.bytes })
     }
 
     fn end_of(&self, artifact: &ArtifactRef, limit: usize) -> Option<String> {

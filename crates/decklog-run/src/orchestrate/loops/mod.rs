@@ -362,8 +362,11 @@ impl<'a> Driver<'a> {
         {
             return patch.clone();
         }
-        let (text, bytes) = self.recording.trees.patch_text(trees.0.as_deref(), trees.1.as_deref(), prompts::PATCH);
-        let patch = Patch { text, bytes };
+        let recorded = self.course(|course| course.recorded_patch(&trees, prompts::PATCH as u64));
+        let patch = recorded.unwrap_or_else(|| {
+            let (text, bytes) = self.recording.trees.patch_text(trees.0.as_deref(), trees.1.as_deref(), prompts::PATCH);
+            Patch { text, bytes }
+        });
         *last = Some((trees, patch.clone()));
         patch
     }
