@@ -11,7 +11,7 @@ use super::report::Row;
 
 const MIB: usize = 1024 * 1024;
 
-/// `run -- cat FILE` against `cat FILE | cat > COPY` and `tee`.
+/// `run -- cat FILE` against `cat FILE | cat > COPY`, the same until the disk has it, and `tee`.
 pub(crate) fn record(bench: &Bench) -> Result<Vec<Row>> {
     let size = bench.size(1024, 4);
     let (output, copy, root) = (bench.path("output.jsonl"), bench.path("copy"), bench.path("record-root"));
@@ -24,11 +24,12 @@ pub(crate) fn record(bench: &Bench) -> Result<Vec<Row>> {
         let _ = std::fs::remove_file(&copy);
         nix::unistd::sync();
     };
-    let [recorded, copied, teed] = in_turn(bench.size(5, 1), |which| {
+    let [recorded, copied, synced, teed] = in_turn(bench.size(5, 1), |which| {
         clear();
         match which {
             0 => time(&mut ours()),
             1 => time(&mut bench.sh("cat \"$1\" | cat >\"$2\"", &[&output, &copy])),
+            2 => time(&mut bench.sh("cat \"$1\" | cat >\"$2\"; sync -d \"$2\"", &[&output, &copy])),
             _ => time(&mut bench.sh("cat \"$1\" | tee \"$2\" >/dev/null", &[&output, &copy])),
         }
     })?;
@@ -39,6 +40,13 @@ pub(crate) fn record(bench: &Bench) -> Result<Vec<Row>> {
     let what = format!("record {size} MiB of agent output");
     Ok(vec![
         Row::times(&what, recorded, ("`cat >file`", copied), 1.5),
+        // A recording is waited for, too.
+        Row::times(
+            format!("{what} (against what waits for the disk)"),
+            recorded,
+            ("`cat >file; sync file`", synced),
+            1.5,
+        ),
         Row::times(format!("{what} (against `tee`)"), recorded, ("`tee`", teed), 1.5),
         Row::memory(format!("{what}: peak memory"), memory, 32),
     ])
