@@ -242,6 +242,8 @@ fn resume_opens_the_shell_as_it_is_told() {
     screen.wait_for("bob:opus ❯ ");
     screen.press("/status\r");
     screen.wait_for("may do   full");
+    // What each agent used is told last.
+    screen.wait_for_after("tokens in", READY);
     screen.forget();
     screen.press("two\r");
     screen.wait_for("bob says 1.");

@@ -80,7 +80,7 @@ fn what_cannot_be_gone_on_with_leaves_the_present_session_as_it_is() {
     screen.forget();
     screen.press("/status\r");
     screen.wait_for(&id(&present));
-    screen.wait_for(READY);
+    screen.wait_for_after("tokens in", READY);
     screen.forget();
     screen.press("two\r");
     screen.wait_for("ada says 2.");
