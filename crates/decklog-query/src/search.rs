@@ -100,8 +100,9 @@ pub fn search(
     } else {
         texts.scores(&query.whole_words(), oldest)?.into_iter().collect()
     };
+    let whole = if query.as_typed().is_some() { WHOLE } else { 0.0 };
     let score = |found: &Found| {
-        let words = scores.get(&found.document).copied().unwrap_or_default();
+        let words = scores.get(&found.document).map_or(0.0, |words| whole + words);
         (FLOOR + words) * (1.0 - AGING + AGING * freshness(found.began(), now))
     };
     let mut ranked: Vec<(f64, Found)> = candidates.into_iter().map(|found| (score(&found), found)).collect();
@@ -121,6 +122,10 @@ pub fn search(
 
 /// Weight of being there at all, beside how well the words fit: among common words the newest wins.
 const FLOOR: f64 = 0.5;
+
+/// What the word as it was typed adds, where others only begin so. How well it fits may be next to nothing: a word that
+/// most passages of a shard hold tells few of them apart, and a shard may hold but one.
+const WHOLE: f64 = 0.5;
 
 /// How much of a score age can take.
 const AGING: f64 = 0.8;

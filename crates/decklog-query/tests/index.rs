@@ -524,6 +524,30 @@ fn a_word_that_very_many_hold_is_found_as_it_was_typed() {
     }
 }
 
+#[test]
+fn the_word_as_it_was_typed_comes_first_however_few_sessions_there_are() {
+    // Which of the two shards a session is in is chance: alone in one, or beside the other.
+    for sessions in 2..8 {
+        let mut world = World::new();
+        for number in 0..sessions {
+            world.begin(0, false, number);
+            world.at += SignedDuration::from_hours(24);
+            tell(&mut world.writers[number], if number == 0 { "the parse" } else { "then parsers, parsers" }, 0);
+        }
+        let now = Timestamp::now();
+        let mut rows = RowIndex::open(&world.cache(), &world.store).expect("an index");
+        let mut texts = TextIndex::open(&world.cache(), &world.store).expect("an index");
+        rows.refresh(now, &mut |_| {}).expect("up to date");
+        texts.refresh(&rows, &mut |_| {}).expect("up to date");
+        let query = Query::parse_typed("parse").expect("a query");
+        let found = search(&world.store, (&mut rows, &texts), &query, &SessionFilter::default(), now).expect("found");
+        let order: Vec<SessionId> = found.hits.into_iter().map(|hit| hit.id).collect();
+        let mut newest_first = world.store.ids().expect("ids");
+        newest_first[1..].reverse();
+        assert_eq!(order, newest_first, "{sessions} sessions");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
