@@ -51,27 +51,33 @@ fn steps(trace: &str, session: &Path) -> Vec<Step> {
     trace.lines().filter_map(step).collect()
 }
 
+/// What `strace` sees of these calls while decklog does this.
+fn traced(env: &TestEnv, calls: &str, arguments: &[&str]) -> String {
+    let trace = env.home().join("trace");
+    let mut command = env.command("strace");
+    command.args(["-f", "-y", "-qq", "-s", "200", "-e", &format!("trace={calls}"), "-o"]).arg(&trace);
+    command.arg(env!("CARGO_BIN_EXE_decklog")).args(arguments);
+    finish(command).expect(0);
+    std::fs::read_to_string(&trace).unwrap()
+}
+
 #[test]
 fn a_power_cut_takes_nothing_that_was_passed() {
     if !has("strace") {
         return;
     }
     let env = TestEnv::new();
-    let trace = env.home().join("trace");
-    let mut command = env.command("strace");
-    command.args(["-f", "-y", "-qq", "-s", "200", "-e", "trace=write,fdatasync,fsync,execve", "-o"]).arg(&trace);
-    command.arg(env!("CARGO_BIN_EXE_decklog")).args(["run", "--check", "echo checked", "--"]);
-    command.args(["sh", "-c", "echo first; sleep 0.5; echo second; echo more >> a.txt", "the agent"]);
-    finish(command).expect(0);
+    let agent = "echo first; sleep 0.5; echo second; echo more >> a.txt";
+    let run = ["run", "--check", "echo checked", "--", "sh", "-c", agent, "the agent"];
+    let traced = traced(&env, "write,fdatasync,fsync,execve", &run);
     let dir = env.session().canonicalize().unwrap();
-    let steps = steps(&std::fs::read_to_string(&trace).unwrap(), &dir);
+    let steps = steps(&traced, &dir);
     let started = steps.iter().position(|step| *step == Step::Agent).expect("the agent was started");
     for name in [Step::Names(true, false), Step::Names(false, true)] {
         assert!(steps[..started].contains(&name), "the session can be found before the agent works: {steps:?}");
     }
 
     // What the end of the turn names is there before it is told.
-    let traced = std::fs::read_to_string(&trace).unwrap();
     let before = traced.split_inclusive('\n').take_while(|line| !line.contains(r#"\"type\":\"turn_end\""#));
     let synced: String = before.filter(|line| line.contains("sync(")).collect();
     let named =
@@ -151,15 +157,10 @@ printf '{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id"
     let config = env.home().join(".config/decklog/config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, format!("durability = \"event\"\n{text}")).unwrap();
-    let trace = env.home().join("trace");
-    let mut command = env.command("strace");
-    command.args(["-f", "-y", "-qq", "-s", "200", "-e", "trace=write,fdatasync,fsync", "-o"]).arg(&trace);
-    command.arg(env!("CARGO_BIN_EXE_decklog")).args(["run", "ada", "Count."]);
-    finish(command).expect(0);
+    let traced = traced(&env, "write,fdatasync,fsync", &["run", "ada", "Count."]);
     let turns = env.session().canonicalize().unwrap().join("turns");
     let mut files = std::fs::read_dir(&turns).unwrap().map(|entry| entry.unwrap().path());
     let long = files.find(|path| path.extension().is_some_and(|ending| ending == "txt")).unwrap();
-    let traced = std::fs::read_to_string(&trace).unwrap();
     let is_told = |line: &str| line.contains("journal.jsonl>") && line.contains(r#"\"type\":\"tool_result\""#);
     let told = traced.lines().position(is_told).unwrap();
     let synced = |path: &Path| {
@@ -174,16 +175,27 @@ fn of_many_files_the_whole_disk_is_waited_for_at_once() {
         return;
     }
     let env = TestEnv::new();
-    let trace = env.home().join("trace");
-    let mut command = env.command("strace");
-    command.args(["-f", "-y", "-qq", "-s", "200", "-e", "trace=write,syncfs", "-o"]).arg(&trace);
-    command.arg(env!("CARGO_BIN_EXE_decklog"));
-    command.args(["run", "--", "sh", "-c", "for i in $(seq 100); do echo $i >f$i; done"]);
-    finish(command).expect(0);
-    let traced = std::fs::read_to_string(&trace).unwrap();
+    let run = ["run", "--", "sh", "-c", "for i in $(seq 100); do echo $i >f$i; done"];
+    let traced = traced(&env, "write,syncfs", &run);
     let place = |what: &dyn Fn(&str) -> bool| traced.lines().position(what);
     let dir = format!("<{}>", env.session().canonicalize().unwrap().display());
     let synced = place(&|line| line.contains("syncfs(") && line.contains(&dir));
     let told = place(&|line| line.contains("journal.jsonl>") && line.contains(r#"\"type\":\"turn_end\""#));
     assert!(synced.is_some() && synced < told, "{synced:?}, {told:?}");
+}
+
+#[test]
+fn what_is_long_is_on_its_way_to_the_disk_while_it_comes_and_is_waited_for_once() {
+    if !has("strace") {
+        return;
+    }
+    let env = TestEnv::new();
+    let run = ["run", "--", "sh", "-c", "yes 'a line' | head -c 20000000"];
+    let traced = traced(&env, "fadvise64,fdatasync", &run);
+    let stream = "/turns/001-stream.jsonl>";
+    let of_stream = |call: &str| traced.lines().filter(|line| line.contains(call) && line.contains(stream)).count();
+    assert_eq!((of_stream("fadvise64("), of_stream("fdatasync(")), (2, 1), "{traced}");
+    let waited = traced.lines().position(|line| line.contains("fdatasync(") && line.contains(stream));
+    let begun = traced.lines().position(|line| line.contains("fadvise64("));
+    assert!(begun < waited, "{traced}");
 }
