@@ -165,6 +165,13 @@ impl Client {
         self.send("POST", &format!("/api/v1{path}"), &[("content-type", "application/json")], body.as_bytes())
     }
 
+    /// Waits until all texts can be searched.
+    #[track_caller]
+    pub(crate) fn wait_for_texts(&self) {
+        let is_known = |told: &Told| told.data["change"] != 0 && told.data["change"] == told.data["texts"];
+        self.follow("/live", None).find(is_known).expect("the index of words");
+    }
+
     /// Events, from the one after `last`.
     #[track_caller]
     pub(crate) fn follow(&self, path: &str, last: Option<&str>) -> Events {

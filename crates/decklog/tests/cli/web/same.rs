@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::server::serve;
 use super::{id, printed, six_days};
-use crate::env::{TestEnv, eventually};
+use crate::env::TestEnv;
 
 #[test]
 fn sessions_are_those_of_ls_whatever_is_asked_for() {
@@ -22,6 +22,8 @@ fn sessions_are_those_of_ls_whatever_is_asked_for() {
     assert_eq!(some, serde_json::json!({ "all": all["all"], "by": { "kind": kinds, "outcome": outcomes } }));
     let hash = printed(&env, &["ls"])[2]["prompt_hash"].as_str().unwrap().to_owned();
     let cwd = env.work().canonicalize().unwrap().to_string_lossy().into_owned();
+    // Files that were changed are known once they are indexed.
+    client.wait_for_texts();
     let given: &[(&[(&str, &str)], usize)] = &[
         (&[("outcome", "success")], 4),
         (&[("outcome", "failed"), ("outcome", "crashed")], 2),
@@ -55,11 +57,7 @@ fn sessions_are_those_of_ls_whatever_is_asked_for() {
         let mut arguments = vec!["--all".to_owned()];
         arguments.extend(filters.iter().map(|(name, value)| format!("--{name}={value}")));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let found = eventually("the files that were changed", || {
-            // They are found once they are indexed.
-            let found = client.json(&format!("/sessions?{query}"));
-            (found.as_array()?.len() == *count || !query.contains("touched")).then_some(found)
-        });
+        let found = client.json(&format!("/sessions?{query}"));
         assert_eq!(found.as_array().unwrap().len(), *count, "{query}");
         assert_eq!(found, printed(&env, &[&["ls"], &arguments[..]].concat()), "{query}");
         assert_eq!(
@@ -152,7 +150,7 @@ fn searches_find_what_the_command_line_finds() {
     env.set("DECKLOG_TEST_NOW", "2026-05-06T13:00:00Z");
     env.decklog(&["run", "--", "echo", "parsers parsers parsers"]).expect(0);
     let (_ui, client) = serve(&env);
-    eventually("the index of words", || (client.json("/search?q=done").as_array()?.len() >= 3).then_some(()));
+    client.wait_for_texts();
     for (query, arguments) in [
         ("q=config", &["config"][..]),
         ("q=parse_config", &["parse_config"]),
