@@ -34,6 +34,12 @@ pub(crate) struct Taken {
     pub(crate) trouble: Option<String>,
 }
 
+impl Taken {
+    fn of(taken: &decklog_snapshot::Taken) -> Self {
+        Self { tree: Some(taken.tree.to_string()), withheld: withheld(taken.withheld.clone()), trouble: None }
+    }
+}
+
 /// What a turn changed.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -110,11 +116,7 @@ impl Trees {
             Err(error) => Err(error.clone()),
         };
         match taken {
-            Ok(taken) => {
-                let tree = Some(taken.tree.to_string());
-                let taken = self.last.insert(taken);
-                Taken { tree, withheld: withheld(taken.withheld.clone()), trouble: None }
-            }
+            Ok(taken) => Taken::of(self.last.insert(taken)),
             Err(error) => {
                 self.last = None;
                 // Said once; the turns that follow have no diffs either.
@@ -122,6 +124,14 @@ impl Trees {
                 let trouble = (!error.is_empty()).then(|| format!("no diffs are recorded: {error}"));
                 Taken { trouble, ..Taken::default() }
             }
+        }
+    }
+
+    /// The snapshot taken last, for who knows that the tree is as it was then; one of now where there is none.
+    pub(crate) fn last_or_take(&mut self) -> Taken {
+        match &self.last {
+            Some(last) => Taken::of(last),
+            None => self.take(),
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct TurnPlan<'a> {
     pub(crate) reaper: PathBuf,
     /// Where it is started on the host.
     pub(crate) working_dir: PathBuf,
+    /// Whether nobody worked since the turn before: this one begins with the tree that was its last.
+    pub(crate) follows_at_once: bool,
     /// The container it runs in, if it does.
     pub(crate) inside: Option<Inside<'a>>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn run_turn(
             not_kept(writer, None, &error.to_string(), observer);
         })
         .ok();
-    let before = trees.take();
+    let before = if plan.follows_at_once { trees.last_or_take() } else { trees.take() };
     let known: HashSet<String> = before.withheld.iter().map(|file| file.path.clone()).collect();
     let start = TurnStart {
         boxed: plan.inside.is_some(),

@@ -154,6 +154,8 @@ pub(super) struct Ask<'a> {
     pub(super) begins_anew: bool,
     /// Ends the agent after so long, besides what the setup says.
     pub(super) at_most: Option<Duration>,
+    /// Whether nothing ran and nobody was waited for since the turn before.
+    pub(super) follows_at_once: bool,
 }
 
 /// How a session comes to its end.
@@ -286,7 +288,7 @@ impl<'a> Recording<'a> {
 
     /// Runs a turn.
     pub(super) fn turn(&mut self, ask: Ask<'_>) -> Result<TurnResult, SpawnError> {
-        let Ask { turn, agent, role, prompt, model, permissions, resume, begins_anew, at_most } = ask;
+        let Ask { turn, agent, role, prompt, model, permissions, resume, begins_anew, at_most, follows_at_once } = ask;
         let setup = self.setup;
         let (resume, used) = resume.unzip();
         let timeout = [setup.timeout, at_most].into_iter().flatten().min();
@@ -316,6 +318,8 @@ impl<'a> Recording<'a> {
             env: setup.env.clone(),
             reaper: setup.reaper.clone(),
             working_dir: setup.working_dir.clone(),
+            // What a container keeps running may work at any time.
+            follows_at_once: follows_at_once && self.sandbox.is_none(),
             inside,
         };
         let result = run_turn(&self.writer, &mut self.trees, turn, &plan, self.signals, self.observer)?;

@@ -247,6 +247,25 @@ fn a_critic_that_edits_is_a_finding() {
 }
 
 #[test]
+fn what_a_check_makes_is_nobodys_and_a_turn_begins_where_the_last_one_ended() {
+    let world = Loop::new(&["echo actor >>a.txt"], &[CONTINUE, DONE]);
+    for (more, files) in [(&["--check", "echo made >>made.txt"][..], 1), (&[], 0)] {
+        for count in ["actor.count", "critic.count"] {
+            let _ = std::fs::remove_file(world.env.home().join(count));
+        }
+        world.run(more).expect(0);
+        let (starts, ends) = (world.events("turn_start"), world.events("turn_end"));
+        let changed: Vec<&Value> = ends.iter().map(|end| &end["files_changed"]).collect();
+        assert_eq!(changed, [1, 0, 1, 0]);
+        let outside: Vec<usize> =
+            (1..4).map(|turn| usize::from(starts[turn]["snapshot"] != ends[turn - 1]["snapshot"])).collect();
+        assert_eq!(outside, [files, 0, files]);
+        assert!(starts.iter().all(|start| start["snapshot"].is_string()), "{starts:?}");
+        assert!(world.events("notice").is_empty());
+    }
+}
+
+#[test]
 fn failures_and_standing_still_are_told_to_both() {
     let world = Loop::new(&["exit 3", "true", "true", "true"], &[CONTINUE]);
     world.run(&["-n", "4"]).expect(2);

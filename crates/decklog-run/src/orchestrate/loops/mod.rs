@@ -381,11 +381,13 @@ impl<'a> Driver<'a> {
         permissions: Permissions,
         resume: Option<(String, Used)>,
     ) -> Result<bool, RunError> {
+        let follows_at_once = self.last.as_ref().is_some_and(|(_, _, checks)| checks.is_empty());
         self.close_turn();
         self.turns.push(turn);
         let at_most = self.left();
         let (agent, model) = (&party.agent, party.model.clone());
-        let ask = Ask { turn, agent, role, prompt, model, permissions, resume, begins_anew: true, at_most };
+        let ask =
+            Ask { turn, agent, role, prompt, model, permissions, resume, begins_anew: true, at_most, follows_at_once };
         let result = self.recording.turn(ask)?;
         if role == Role::Critic && result.files_changed > 0 {
             let text = format!("the critic, who was to change nothing, changed {} files", result.files_changed);

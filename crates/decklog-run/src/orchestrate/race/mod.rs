@@ -286,6 +286,7 @@ impl Race<'_> {
             resume: None,
             begins_anew: true,
             at_most: None,
+            follows_at_once: false,
         })?;
         recording.close_turn(turn, &result, &[]);
         Ok((result.outcome, result.facts.final_text))
@@ -399,6 +400,7 @@ fn one(
         resume: None,
         begins_anew: true,
         at_most: None,
+        follows_at_once: false,
     })?;
     let checks = match result.outcome {
         TurnOutcome::Success => check_all(&mut recording, turn)?.0,

@@ -62,6 +62,7 @@ pub(in crate::orchestrate) fn answer(
             resume: resume.take(),
             begins_anew: false,
             at_most,
+            follows_at_once: false,
         })?;
         if conversation.is_some_and(|id| is_lost(&id, &result)) {
             let text = format!("{} could not go on with its conversation: it is given a packet instead", party.label());

@@ -152,6 +152,7 @@ pub(super) fn summarize(
         resume: Some(resume),
         begins_anew: false,
         at_most: None,
+        follows_at_once: false,
     })?;
     let text = "asked what the next agent has to know".to_owned();
     recording.append(Notice { turn: Some(turn), code: summary::ASKED.into(), text, text_artifact: None });
