@@ -40,6 +40,32 @@ pub fn size(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{amount:.1} {unit}") }
 }
 
+/// Reads a number of bytes: `500`, `64KiB`, `1.5 GiB`, `2G`. Units are powers of 1024, and their letters' case means nothing.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let invalid =
+        || format!("invalid size {text:?}: expected a number of bytes, or one with a unit, such as 64MiB or 4GiB");
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let unit = unit.trim().to_ascii_lowercase();
+    let power = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(invalid()),
+    };
+    let number: f64 = number.parse().map_err(|_| invalid())?;
+    let bytes = number * 1024_f64.powi(power);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is within bounds")]
+    let whole = bytes as u64;
+    if bytes.is_finite() && bytes >= 0.0 && bytes < 1024_f64.powi(6) { Ok(whole) } else { Err(invalid()) }
+}
+
 /// `1,234,567`.
 #[must_use]
 pub fn thousands(number: u64) -> String {

@@ -1,11 +1,12 @@
-//! Text made ready to be shown, on a terminal or on a page: nothing in it acts, numbers and times read well, source code
-//! is cut into tokens, and patches into rows.
+//! Text of others made ready: JSON that they wrote is decoded leniently; on a terminal or on a page nothing in it acts, numbers
+//! and times read well, source code is cut into tokens, and patches into rows.
 //!
 //! Must not know: the terminal, HTML, files, the clock.
 
 pub mod format;
 #[cfg(feature = "highlight")]
 pub mod highlight;
+pub mod json;
 #[cfg(feature = "highlight")]
 pub mod patch;
 
