@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::artifacts::OBJECTS_DIR;
-use crate::files;
+use crate::files::{Access, open_in, sync_dir};
 
 /// Of more files than these, each is not waited for by itself: the whole file system is, once.
 const MANY: usize = 64;
@@ -36,14 +36,21 @@ impl Unsynced {
 
     /// Waits until the noted files of the session in `dir` are on the disk, and their names; with `objects`, the git objects
     /// that are new there too. What could not be waited for is tried again the next time.
-    pub(crate) fn sync(&mut self, dir: &Path, objects: bool) -> io::Result<()> {
-        let mut files: Vec<PathBuf> = self.artifacts.iter().map(|path| dir.join(path)).collect();
+    ///
+    /// # Errors
+    /// The file or directory that could not be waited for, and why.
+    pub(crate) fn sync(&mut self, dir: &Path, objects: bool) -> Result<(), (PathBuf, io::Error)> {
+        let mut files: Vec<PathBuf> = self.artifacts.iter().map(PathBuf::from).collect();
         let now = SystemTime::now();
         if objects {
-            files.extend(new_objects(&dir.join(OBJECTS_DIR), self.since)?);
+            // After the clock was set back, no time tells which objects are new.
+            let since = if now < self.since + SLACK { SystemTime::UNIX_EPOCH } else { self.since };
+            let new = new_objects(dir, since).map_err(|error| (dir.join(OBJECTS_DIR), error))?;
+            files.extend(new);
         }
         if files.len() > MANY {
-            rustix::fs::syncfs(File::open(dir)?)?;
+            let whole = File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+            whole.map_err(|error| (dir.to_owned(), error))?;
         } else {
             each(dir, &files)?;
         }
@@ -55,25 +62,25 @@ impl Unsynced {
     }
 }
 
-/// Waits for each of these files below `dir`, and for the directories that lead to them.
-fn each(dir: &Path, files: &[PathBuf]) -> io::Result<()> {
+/// Waits for each of these files, by their paths in `dir`, and for the directories that lead to them.
+fn each(dir: &Path, files: &[PathBuf]) -> Result<(), (PathBuf, io::Error)> {
     let mut dirs = BTreeSet::new();
     for path in files {
-        match files::open_regular(path) {
-            Ok(file) => file.sync_data()?,
-            // It was compressed meanwhile, which waits by itself.
+        match open_in(dir, path, Access::Read) {
+            Ok(file) => file.sync_data().map_err(|error| (dir.join(path), error))?,
+            // Its compressed form took its place, and was waited for.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err((dir.join(path), error)),
         }
-        dirs.extend(path.ancestors().skip(1).take_while(|above| above.starts_with(dir)));
+        dirs.extend(path.ancestors().skip(1).map(|above| dir.join(above)));
     }
-    dirs.into_iter().try_for_each(files::sync_dir)
+    dirs.into_iter().try_for_each(|dir| sync_dir(&dir).map_err(|error| (dir, error)))
 }
 
-/// Loose objects in `dir` that were written since then.
+/// Loose objects of the session in `dir` that were written since then, by their paths in it.
 fn new_objects(dir: &Path, since: SystemTime) -> io::Result<Vec<PathBuf>> {
     let mut new = Vec::new();
-    let fans = match std::fs::read_dir(dir) {
+    let fans = match std::fs::read_dir(dir.join(OBJECTS_DIR)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(new),
         fans => fans?,
     };
@@ -86,7 +93,7 @@ fn new_objects(dir: &Path, since: SystemTime) -> io::Result<Vec<PathBuf>> {
             let object = object?;
             let meta = object.metadata()?;
             if meta.is_file() && meta.modified()? >= since {
-                new.push(object.path());
+                new.push(Path::new(OBJECTS_DIR).join(fan.file_name()).join(object.file_name()));
             }
         }
     }

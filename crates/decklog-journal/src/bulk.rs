@@ -23,7 +23,7 @@ use crate::redact::Redactor;
 use crate::remove::{self, Removed};
 use crate::session::JOURNAL_FILE;
 use crate::state::State;
-use crate::store::current_head;
+use crate::store::{current_head, leave_staging};
 use crate::writer::WriteError;
 
 /// What came of a session that was to get its name.
@@ -70,10 +70,9 @@ impl BulkWriter {
         at: Timestamp,
         start: SessionStart,
     ) -> Result<Self, WriteError> {
-        let path = staging.join(JOURNAL_FILE);
-        let journal = JournalWriter::create_unseen(&path, redactor).map_err(|error| {
+        let journal = JournalWriter::create_unseen(&staging, redactor).map_err(|error| {
             remove_staging(&staging);
-            WriteError::Io { path, error }
+            WriteError::Io { path: staging.join(JOURNAL_FILE), error }
         })?;
         let id = start.id.clone();
         let (staging, lock) = (Some(staging), Some(lock));
@@ -139,6 +138,7 @@ impl BulkWriter {
         match renameat_with(CWD, &staging, CWD, &entry, RenameFlags::NOREPLACE).map_err(io::Error::from) {
             Ok(()) => {
                 self.staging = None;
+                leave_staging(&staging);
                 Ok(Named::Done)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Named::Taken),
@@ -186,6 +186,7 @@ impl BulkWriter {
         if !removed.kept.is_empty() {
             let _ = remove_empty_dirs(&staging);
         }
+        leave_staging(&staging);
         Ok(Replaced::Done(removed))
     }
 
@@ -219,6 +220,7 @@ impl Drop for BulkWriter {
 fn remove_staging(staging: &Path) {
     // Ours alone; whatever resists is swept up later.
     let _ = remove::remove(staging);
+    leave_staging(staging);
 }
 
 /// Removes `dir` and the directories in it, as far as they are empty.

@@ -9,9 +9,11 @@ use jiff::Timestamp;
 
 use crate::append::JournalWriter;
 use crate::artifacts::{ArtifactWriter, long_text_path};
-use crate::event::{ArtifactRef, Event, EventBody, LongKey};
+use crate::event::{ArtifactRef, Event, EventBody, LongKey, Withheld};
+use crate::files;
 use crate::redact::Redactor;
 use crate::wire::MAX_LINE;
+use crate::withheld;
 
 /// A text longer than this, in bytes, goes to an artifact.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -45,13 +47,21 @@ pub(crate) fn append(dir: &Path, journal: &mut JournalWriter, at: Timestamp, mut
 /// stands there.
 fn shorten(body: &mut EventBody) -> bool {
     match body {
-        EventBody::TurnStart(start) if start.withheld.len() > 1 => start.withheld.truncate(start.withheld.len() / 2),
+        EventBody::TurnStart(start) if start.withheld.len() > 1 => start.withheld = halved(&start.withheld),
         EventBody::TurnStart(start) if start.command.len() > 1 => start.command.truncate(start.command.len() / 2),
         EventBody::TurnEnd(end) if !end.files.is_empty() => end.files.truncate(end.files.len() / 2),
-        EventBody::TurnEnd(end) if end.withheld.len() > 1 => end.withheld.truncate(end.withheld.len() / 2),
+        EventBody::TurnEnd(end) if end.withheld.len() > 1 => end.withheld = halved(&end.withheld),
         _ => return false,
     }
     true
+}
+
+/// Names the same files in about half the room.
+fn halved(files: &[Withheld]) -> Vec<Withheld> {
+    let bytes: usize = files.iter().map(|file| file.path.len() + file.reason.len()).sum();
+    let named = withheld::within(files, bytes / 2);
+    // Nothing may come of a list that is not shorter.
+    if named.len() < files.len() { named } else { withheld::within(files, 0) }
 }
 
 /// Moves texts longer than `limit` to artifacts.
@@ -82,7 +92,7 @@ fn spill(dir: &Path, journal: &JournalWriter, body: &mut EventBody, limit: usize
 /// Writes a whole artifact.
 pub(crate) fn store(dir: &Path, redactor: &Redactor, path: String, bytes: &[u8]) -> io::Result<ArtifactRef> {
     // A try that failed before may have left a part of it.
-    let _ = std::fs::remove_file(dir.join(&path));
+    files::remove_in(dir, &path)?;
     let mut artifact = ArtifactWriter::create(dir, path, redactor)?;
     artifact.write(bytes)?;
     artifact.finish()

@@ -10,6 +10,8 @@
 //! - **1.3**: `speakers` and `max_turns` in `rules`, of chats; `picked` in `session_end`, of races.
 //! - **1.4**: the `container` event; turns whose `agent` is empty, of `mcp` sessions.
 //! - **1.5**: `boxed` in `container`, `turn_start` and head, of agents that run in the container themselves.
+//! - **1.6**: `usage` in the head, of sessions with several agents or models. `outcome` and `exit_code` of `session_end` are
+//!   absent in an imported session whose source does not report an outcome; before, such a session said `success` and 0.
 //!
 //! A reader takes any minor version of a major version it knows: unknown event types and keys are kept
 //! and passed over. A writer adds only to sessions of its own minor version or an older one.
@@ -30,7 +32,7 @@ pub struct FormatVersion {
 
 impl FormatVersion {
     /// What this crate writes.
-    pub const CURRENT: Self = Self { major: 1, minor: 5 };
+    pub const CURRENT: Self = Self { major: 1, minor: 6 };
 
     /// Whether this crate can read a session of this version.
     #[must_use]

@@ -16,6 +16,7 @@ use crate::format::FormatVersion;
 use crate::id::SessionId;
 use crate::state::State;
 use crate::time::seconds_between;
+use crate::usage::{AgentUsage, UsageFold, add_cost};
 use crate::words::{Decision, Outcome, SessionKind, Status};
 
 /// Name of the head in the session directory.
@@ -38,7 +39,7 @@ pub struct Head {
     pub kind: SessionKind,
     /// Status as the journal says; see [`crate::store::Listed::status`] for what to show.
     pub status: Status,
-    /// How it came out; absent while it is not completed.
+    /// How it came out; absent while it is not completed, and of an imported session whose source does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// When it began.
@@ -51,7 +52,7 @@ pub struct Head {
     /// Seconds from start to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_secs: Option<f64>,
-    /// What the program exited with.
+    /// What the program exited with; absent where `outcome` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The first 200 characters of the prompt.
@@ -93,6 +94,10 @@ pub struct Head {
     /// Cost in US dollars of all turns, as far as agents told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
+    /// What each agent used with each model, in the order in which they began: of a session that has more than one of
+    /// either, or usage that belongs to neither. Absent from heads before format 1.6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Vec<AgentUsage>>,
     /// Changed files, added up over the turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files_changed: Option<u64>,
@@ -165,7 +170,10 @@ impl Head {
         }
         let bytes = files::read_limited(&dir.join(HEAD_FILE), MAX_HEAD)?;
         match serde_json::from_slice::<Self>(&bytes) {
-            Ok(head) if head.format.is_readable() => Ok(head),
+            Ok(mut head) if head.format.is_readable() => {
+                head.forget_assumed_outcome();
+                Ok(head)
+            }
             Ok(head) => Err(HeadError::Format(head.format)),
             Err(error) => match serde_json::from_slice::<Version>(&bytes) {
                 Ok(version) if !version.format.is_readable() => Err(HeadError::Format(version.format)),
@@ -186,6 +194,7 @@ impl Head {
 pub struct HeadFold {
     head: Option<Head>,
     state: State,
+    usage: UsageFold,
 }
 
 impl HeadFold {
@@ -232,6 +241,8 @@ impl HeadFold {
                 if !start.agent.is_empty() {
                     push_new(&mut head.agents, &start.agent);
                 }
+                self.usage.begin(start);
+                head.set_usage(&self.usage);
             }
             EventBody::Container(container) => {
                 head.image_config_name = Some(container.image_config_name.clone());
@@ -241,12 +252,12 @@ impl HeadFold {
             }
             EventBody::Usage(usage) => {
                 *head.tokens.get_or_insert_default() += usage.tokens;
-                if let Some(cost) = usage.cost_usd {
-                    *head.cost_usd.get_or_insert(0.0) += cost;
-                }
+                head.cost_usd = add_cost(head.cost_usd, usage.cost_usd);
                 if let Some(model) = &usage.model {
                     push_new(&mut head.models, model);
                 }
+                self.usage.add(usage);
+                head.set_usage(&self.usage);
             }
             EventBody::TurnEnd(end) => {
                 if end.snapshot.is_some() || end.files_changed > 0 {
@@ -256,6 +267,8 @@ impl HeadFold {
                 if let Some(model) = &end.model {
                     push_new(&mut head.models, model);
                 }
+                self.usage.end(end);
+                head.set_usage(&self.usage);
             }
             EventBody::Notice(notice) if notice.code == RECORDING_FAILED => {
                 *head.recording_failures.get_or_insert(0) += 1;
@@ -283,10 +296,11 @@ impl HeadFold {
                 head.pid = resumed.pid;
             }
             EventBody::SessionEnd(end) => {
-                head.outcome = Some(end.outcome);
-                head.exit_code = Some(end.exit_code);
+                head.outcome = end.outcome;
+                head.exit_code = end.exit_code;
                 head.summary.clone_from(&end.summary);
                 head.end(event.timestamp);
+                head.forget_assumed_outcome();
             }
             _ => {}
         }
@@ -304,6 +318,22 @@ fn push_new(list: &mut Option<Vec<String>>, name: &str) {
 }
 
 impl Head {
+    /// Before format 1.6 an import said `success` of every source that reported nothing else. A recorder that
+    /// resumed it, and whose process id it has, wrote its own.
+    fn forget_assumed_outcome(&mut self) {
+        let reports_outcome = FormatVersion { major: 1, minor: 6 };
+        let is_assumed = self.kind == SessionKind::Import && self.format < reports_outcome && self.pid.is_none();
+        if is_assumed && self.outcome == Some(Outcome::Success) {
+            (self.outcome, self.exit_code) = (None, None);
+        }
+    }
+
+    fn set_usage(&mut self, usage: &UsageFold) {
+        let several = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| list.len() > 1);
+        let sums = usage.sums();
+        self.usage = (sums.len() > 1 || several(&self.agents) || several(&self.models)).then_some(sums);
+    }
+
     fn end(&mut self, at: Timestamp) {
         self.ended_at = Some(at);
         self.duration_secs = Some(seconds_between(self.started_at, at));
@@ -337,6 +367,7 @@ impl Head {
             iterations_agreed: None,
             tokens: None,
             cost_usd: None,
+            usage: None,
             files_changed: None,
             checkpoint_reason: None,
             summary: None,

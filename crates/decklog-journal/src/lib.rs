@@ -42,18 +42,23 @@
 //! Must not know: the network, the terminal, the home directory, the environment. Nothing here is
 //! asynchronous, and nothing prints.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod append;
 pub mod artifacts;
 mod beside;
 pub mod bulk;
 pub mod event;
+pub mod expand;
 pub mod files;
 pub mod filter;
 mod fit;
 pub mod format;
 pub mod head;
 pub mod id;
+mod intact;
 pub mod lock;
+mod named;
 pub mod parallel;
 pub mod portable;
 pub mod read;
@@ -66,8 +71,10 @@ pub mod session;
 pub mod state;
 pub mod store;
 pub mod time;
+pub mod usage;
 pub mod verify;
 pub mod wire;
+pub mod withheld;
 pub mod words;
 pub mod writer;
 

@@ -3,22 +3,20 @@
 //! It is a `flock` on the file `lock`, held by the recorder for its whole life: the kernel lets go of it
 //! when the process dies, however it dies.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
-
-use crate::files;
+use crate::artifacts;
+use crate::files::{self, Access, is_at, open_in};
 
 /// Name of the lock file in the session directory.
 pub const LOCK_FILE: &str = "lock";
 
 /// Held: this process alone may write to, or remove, the session.
 #[derive(Debug)]
-pub struct SessionLock(#[expect(dead_code, reason = "dropping it lets go of the lock")] File);
+pub struct SessionLock(File);
 
 /// Whether a recorder is at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +46,26 @@ const PATIENCE: Duration = Duration::from_millis(200);
 impl SessionLock {
     /// Makes the lock file of a new session and takes it.
     pub(crate) fn create(dir: &Path) -> Result<Self, LockError> {
-        let file = files::create_private(&dir.join(LOCK_FILE))?;
+        // One that exists is another recorder's.
+        let file = open_in(dir, LOCK_FILE, Access::Create)?;
+        take(&file).inspect_err(|_| drop(files::remove_in(dir, LOCK_FILE)))?;
+        Ok(Self(file))
+    }
+
+    /// Whether the lock file in `dir` is the one that is held.
+    pub(crate) fn is_in_place(&self, dir: &Path) -> io::Result<bool> {
+        is_at(&self.0, dir, Path::new(LOCK_FILE))
+    }
+
+    /// Takes a lock in `dir` for its holder, whose lock file is gone or is another's.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when another recorder holds the lock that is there.
+    pub(crate) fn replace(dir: &Path) -> Result<Self, LockError> {
+        if let Ok(there) = open_in(dir, LOCK_FILE, Access::Read) {
+            take(&there)?;
+        }
+        let file = artifacts::create_file(dir, LOCK_FILE)?;
         take(&file)?;
         Ok(Self(file))
     }
@@ -56,33 +73,24 @@ impl SessionLock {
     /// Takes the lock of the session in `dir`. A session without a lock file gets one if `make` says so,
     /// else `None`: nobody can hold what is not there.
     pub(crate) fn take(dir: &Path, make: bool) -> Result<Option<Self>, LockError> {
-        let path = dir.join(LOCK_FILE);
         loop {
-            let file = match open(&path) {
+            let file = match open_in(dir, LOCK_FILE, Access::Read) {
                 Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && make => match files::create_private(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                    made => made?,
-                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound && make => {
+                    match open_in(dir, LOCK_FILE, Access::Create) {
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                        made => made?,
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
             take(&file)?;
             // Whoever held it may have put another session in the place of this one, or removed it.
-            if stands_at(&file, &path)? {
+            if is_at(&file, dir, Path::new(LOCK_FILE))? {
                 return Ok(Some(Self(file)));
             }
         }
-    }
-}
-
-/// Whether `path` still leads to this file.
-fn stands_at(file: &File, path: &Path) -> io::Result<bool> {
-    let held = file.metadata()?;
-    match path.symlink_metadata() {
-        Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -98,20 +106,10 @@ fn take(file: &File) -> Result<(), LockError> {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(files::flag_bits(flags)).open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "`lock` is not a regular file"))
-    }
-}
-
 /// Whether a recorder holds the session in `dir`.
 #[must_use]
 pub fn held(dir: &Path) -> Held {
-    match open(&dir.join(LOCK_FILE)) {
+    match open_in(dir, LOCK_FILE, Access::Read) {
         Ok(file) => match file.try_lock_shared() {
             Ok(()) => Held::No,
             Err(TryLockError::WouldBlock) => Held::Yes,

@@ -1,11 +1,13 @@
-//! Work on many things, on two threads, with the results in order.
+//! Work on several things at once, with the results in order. Where no thread can be started, this one does all.
 //!
 //! Must not know: what the work is.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::{Builder, ScopedJoinHandle};
 
 /// How many things are worked on before they are handed over.
 const CHUNK: usize = 64;
@@ -36,13 +38,14 @@ pub fn on_two_threads<T: Sync, R: Send>(
     let each = |chunk: &[T]| chunk.iter().map(&work).collect::<Vec<_>>();
     std::thread::scope(|scope| {
         let (give, given) = mpsc::sync_channel(AHEAD);
-        scope.spawn(move || {
+        let ahead = move || {
             while let Some((number, chunk)) = claim() {
                 if give.send((number, each(chunk))).is_err() {
                     break;
                 }
             }
-        });
+        };
+        let _ = Builder::new().spawn_scoped(scope, ahead);
         let mut ready = BTreeMap::new();
         for number in 0..items.len().div_ceil(CHUNK) {
             let results = loop {
@@ -68,9 +71,57 @@ pub fn on_two_threads<T: Sync, R: Send>(
     });
 }
 
+/// Does both, `second` on another thread.
+///
+/// # Panics
+/// If one of them does.
+pub fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {
+    let (first, mut others) = on_threads(vec![second], |second| second(), first);
+    (first, others.remove(0))
+}
+
+/// Does `work` on each of `items`, each on a thread of its own.
+///
+/// # Panics
+/// If `work` does.
+pub fn each_on_a_thread<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    on_threads(items, work, || {}).1
+}
+
+/// As [`each_on_a_thread`], while this thread does `meanwhile`.
+fn on_threads<T: Send, R: Send, M>(
+    items: Vec<T>,
+    work: impl Fn(T) -> R + Sync,
+    meanwhile: impl FnOnce() -> M,
+) -> (M, Vec<R>) {
+    // A thread that does not start takes nothing out of its slot.
+    let slots: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    let take = |slot: &Mutex<Option<T>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take().map(&work);
+    let take = &take;
+    std::thread::scope(|scope| {
+        let start = |slot| Builder::new().spawn_scoped(scope, move || take(slot)).ok();
+        let threads: Vec<_> = slots.iter().map(start).collect();
+        let meanwhile = meanwhile();
+        let result = |(thread, slot): (Option<ScopedJoinHandle<'_, Option<R>>>, _)| match thread {
+            Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None => take(slot),
+        };
+        (meanwhile, threads.into_iter().zip(&slots).filter_map(result).collect())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_are_in_the_order_of_the_items() {
+        assert_eq!(
+            each_on_a_thread((0..20).collect(), |item: u32| item * 2),
+            (0..20).map(|n| n * 2).collect::<Vec<_>>()
+        );
+        assert_eq!(both(|| 1, || "two"), (1, "two"));
+    }
 
     #[test]
     fn every_result_comes_once_and_in_order_until_enough_is_taken() {

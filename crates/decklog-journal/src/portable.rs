@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::artifacts::{self, LOGS_DIR, OBJECTS_DIR, RESUME_DIR, TORN_FILE, TURNS_DIR};
-use crate::files;
+use crate::expand;
+use crate::files::{Access, open_in};
 use crate::head::HEAD_FILE;
 use crate::id::SessionId;
 use crate::lock::{self, Held};
@@ -24,9 +25,10 @@ use crate::session::JOURNAL_FILE;
 use crate::verify::verify;
 use crate::wire::hex;
 
+mod bounded;
 mod unpack;
 
-pub use unpack::{Arrived, Unpacked, contents, unpack};
+pub use unpack::{Arrived, Content, Unpacked, contents, unpack};
 
 /// Name of an archive's first entry.
 pub const MANIFEST: &str = "decklog.json";
@@ -37,15 +39,19 @@ const VERSION: u32 = 1;
 /// What an archive may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of all files together, unpacked.
+    /// Bytes of all files together, unpacked; and bytes that those of them which are compressed themselves expand to.
     pub bytes: u64,
     /// Bytes of the manifest.
     pub manifest: u64,
+    /// Bytes of the archive itself, where that is known.
+    pub packed: Option<u64>,
+    /// How many times as many bytes may come out of what is compressed as went in, beyond [`expand::FREE`].
+    pub ratio: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 64 << 30, manifest: 256 << 20 }
+        Self { bytes: 4 << 30, manifest: 256 << 20, packed: None, ratio: expand::RATIO }
     }
 }
 
@@ -66,6 +72,9 @@ pub enum PortableError {
     /// The archive cannot be written.
     #[error("the archive cannot be written: {0}")]
     Output(io::Error),
+    /// It unpacks to more than the limits allow. Nothing was unpacked.
+    #[error("nothing was unpacked: {0}")]
+    Limit(String),
     /// It is no archive of sessions, or not a whole one. Nothing was unpacked.
     #[error("this is no whole archive of sessions, so nothing was unpacked: {0}")]
     Archive(String),
@@ -135,7 +144,8 @@ pub fn pack(sessions: &[(SessionId, PathBuf)], out: impl Write) -> Result<u64, P
             let path = sessions[&session.id].join(&file.path);
             let failed = |error| PortableError::Io { path: path.clone(), error };
             let header = header(&format!("{}/{}", session.id, file.path), file.bytes).map_err(failed)?;
-            let mut source = Exact { file: files::open_regular(&path).map_err(failed)?, left: file.bytes };
+            let opened = open_in(sessions[&session.id], &file.path, Access::Read);
+            let mut source = Exact { file: opened.map_err(failed)?, left: file.bytes };
             archive.append(&header, &mut source).map_err(failed)?;
             bytes += file.bytes;
         }
@@ -175,8 +185,12 @@ impl Read for Exact {
 }
 
 fn describe(id: &SessionId, dir: &Path) -> Result<Packed, PortableError> {
-    let mut paths: Vec<String> = [HEAD_FILE, JOURNAL_FILE, TORN_FILE].map(str::to_owned).to_vec();
-    paths.retain(|path| is_file(&dir.join(path)));
+    let mut paths = Vec::new();
+    for path in [HEAD_FILE, JOURNAL_FILE, TORN_FILE] {
+        if is_file(&dir.join(path))? {
+            paths.push(path.to_owned());
+        }
+    }
     for sub in [TURNS_DIR, RESUME_DIR, LOGS_DIR] {
         list(dir, sub, &mut paths)?;
     }
@@ -188,15 +202,14 @@ fn describe(id: &SessionId, dir: &Path) -> Result<Packed, PortableError> {
     paths.sort_unstable();
     let mut files = Vec::new();
     for path in paths {
-        let full = dir.join(&path);
-        let (bytes, sha256) = digest(&full).map_err(|error| PortableError::Io { path: full, error })?;
+        let (bytes, sha256) = digest(dir, &path).map_err(|error| PortableError::Io { path: dir.join(&path), error })?;
         files.push(PackedFile { path, bytes, sha256 });
     }
     Ok(Packed { id: id.clone(), verified: verify(dir).is_clean(), files })
 }
 
-fn digest(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = files::open_regular(path)?;
+fn digest(dir: &Path, path: &str) -> io::Result<(u64, String)> {
+    let mut file = open_in(dir, path, Access::Read)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
@@ -211,25 +224,37 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
     }
 }
 
-fn is_file(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+/// Whether there is a regular file at `path`.
+fn is_file(path: &Path) -> Result<bool, PortableError> {
+    match path.symlink_metadata() {
+        Ok(meta) => Ok(meta.is_file()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(PortableError::Io { path: path.to_owned(), error }),
+    }
 }
 
 /// Adds the files in `sub` that belong to a session.
 fn list(dir: &Path, sub: &str, paths: &mut Vec<String>) -> Result<(), PortableError> {
     let mut found = Vec::new();
     names(&dir.join(sub), &mut found)?;
-    let found = found.into_iter().map(|name| format!("{sub}/{name}"));
-    paths.extend(found.filter(|path| belongs(path) && is_file(&dir.join(path))));
+    for name in found {
+        let path = format!("{sub}/{name}");
+        if belongs(&path) && is_file(&dir.join(&path))? {
+            paths.push(path);
+        }
+    }
     Ok(())
 }
 
 /// The names in a directory, which may be absent and must be no link.
 fn names(dir: &Path, names: &mut Vec<String>) -> Result<(), PortableError> {
-    if !dir.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-        return Ok(());
-    }
     let failed = |error| PortableError::Io { path: dir.to_owned(), error };
+    match dir.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }

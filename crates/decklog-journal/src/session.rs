@@ -128,9 +128,15 @@ pub struct Turn {
     /// Git tree after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_after: Option<String>,
-    /// Files left out of the trees.
+    /// Files left out of one of the trees, or of the patch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub withheld: Vec<Withheld>,
+    /// Those left out of the tree before.
+    #[serde(skip)]
+    pub withheld_before: Vec<Withheld>,
+    /// Those left out of the tree after, or of the patch.
+    #[serde(skip)]
+    pub withheld_after: Vec<Withheld>,
 }
 
 /// Something said or done within a turn.
@@ -475,7 +481,9 @@ impl Turn {
             prompt_artifact: start.prompt_artifact,
             snapshot_before: start.snapshot,
             snapshot_after: None,
-            withheld: start.withheld,
+            withheld: start.withheld.clone(),
+            withheld_before: start.withheld,
+            withheld_after: Vec::new(),
         }
     }
 
@@ -493,11 +501,12 @@ impl Turn {
         self.patch = end.patch;
         self.patch_artifact = end.patch_artifact;
         self.snapshot_after = end.snapshot;
-        for withheld in end.withheld {
-            if !self.withheld.contains(&withheld) {
-                self.withheld.push(withheld);
+        for withheld in &end.withheld {
+            if !self.withheld.contains(withheld) {
+                self.withheld.push(withheld.clone());
             }
         }
+        self.withheld_after = end.withheld;
     }
 
     /// The agent's own conversation, if whoever goes on with the session can go on with that. What an agent kept in a

@@ -9,11 +9,14 @@
 //! | active, no turn open | `checkpoint` | checkpointed |
 //! | active, no turn open | `session_end` | completed |
 //! | active (its recorder died), checkpointed, completed | `resumed` | active, no turn open |
+//! | checkpointed, completed | `notice` with the code `recording_failed` | the same |
+//! | completed | `session_end` with another outcome than `success`, which corrects the one before | completed |
 //!
 //! Everything else is illegal. Must not know: files, clocks, what the events hold beyond their turn.
 
 use crate::event::EventBody;
-use crate::words::Status;
+use crate::head::RECORDING_FAILED;
+use crate::words::{Outcome, Status};
 
 /// Where a session stands between two events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +64,11 @@ impl State {
             (None, EventBody::SessionStart(_)) => true,
             (None, _) | (_, EventBody::SessionStart(_)) => false,
             (Some(_), EventBody::Resumed(_)) => true,
+            // What failed after the last line was written: whether the session is whole turned out later.
+            (Some(Status::Checkpointed | Status::Completed), EventBody::Notice(notice)) => {
+                notice.code == RECORDING_FAILED
+            }
+            (Some(Status::Completed), EventBody::SessionEnd(end)) => end.outcome != Some(Outcome::Success),
             (Some(Status::Checkpointed | Status::Completed), _) => false,
             (Some(Status::Active), body) => match body {
                 EventBody::TurnStart(start) => start.turn == self.last_turn.saturating_add(1),

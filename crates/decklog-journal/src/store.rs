@@ -8,6 +8,8 @@
 
 mod make;
 
+pub(crate) use make::{leave_staging, make_staging};
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -191,7 +193,18 @@ impl SessionStore {
         }
         if let Selector::Newest(n) = selector {
             let not_found = || SelectError::NotFound { selector: format!("@{n}") };
-            return Ok(self.newest(ids, *n).get(n - 1).ok_or_else(not_found)?.clone());
+            // As many as are asked for, and the rest of the oldest one's second.
+            let mut newest: Vec<SessionId> = Vec::new();
+            for id in ids.into_iter().rev() {
+                if newest.len() >= *n && newest.last().is_some_and(|last| last.as_str()[..15] != id.as_str()[..15]) {
+                    break;
+                }
+                if holds_session(&self.entry(&id)) {
+                    newest.push(id);
+                }
+            }
+            newest.reverse();
+            return Ok(self.newest(newest, *n).get(n - 1).ok_or_else(not_found)?.clone());
         }
         Ok(selector.pick(&ids)?.clone())
     }
@@ -253,7 +266,7 @@ impl SessionStore {
         Ok(entries)
     }
 
-    /// Looks at one session; `None` while its recorder is still making it.
+    /// Looks at one session; `None` when its entry holds none: neither a journal nor a head.
     ///
     /// # Errors
     /// [`Unreadable`] with the reason.
@@ -263,9 +276,8 @@ impl SessionStore {
         let head = match current_head(&entry) {
             Ok(head) => head,
             Err(reason) => {
-                // The lock comes first, then the journal: a session in the making is held and empty.
-                let starting = lock::held(&entry) == Held::Yes && !entry.join(HEAD_FILE).exists();
-                return if starting { Ok(None) } else { Err(unreadable(reason)) };
+                // What has neither is no session: files that a removal kept, or one that an older version was making.
+                return if holds_session(&entry) { Err(unreadable(reason)) } else { Ok(None) };
             }
         };
         if head.id != *id {
@@ -275,14 +287,29 @@ impl SessionStore {
     }
 }
 
+/// Whether there is anything of a session at `entry`. A link that leads nowhere, say to a disk that is not mounted, is
+/// taken for one.
+fn holds_session(entry: &Path) -> bool {
+    let is_absent =
+        |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    if is_absent(entry) {
+        return false;
+    }
+    !entry.is_dir() || [JOURNAL_FILE, HEAD_FILE].iter().any(|name| !is_absent(&entry.join(name)))
+}
+
+/// Whether the directory `entry` was about to become a session when its recorder was killed: it has a lock and no event.
+#[must_use]
+pub fn is_unborn(entry: &Path) -> bool {
+    !holds_session(entry) && entry.join(lock::LOCK_FILE).symlink_metadata().is_ok()
+}
+
 /// What `head`, read at `entry`, is to be shown as: active on disk with no recorder holding the lock is crashed.
 #[must_use]
 pub fn listed(head: Head, entry: PathBuf) -> Listed {
     let status = match head.status {
         Status::Active if lock::held(&entry) == Held::No => ShownStatus::Crashed,
-        Status::Active => ShownStatus::Active,
-        Status::Checkpointed => ShownStatus::Checkpointed,
-        Status::Completed => ShownStatus::Completed,
+        status => status.into(),
     };
     // A session that stands where it was made needs no second look.
     let linked_to = if entry.as_os_str() == head.session_dir.as_str() { None } else { std::fs::read_link(&entry).ok() };

@@ -3,42 +3,64 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Where timestamps come from.
-#[derive(Debug, Clone, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// The time of day when the clock was made, and the time since boot at that moment.
+    System { start: Timestamp, boot: SignedDuration },
+    /// Microseconds since the epoch.
+    Fixed(Arc<AtomicI64>),
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clock. It reads the time of day once, here, and counts from there with a clock that cannot be
+    /// set: times of one recorder never run back, and their differences are durations.
     #[must_use]
     pub fn system() -> Self {
-        Self(None)
+        Self(Source::System { start: Timestamp::now(), boot: since_boot() })
     }
 
     /// A clock that starts at `start` and moves one millisecond with each reading.
     #[must_use]
     pub fn fixed(start: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(start.as_microsecond()))))
+        Self(Source::Fixed(Arc::new(AtomicI64::new(start.as_microsecond()))))
     }
 
     /// Whether time is made up.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
-        self.0.is_some()
+        matches!(self.0, Source::Fixed(_))
     }
 
     /// The present moment.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            None => whole_micros(Timestamp::now()),
-            Some(micros) => {
+            Source::System { start, boot } => whole_micros(start.checked_add(since_boot() - *boot).unwrap_or(*start)),
+            Source::Fixed(micros) => {
                 let at = micros.fetch_add(1000, Ordering::Relaxed);
                 Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH)
             }
         }
     }
+}
+
+/// Time since boot, with the time in which the machine slept.
+fn since_boot() -> SignedDuration {
+    let now = clock_gettime(ClockId::Boottime);
+    SignedDuration::new(now.tv_sec, i32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// What a journal line can hold.

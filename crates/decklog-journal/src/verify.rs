@@ -1,18 +1,27 @@
 //! Whether a session is what was recorded: every line's sum and number, head against journal, artifacts.
 
+mod secrets;
+
+use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::artifacts::TORN_FILE;
+use crate::artifacts::{self, TORN_FILE, TURNS_DIR, TurnFile};
 use crate::event::ArtifactRef;
-use crate::files;
+use crate::expand::Expanded;
+use crate::files::{Access, open_in};
 use crate::format::FormatVersion;
 use crate::head::{HEAD_FILE, Head, HeadError, HeadFold};
 use crate::lock::{self, Held};
 use crate::read::{Fault, FaultKind, Item, JournalReader};
 use crate::session::JOURNAL_FILE;
 use crate::state::State;
+use crate::store::is_unborn;
+use crate::words::Status;
+
+pub use secrets::secrets;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -25,6 +34,9 @@ pub struct Report {
     pub faults: Vec<Finding>,
     /// What is unusual, and no fault: that a crash had left a part of a line, which was put aside.
     pub remarks: Vec<Finding>,
+    /// Where a secret was found, if it was looked for ([`secrets`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Vec<Finding>>,
 }
 
 /// Something that is wrong or unusual.
@@ -37,10 +49,10 @@ pub struct Finding {
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether nothing is wrong, and no secret was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.is_empty() && self.secrets.as_ref().is_none_or(Vec::is_empty)
     }
 
     fn fault(&mut self, place: impl Into<String>, what: impl Into<String>) {
@@ -57,6 +69,13 @@ pub fn verify(dir: &Path) -> Report {
     let stored = Head::read(dir);
     let mut reader = match JournalReader::open(&dir.join(JOURNAL_FILE)) {
         Ok(reader) => reader,
+        Err(_) if is_unborn(dir) => {
+            report.fault(
+                JOURNAL_FILE,
+                "does not exist: the recorder was killed before its first event; `decklog clean` removes the rest",
+            );
+            return report;
+        }
         Err(error) => {
             report.fault(JOURNAL_FILE, format!("cannot be read: {error}"));
             return report;
@@ -104,6 +123,9 @@ pub fn verify(dir: &Path) -> Report {
         report.artifacts += 1;
         check_artifact(&mut report, dir, artifact);
     }
+    if !live {
+        check_unnamed(&mut report, dir, &artifacts, state.last_turn());
+    }
     if dir.join(TORN_FILE).exists() {
         let what = "holds what a crash had left of a line";
         report.remarks.push(Finding { place: TORN_FILE.into(), what: what.into() });
@@ -125,8 +147,8 @@ fn journal_fault(report: &mut Report, fault: &Fault, live: bool) {
 fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&Head>, whole: &Head, live: bool) {
     let stored = match stored {
         Ok(stored) => stored,
-        // The first line comes before the first head.
-        Err(HeadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound && whole.events == 1 => {
+        // A head is made from the journal; that of a session whose recorder was killed may be missing.
+        Err(HeadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound && whole.outcome.is_none() => {
             let what = "is not there: its recorder was killed before it wrote one".into();
             return report.remarks.push(Finding { place: HEAD_FILE.into(), what });
         }
@@ -136,7 +158,7 @@ fn check_head(report: &mut Report, stored: Result<Head, HeadError>, at: Option<&
     if stored == *made {
         let behind = whole.events.saturating_sub(made.events);
         // A recorder renews the head at milestones: in between it is behind. So it is where a crash left it.
-        if behind > 0 && !live && whole.outcome.is_some() {
+        if behind > 0 && !live && whole.status == Status::Completed {
             let what = format!("is behind the journal by {behind} events, as a killed recorder leaves it");
             report.remarks.push(Finding { place: HEAD_FILE.into(), what });
         }
@@ -165,14 +187,55 @@ fn check_artifact(report: &mut Report, dir: &Path, artifact: &ArtifactRef) {
     }
     let length = |found: ArtifactFile| match found.compressed {
         false => Ok(found.file.metadata()?.len()),
-        true => std::io::copy(&mut zstd::Decoder::new(found.file)?, &mut std::io::sink()),
+        true => {
+            // One byte more than there may be: it must not come.
+            let mut source = zstd::Decoder::new(found.file)?.take(artifact.bytes.saturating_add(1));
+            std::io::copy(&mut source, &mut std::io::sink())
+        }
     };
     match find_artifact(dir, &artifact.path).and_then(length) {
+        Ok(bytes) if bytes > artifact.bytes => {
+            report.fault(
+                artifact.path.clone(),
+                format!("is longer than the {} bytes that the journal says", artifact.bytes),
+            );
+        }
         Ok(bytes) if bytes != artifact.bytes => {
             report.fault(artifact.path.clone(), format!("is {bytes} bytes long, the journal says {}", artifact.bytes));
         }
         Ok(_) => {}
         Err(error) => report.fault(artifact.path.clone(), format!("cannot be read: {error}")),
+    }
+}
+
+/// Compares the files of turns with those that the journal names.
+fn check_unnamed(report: &mut Report, dir: &Path, named: &[ArtifactRef], last_turn: u32) {
+    let named: HashSet<&str> = named.iter().map(|artifact| artifact.path.as_str()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(dir.join(TURNS_DIR))
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| artifacts::is_ours(TURNS_DIR, name.as_bytes()))
+        .collect();
+    names.sort();
+    for name in names {
+        let path = format!("{TURNS_DIR}/{name}");
+        let plain = path.strip_suffix(".zst").unwrap_or(&path);
+        let remark = if artifacts::before_set_aside(&name).is_some() {
+            "is in no event and was set aside: a recorder was killed before it wrote the event"
+        } else if named.contains(plain) || name.ends_with(TurnFile::State.suffix()) {
+            continue;
+        } else if name.ends_with(TurnFile::Prompt.suffix())
+            && artifacts::parse_turn_file(&name).is_some_and(|(turn, _)| turn <= last_turn)
+        {
+            report.fault(path, "is in no event: it is not what the turn's agent was sent");
+            continue;
+        } else {
+            "is in no event: the recorder was killed before it wrote the event, or the file could not be kept whole"
+        };
+        report.remarks.push(Finding { place: path, what: remark.into() });
     }
 }
 
@@ -193,6 +256,17 @@ pub struct ArtifactFile {
     pub compressed: bool,
 }
 
+impl ArtifactFile {
+    /// What it holds, uncompressed, where that is recorded to be so many bytes: reading what is compressed fails beyond them.
+    /// Without a record its own size bounds it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn content(self, recorded: Option<u64>) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+        Ok(if self.compressed { Box::new(Expanded::new(self.file, recorded)?) } else { Box::new(self.file) })
+    }
+}
+
 /// Opens the artifact at `path` in the session `dir`, as it is or compressed (`.zst`). No directory on the way
 /// may be a link.
 ///
@@ -202,18 +276,10 @@ pub fn find_artifact(dir: &Path, path: &str) -> std::io::Result<ArtifactFile> {
     if !is_inside(path) {
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it leads out of the session"));
     }
-    let mut full = dir.to_owned();
-    let parts: Vec<_> = path.split('/').collect();
-    for part in &parts[..parts.len() - 1] {
-        full.push(part);
-        if full.symlink_metadata()?.is_symlink() {
-            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it leads out of the session"));
-        }
-    }
-    match files::open_regular(&dir.join(path)) {
+    match open_in(dir, path, Access::Read) {
         Ok(file) => Ok(ArtifactFile { file, compressed: path.ends_with(".zst") }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            match files::open_regular(&dir.join(format!("{path}.zst"))) {
+            match open_in(dir, format!("{path}.zst"), Access::Read) {
                 Ok(file) => Ok(ArtifactFile { file, compressed: true }),
                 Err(_) => Err(error),
             }

@@ -117,6 +117,33 @@ words! {
         MaxIterationsReached = "max_iterations_reached",
         /// Its recorder died. Derived on reading, never written.
         Crashed = "crashed",
+        /// It is completed, and its record does not say how: the source that it was imported from did not. Derived on
+        /// reading, never written.
+        Unknown = "unknown",
+    }
+}
+
+impl ShownOutcome {
+    /// What a session with this status and this recorded outcome came to; `None` while it may go on.
+    #[must_use]
+    pub fn of(status: ShownStatus, outcome: Option<Outcome>) -> Option<Self> {
+        match (status, outcome) {
+            (ShownStatus::Crashed, _) => Some(Self::Crashed),
+            (_, Some(outcome)) => Some(outcome.into()),
+            (ShownStatus::Completed, None) => Some(Self::Unknown),
+            (ShownStatus::Active | ShownStatus::Checkpointed, None) => None,
+        }
+    }
+}
+
+impl From<Status> for ShownStatus {
+    /// The status as recorded, whether or not its recorder is still there.
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Checkpointed => Self::Checkpointed,
+            Status::Completed => Self::Completed,
+        }
     }
 }
 

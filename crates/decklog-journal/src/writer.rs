@@ -7,24 +7,29 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::append::{Durability, JournalWriter};
-use crate::artifacts::{ArtifactWriter, RESERVE_FILE, TORN_FILE};
-use crate::event::{ArtifactRef, Event, EventBody, Notice, Resumed, SessionStart};
-use crate::files;
+use crate::append::{Durability, JournalWriter, Trouble};
+use crate::artifacts::{self, ArtifactWriter, RESERVE_FILE, RESUME_DIR, TURNS_DIR};
+use crate::event::{ArtifactRef, Event, EventBody, Notice, Resumed, SessionEnd, SessionStart};
+use crate::files::{self, Access, open_in};
 use crate::fit;
 use crate::head::{Head, HeadFold, RECORDING_FAILED};
 use crate::id::SessionId;
-use crate::lock::{LockError, SessionLock};
-use crate::read::{Item, JournalReader};
+use crate::intact;
+use crate::lock::{LOCK_FILE, LockError, SessionLock};
+use crate::named::Named;
+use crate::read::{Item, JournalReader, ReverseReader};
 use crate::redact::Redactor;
 use crate::session::JOURNAL_FILE;
 use crate::state::{IllegalEvent, State};
 use crate::time::Clock;
+use crate::words::{Outcome, Status};
 
 pub use crate::fit::MAX_INLINE;
 
 /// Room kept for the last events of a session on a full disk, in bytes.
 const RESERVE: u64 = 128 * 1024;
+/// Of that, what is kept for the ends of turns and of the session.
+const LAST_RESERVE: u64 = 32 * 1024;
 
 /// How a session is to be written.
 #[derive(Debug, Clone)]
@@ -88,12 +93,16 @@ pub struct SessionWriter {
     /// Events that could not be written.
     lost: u64,
     /// What the disk refused and the record does not say yet.
-    untold: Option<String>,
+    pending_notice: Option<String>,
     /// Of the lost, those that are still to be written.
     owed: Vec<(Timestamp, EventBody)>,
-    reserved: bool,
-    // Dropped last, so that nobody finds the session free while files are still open.
-    _lock: SessionLock,
+    /// Bytes of room kept for the last events.
+    reserved: u64,
+    /// When the last event was recorded: none is recorded as earlier.
+    last_at: Timestamp,
+    named: Named,
+    // Dropped last, so that the session is not free while files are still open.
+    lock: SessionLock,
 }
 
 impl SessionWriter {
@@ -104,9 +113,8 @@ impl SessionWriter {
         options: WriterOptions,
         start: SessionStart,
     ) -> Result<Self, WriteError> {
-        let path = dir.join(JOURNAL_FILE);
-        let journal = JournalWriter::create(&path, options.durability, options.redactor.clone())
-            .map_err(|error| WriteError::Io { path, error })?;
+        let journal = JournalWriter::create(&dir, options.durability, options.redactor.clone())
+            .map_err(|error| WriteError::Io { path: dir.join(JOURNAL_FILE), error })?;
         let id = start.id.clone();
         let mut writer = Self {
             dir,
@@ -115,17 +123,25 @@ impl SessionWriter {
             fold: HeadFold::default(),
             options,
             lost: 0,
-            untold: None,
+            pending_notice: None,
             owed: Vec::new(),
-            reserved: false,
-            _lock: lock,
+            reserved: 0,
+            last_at: Timestamp::MIN,
+            named: Named::default(),
+            lock,
         };
         writer.append(start)?;
         if writer.options.durability != Durability::Os {
             writer.io(&writer.dir, files::sync_dir(&writer.dir))?;
         }
-        writer.reserved = reserve(&writer.dir.join(RESERVE_FILE)).is_ok();
+        writer.reserved = reserve(&writer.dir).map_or(0, |()| RESERVE);
         Ok(writer)
+    }
+
+    /// Says that the session directory has another name now.
+    pub(crate) fn set_dir(&mut self, dir: PathBuf) {
+        self.journal.set_dir(&dir);
+        self.dir = dir;
     }
 
     /// Goes on with the session in `dir`, whose recorder is gone: moves torn bytes to `journal.torn` and
@@ -134,15 +150,52 @@ impl SessionWriter {
     /// # Errors
     /// [`WriteError`] when another recorder holds it, it is from a newer version, or cannot be read.
     pub fn resume(dir: &Path, options: WriterOptions, pid: Option<u32>, version: &str) -> Result<Self, WriteError> {
+        let (mut writer, torn_bytes) = Self::reopen(dir, options)?;
+        writer.append(Resumed { pid, decklog_version: version.to_owned(), torn_bytes })?;
+        writer.write_head()?;
+        Ok(writer)
+    }
+
+    /// Corrects the end of the completed session in `dir`: decklog fails with `exit_code`, though the end it recorded is
+    /// a success. For what fails after that, such as printing the result.
+    ///
+    /// An end that cannot be corrected is taken away: the session is then one whose recorder died.
+    ///
+    /// # Errors
+    /// [`WriteError`] when another recorder holds the session, it has no end, or the disk refuses both.
+    pub fn correct_end(dir: &Path, options: WriterOptions, exit_code: i32) -> Result<(), WriteError> {
+        let journal = dir.join(JOURNAL_FILE);
+        let events = ReverseReader::open(&journal).map_err(|error| WriteError::Io { path: journal, error })?;
+        let mut ends = events.flatten().flatten().filter_map(|event| match event.body {
+            EventBody::SessionEnd(end) => Some(end),
+            _ => None,
+        });
+        let Some(end) = ends.next() else {
+            return Err(WriteError::Load { path: dir.to_owned(), error: crate::session::LoadError::Empty });
+        };
+        let (mut writer, _) = Self::reopen(dir, options)?;
+        let end = SessionEnd { outcome: Some(Outcome::Failed), exit_code: Some(exit_code), ..end };
+        match writer.append(end) {
+            Err(_) if writer.lost > 0 => {
+                writer.release_reserve();
+                writer.withdraw_end()
+            }
+            appended => appended.map(drop),
+        }
+    }
+
+    /// Opens the session in `dir` to append to it. Gives how many torn bytes it moved to `journal.torn`.
+    fn reopen(dir: &Path, options: WriterOptions) -> Result<(Self, Option<u64>), WriteError> {
         let io = |path: &Path, error| WriteError::Io { path: path.to_owned(), error };
         let lock = SessionLock::take(dir, true)
             .and_then(|lock| lock.ok_or(LockError::Held))
             .map_err(|error| WriteError::Lock { path: dir.to_owned(), error })?;
         let path = dir.join(JOURNAL_FILE);
         let mut reader = JournalReader::open(&path).map_err(|error| io(&path, error))?;
-        let mut fold = HeadFold::default();
+        let (mut fold, mut last_at) = (HeadFold::default(), Timestamp::MIN);
         for item in &mut reader {
             if let Item::Event(event) = item.map_err(|error| io(&path, error))? {
+                last_at = last_at.max(event.timestamp);
                 fold.apply(&event);
             }
         }
@@ -153,8 +206,9 @@ impl SessionWriter {
             return Err(WriteError::Format { path: dir.to_owned(), format: head.format });
         }
         let id = head.id.clone();
-        let torn = keep_torn(dir, &path, reader.offset()).map_err(|error| io(&path, error))?;
-        let journal = JournalWriter::resume(&path, reader.position(), options.durability, options.redactor.clone())
+        set_unnamed_aside(dir, fold.state().last_turn(), reader.next_seq()).map_err(|error| io(dir, error))?;
+        let torn = keep_torn(dir, reader.offset()).map_err(|error| io(&path, error))?;
+        let journal = JournalWriter::resume(dir, reader.position(), options.durability, options.redactor.clone())
             .map_err(|error| io(&path, error))?;
         let mut writer = Self {
             dir: dir.to_owned(),
@@ -163,14 +217,15 @@ impl SessionWriter {
             fold,
             options,
             lost: 0,
-            untold: None,
+            pending_notice: None,
             owed: Vec::new(),
-            reserved: false,
-            _lock: lock,
+            reserved: 0,
+            last_at,
+            named: Named::default(),
+            lock,
         };
-        writer.append(Resumed { pid, decklog_version: version.to_owned(), torn_bytes: torn })?;
-        writer.write_head()?;
-        Ok(writer)
+        writer.reserved = reserve(&writer.dir).map_or(0, |()| RESERVE);
+        Ok((writer, torn))
     }
 
     /// The session's id.
@@ -227,15 +282,16 @@ impl SessionWriter {
             self.fold.state().clone().advance(&body)?;
         }
         if let Err(error) = self.pay() {
-            self.owe(self.options.clock.now(), body, &error);
+            let at = self.now();
+            self.owe(at, body, &error);
             return Err(WriteError::Io { path: self.dir.join(JOURNAL_FILE), error });
         }
-        if let Some(text) = self.untold.clone() {
+        if let Some(text) = self.pending_notice.clone() {
             let text = if self.lost > 0 { format!("{} events could not be recorded: {text}", self.lost) } else { text };
             let notice = Notice { turn: None, code: RECORDING_FAILED.into(), text, text_artifact: None };
             let lost = self.lost;
             match self.write(notice.into()) {
-                Ok(_) => self.untold = None,
+                Ok(_) => self.pending_notice = None,
                 // It is told of no less than before, and is none of what is lost.
                 Err(_) => self.lost = lost,
             }
@@ -248,36 +304,100 @@ impl SessionWriter {
                 | EventBody::Checkpoint(_)
                 | EventBody::SessionEnd(_)
         );
-        let over = matches!(body, EventBody::SessionEnd(_) | EventBody::Checkpoint(_));
-        let event = self.write(body)?;
-        if over {
-            let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
+        if milestone {
+            self.keep_lock();
         }
+        let over = matches!(body, EventBody::SessionEnd(_) | EventBody::Checkpoint(_));
+        if (over || matches!(body, EventBody::TurnEnd(_)))
+            && let Some((path, error)) = self.named.check(&self.dir, over)
+        {
+            let text = format!("{}: {error}", path.display());
+            self.journal.note(self.dir.join(path), error, text);
+        }
+        let event = self.write(body)?;
+        self.named.add(&event.body);
         if milestone {
             self.write_head()?;
+        }
+        if over {
+            self.release_reserve();
         }
         Ok(event)
     }
 
+    /// The time of the next event: a clock that was set back since the last recorder's makes none earlier.
+    fn now(&mut self) -> Timestamp {
+        self.last_at = self.last_at.max(self.options.clock.now());
+        self.last_at
+    }
+
+    /// Takes the session's end away again, when what it says turned out to be false and cannot be corrected: the session
+    /// is then one whose recorder died.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`] when the disk refuses that, too.
+    pub fn withdraw_end(&mut self) -> Result<(), WriteError> {
+        let result = self.journal.withdraw();
+        self.io(&self.dir.join(JOURNAL_FILE), result)
+    }
+
+    /// Takes a lock again whose file another process removed or replaced.
+    fn keep_lock(&mut self) {
+        let error = match self.lock.is_in_place(&self.dir) {
+            Ok(true) => return,
+            Ok(false) => match SessionLock::replace(&self.dir) {
+                Ok(lock) => {
+                    self.lock = lock;
+                    io::Error::other("removed or replaced by another process during the recording; it is held again")
+                }
+                Err(error) => io::Error::other(error),
+            },
+            Err(error) => error,
+        };
+        let path = self.dir.join(LOCK_FILE);
+        let text = format!("{LOCK_FILE}: {error}");
+        self.journal.note(path, error, text);
+    }
+
+    /// Gives the room back that is kept for the last events.
+    fn release_reserve(&mut self) {
+        if std::mem::take(&mut self.reserved) > 0 {
+            let _ = files::remove_in(&self.dir, RESERVE_FILE);
+        }
+    }
+
+    /// Gives some of that room back on a full disk: all but the rest, and the rest when `last` says that it is for this.
+    /// Says whether there was any.
+    fn release_some(&mut self, last: bool) -> bool {
+        if self.reserved > LAST_RESERVE {
+            let file = open_in(&self.dir, RESERVE_FILE, Access::Update);
+            if file.and_then(|file| file.set_len(LAST_RESERVE)).is_ok() {
+                self.reserved = LAST_RESERVE;
+                return true;
+            }
+        }
+        let there = self.reserved > 0 && (last || self.reserved > LAST_RESERVE);
+        if there {
+            self.release_reserve();
+        }
+        there
+    }
+
     fn write(&mut self, body: EventBody) -> Result<Event, WriteError> {
-        let at = self.options.clock.now();
+        let at = self.now();
         let path = self.dir.join(JOURNAL_FILE);
         let again = body.clone();
-        let first = self.try_write(at, body);
-        let result = match first {
-            Err(error) if is_full(&error) && self.reserved => {
-                self.reserved = false;
-                let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
-                self.try_write(at, again.clone())
-            }
-            result => result,
-        };
+        let last = matches!(body, EventBody::TurnEnd(_) | EventBody::SessionEnd(_) | EventBody::Checkpoint(_));
+        let mut result = self.try_write(at, body);
+        while result.as_ref().is_err_and(is_full) && self.release_some(last) {
+            result = self.try_write(at, again.clone());
+        }
         match result {
             Ok(event) => {
                 self.fold.apply(&event);
                 self.fold.set_journal(self.journal.length(), self.journal.sum());
-                self.journal.settle(&event.body).map_err(|error| {
-                    self.untold.get_or_insert_with(|| format!("a power cut may take what was recorded: {error}"));
+                self.journal.sync_line(&event.body).map_err(|Trouble { path, error, text }| {
+                    self.pending_notice.get_or_insert(text);
                     WriteError::Io { path, error }
                 })?;
                 Ok(event)
@@ -292,10 +412,10 @@ impl SessionWriter {
     /// Counts an event that the disk refused. One that others make no sense without is kept to be tried again.
     fn owe(&mut self, at: Timestamp, body: EventBody, error: &io::Error) {
         self.lost += 1;
-        self.untold.get_or_insert_with(|| error.to_string());
+        self.pending_notice.get_or_insert_with(|| error.to_string());
         // One that fits no line never will: everything behind it would wait for ever.
         let may_fit = error.kind() != io::ErrorKind::InvalidData;
-        if may_fit && matches!(body, EventBody::TurnStart(_) | EventBody::TurnEnd(_)) {
+        if may_fit && matches!(body, EventBody::Resumed(_) | EventBody::TurnStart(_) | EventBody::TurnEnd(_)) {
             self.owed.push((at, body));
         }
     }
@@ -338,7 +458,12 @@ impl SessionWriter {
     /// As for [`Self::artifact`].
     pub fn write_artifact(&self, path: &str, bytes: &[u8]) -> Result<ArtifactRef, WriteError> {
         let mut artifact = self.artifact(path)?;
-        self.io(&self.dir.join(path), artifact.write(bytes).and_then(|()| artifact.finish()))
+        let written = artifact.write(bytes).and_then(|()| artifact.finish());
+        if written.is_err() {
+            // No event will name it.
+            let _ = files::remove_in(&self.dir, path);
+        }
+        self.io(&self.dir.join(path), written)
     }
 
     /// Writes a whole artifact in one step: whoever looks sees all of it or nothing.
@@ -346,16 +471,14 @@ impl SessionWriter {
     /// # Errors
     /// When it cannot be made.
     pub fn write_whole_artifact(&self, path: &str, bytes: &[u8]) -> Result<ArtifactRef, WriteError> {
-        let full = self.dir.join(path);
         let safe = self.redactor().redact_str(&String::from_utf8_lossy(bytes)).into_owned();
-        let (Some(dir), Some(name)) = (full.parent(), full.file_name().and_then(std::ffi::OsStr::to_str)) else {
-            return Err(WriteError::Io { path: full, error: io::ErrorKind::InvalidInput.into() });
+        let made = match Path::new(path).parent() {
+            Some(parent) if parent != Path::new("") => files::make_dir_in(&self.dir, parent),
+            _ => Ok(()),
         };
-        let made = match files::make_private_dir(dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => files::replace(dir, name, safe.as_bytes(), self.options.durability == Durability::Event),
-        };
-        self.io(&full, made)?;
+        let sync = self.options.durability == Durability::Event;
+        let replaced = made.and_then(|()| files::replace(&self.dir, path, safe.as_bytes(), sync));
+        self.io(&self.dir.join(path), replaced)?;
         Ok(ArtifactRef { path: path.to_owned(), bytes: safe.len() as u64 })
     }
 
@@ -364,25 +487,19 @@ impl SessionWriter {
     /// # Errors
     /// As for [`Self::artifact`].
     pub fn exact_artifact(&self, path: &str) -> Result<std::fs::File, WriteError> {
-        let full = self.dir.join(path);
-        let made = match full.parent().map(files::make_private_dir) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => files::create_private(&full),
-        };
-        self.io(&full, made)
+        self.io(&self.dir.join(path), artifacts::create_file(&self.dir, path))
     }
 
     fn write_head(&mut self) -> Result<(), WriteError> {
-        let Some(head) = self.fold.head() else { return Ok(()) };
         let sync = self.options.durability == Durability::Event;
-        let mut result = head.write(&self.dir, sync);
-        if result.as_ref().is_err_and(is_full) && self.reserved {
-            self.reserved = false;
-            let _ = std::fs::remove_file(self.dir.join(RESERVE_FILE));
-            result = head.write(&self.dir, sync);
+        let write = |writer: &Self| writer.fold.head().map_or(Ok(()), |head| head.write(&writer.dir, sync));
+        let is_over = self.fold.state().status() != Some(Status::Active);
+        let mut result = write(self);
+        while result.as_ref().is_err_and(is_full) && self.release_some(is_over) {
+            result = write(self);
         }
         if let Err(error) = &result {
-            self.untold.get_or_insert_with(|| format!("session.json could not be renewed: {error}"));
+            self.pending_notice.get_or_insert_with(|| format!("session.json could not be renewed: {error}"));
         }
         self.io(&self.dir.join(crate::head::HEAD_FILE), result)
     }
@@ -396,27 +513,53 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn reserve(path: &Path) -> io::Result<()> {
-    let file = files::create_private(path)?;
-    Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE)?)
+fn reserve(dir: &Path) -> io::Result<()> {
+    files::remove_in(dir, RESERVE_FILE)?;
+    let file = open_in(dir, RESERVE_FILE, Access::Create)?;
+    let kept = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE);
+    if kept.is_err() {
+        let _ = files::remove_in(dir, RESERVE_FILE);
+    }
+    Ok(kept?)
 }
 
-/// Moves what stands behind the last whole line to `journal.torn`; says how much it was.
-fn keep_torn(dir: &Path, journal: &Path, whole: u64) -> io::Result<Option<u64>> {
-    use std::io::{Read, Seek, SeekFrom, Write};
-    let mut file = files::open_regular(journal)?;
-    let length = file.metadata()?.len();
+/// Moves what is behind the last whole line of the journal to `journal.torn`; says how much it was.
+fn keep_torn(dir: &Path, whole: u64) -> io::Result<Option<u64>> {
+    let journal = open_in(dir, JOURNAL_FILE, Access::Read)?;
+    let length = journal.metadata()?.len();
     if length <= whole {
         return Ok(None);
     }
-    file.seek(SeekFrom::Start(whole))?;
-    let mut torn = std::fs::OpenOptions::new();
-    let flags = rustix::fs::OFlags::NOFOLLOW;
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut torn, files::flag_bits(flags));
-    std::os::unix::fs::OpenOptionsExt::mode(&mut torn, 0o600);
-    let mut torn = torn.append(true).create(true).open(dir.join(TORN_FILE))?;
-    io::copy(&mut file.take(length - whole), &mut torn)?;
-    torn.write_all(b"\n")?;
-    torn.sync_data()?;
-    Ok(Some(length - whole))
+    intact::set_aside(dir, &journal, whole, length).map(Some)
+}
+
+/// Sets files aside that a killed recorder wrote for events it did not reach: those of turns after `last_turn`, and
+/// texts of events from `next_seq` on. Half of a compressed stream is removed: the stream itself is whole.
+fn set_unnamed_aside(dir: &Path, last_turn: u32, next_seq: u64) -> io::Result<()> {
+    files::remove_temporary(dir, RESUME_DIR)?;
+    let entries = match std::fs::read_dir(dir.join(TURNS_DIR)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str().filter(|name| artifacts::is_ours(TURNS_DIR, name.as_bytes())) else { continue };
+        if artifacts::before_set_aside(name).is_some() {
+            continue;
+        }
+        let path = format!("{TURNS_DIR}/{name}");
+        let Some((turn, seq)) = artifacts::parse_turn_file(name) else { continue };
+        if name.ends_with(".part") {
+            files::remove_in(dir, &path)?;
+        } else if turn > last_turn || seq.is_some_and(|seq| seq >= next_seq) {
+            artifacts::set_aside(dir, &path)?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for SessionWriter {
+    fn drop(&mut self) {
+        self.release_reserve();
+    }
 }

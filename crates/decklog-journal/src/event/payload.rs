@@ -565,8 +565,9 @@ payload! {
 payload! {
     /// `session_end`: how all of it came out.
     SessionEnd {
-        /// How it came out.
-        outcome: Outcome,
+        /// How it came out; absent in an imported session whose source does not report it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
         /// Rounds of a loop.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         iterations: Option<u32>,
@@ -581,7 +582,8 @@ payload! {
         picked: Option<u32>,
         /// Seconds from the session's start.
         duration_secs: f64,
-        /// What the program exited with.
-        exit_code: i32,
+        /// What the program exited with; absent where `outcome` is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
     }
 }

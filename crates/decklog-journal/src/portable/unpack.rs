@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::bounded::{Bounded, check_ratio, check_total};
 use super::{Limits, MANIFEST, Manifest, Packed, PackedFile, PortableError, VERSION, belongs};
 use crate::artifacts::UNPACKED_FILE;
-use crate::files;
+use crate::files::{self, Access, open_in};
 use crate::id::SessionId;
 use crate::lock::SessionLock;
+use crate::read::{Item, JournalReader};
 use crate::session::JOURNAL_FILE;
-use crate::store::{SessionStore, current_head};
-use crate::verify::verify;
+use crate::store::{SessionStore, current_head, leave_staging, make_staging};
+use crate::verify::{ArtifactFile, find_artifact, verify};
 use crate::wire::hex;
 
 /// Bytes that may follow the last file: tar fills up its last block.
@@ -30,7 +32,7 @@ pub struct Unpacked {
     pub id: SessionId,
     /// Whether it is new.
     pub arrived: Arrived,
-    /// What `verify` finds wrong with it, as it did when it was packed.
+    /// How many things `verify` finds wrong with it, as it did when it was packed.
     pub faults: usize,
 }
 
@@ -44,15 +46,30 @@ pub enum Arrived {
     AlreadyThere,
 }
 
+/// A session that an archive says it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Its id.
+    pub id: SessionId,
+    /// Whether it was whole when it was packed.
+    pub verified: bool,
+}
+
 /// The sessions that `archive` says it holds, in the order of their ids; nothing but its manifest is read.
 ///
 /// # Errors
 /// [`PortableError`].
-pub fn contents(archive: impl Read, limits: Limits) -> Result<Vec<SessionId>, PortableError> {
-    let mut archive = tar::Archive::new(zstd::Decoder::new(archive).map_err(broken)?);
-    let first = archive.entries().map_err(broken)?.raw(true).next().transpose().map_err(broken)?;
-    let manifest = read_manifest(&mut first.ok_or_else(|| refuse("it is empty"))?, limits)?;
-    Ok(manifest.sessions.into_iter().map(|session| session.id).collect())
+pub fn contents(archive: impl Read, limits: Limits) -> Result<Vec<Content>, PortableError> {
+    let (bounded, passed) = Bounded::new(archive, limits).map_err(broken)?;
+    let mut archive = tar::Archive::new(bounded);
+    let mut read = || {
+        let first = archive.entries().map_err(broken)?.raw(true).next().transpose().map_err(broken)?;
+        let manifest = read_manifest(&mut first.ok_or_else(|| refuse("it is empty"))?, limits)?;
+        check_sizes(&manifest, limits)?;
+        Ok(manifest)
+    };
+    let manifest = read().map_err(|error| passed.or(error))?;
+    Ok(manifest.sessions.into_iter().map(|Packed { id, verified, .. }| Content { id, verified }).collect())
 }
 
 /// Unpacks the sessions of `archive` into `store`, in the order of their ids.
@@ -61,8 +78,15 @@ pub fn contents(archive: impl Read, limits: Limits) -> Result<Vec<SessionId>, Po
 /// [`PortableError`]; the store is then as it was, but for sessions that were whole when the disk refused to name the
 /// next.
 pub fn unpack(store: &SessionStore, archive: impl Read, limits: Limits) -> Result<Vec<Unpacked>, PortableError> {
-    let decoder = zstd::Decoder::new(archive).map_err(broken)?;
-    let mut archive = tar::Archive::new(decoder);
+    let (bounded, passed) = Bounded::new(archive, limits).map_err(broken)?;
+    unpack_from(store, tar::Archive::new(bounded), limits).map_err(|error| passed.or(error))
+}
+
+fn unpack_from(
+    store: &SessionStore,
+    mut archive: tar::Archive<impl Read>,
+    limits: Limits,
+) -> Result<Vec<Unpacked>, PortableError> {
     // Raw: names that need more than a plain header are not ours, and not read into memory.
     let mut entries = archive.entries().map_err(broken)?.raw(true);
     let mut next = || entries.next().transpose().map_err(broken);
@@ -71,6 +95,7 @@ pub fn unpack(store: &SessionStore, archive: impl Read, limits: Limits) -> Resul
     files::make_private_dirs(store.root())
         .map_err(|error| PortableError::Io { path: store.root().to_owned(), error })?;
     let mut staged = Vec::new();
+    let mut expanded = Expansion::default();
     for session in &manifest.sessions {
         let mut stage = Stage::new(store)?;
         for file in &session.files {
@@ -79,6 +104,7 @@ pub fn unpack(store: &SessionStore, archive: impl Read, limits: Limits) -> Resul
             expect(&entry, &name, file.bytes)?;
             stage.write(file, &mut entry)?;
         }
+        expanded.add(&stage.dir, limits)?;
         let faults = stage.verify(session)?;
         staged.push((session, stage, faults));
     }
@@ -139,7 +165,6 @@ fn read_manifest<R: Read>(entry: &mut tar::Entry<'_, R>, limits: Limits) -> Resu
 /// Sees, before a byte is written, that the manifest asks for nothing that no session has.
 fn check(manifest: &Manifest, store: &SessionStore, limits: Limits) -> Result<(), PortableError> {
     let mut ids = HashSet::new();
-    let mut bytes: u64 = 0;
     for session in &manifest.sessions {
         let id = &session.id;
         if !ids.insert(id) {
@@ -156,15 +181,9 @@ fn check(manifest: &Manifest, store: &SessionStore, limits: Limits) -> Result<()
             if !paths.insert(&file.path) {
                 return Err(refuse(&format!("{id}/{} is in it twice", file.path)));
             }
-            bytes = bytes.saturating_add(file.bytes);
         }
     }
-    if bytes > limits.bytes {
-        return Err(refuse(&format!(
-            "it would unpack to {bytes} bytes, more than the {} that are taken",
-            limits.bytes
-        )));
-    }
+    let bytes = check_sizes(manifest, limits)?;
     // The root may not be there yet: what is above it is on the same disk, or the disk will say.
     let there = store.root().ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     if let Ok(disk) = rustix::fs::statvfs(there) {
@@ -176,6 +195,42 @@ fn check(manifest: &Manifest, store: &SessionStore, limits: Limits) -> Result<()
     Ok(())
 }
 
+/// Sees that the files that the manifest lists are no more than may be unpacked. Gives how many bytes they have.
+fn check_sizes(manifest: &Manifest, limits: Limits) -> Result<u64, PortableError> {
+    let files = manifest.sessions.iter().flat_map(|session| &session.files);
+    let bytes = files.fold(0_u64, |bytes, file| bytes.saturating_add(file.bytes));
+    check_total(bytes, limits).map_err(PortableError::Limit)?;
+    if let Some(packed) = limits.packed {
+        check_ratio(bytes, packed, limits).map_err(PortableError::Limit)?;
+    }
+    Ok(bytes)
+}
+
+/// What files that are compressed themselves expand to, as the journals state: a reader takes no more.
+#[derive(Debug, Default)]
+struct Expansion {
+    packed: u64,
+    bytes: u64,
+}
+
+impl Expansion {
+    /// Adds what is in the session in `dir`, and sees that it is not too much.
+    fn add(&mut self, dir: &Path, limits: Limits) -> Result<(), PortableError> {
+        let failed = |error| PortableError::Io { path: dir.join(JOURNAL_FILE), error };
+        for item in JournalReader::open(&dir.join(JOURNAL_FILE)).map_err(failed)? {
+            let Item::Event(event) = item.map_err(failed)? else { continue };
+            for artifact in event.body.artifacts() {
+                let Ok(ArtifactFile { file, compressed: true }) = find_artifact(dir, &artifact.path) else { continue };
+                self.packed = self.packed.saturating_add(file.metadata().map_or(0, |meta| meta.len()));
+                self.bytes = self.bytes.saturating_add(artifact.bytes);
+            }
+        }
+        check_total(self.bytes, limits)
+            .and_then(|()| check_ratio(self.bytes, self.packed, limits))
+            .map_err(|why| PortableError::Limit(format!("what is compressed in it: {why}")))
+    }
+}
+
 /// A session on its way in. Dropped before it has a name, it is removed.
 struct Stage {
     dir: PathBuf,
@@ -185,23 +240,20 @@ struct Stage {
 
 impl Stage {
     fn new(store: &SessionStore) -> Result<Self, PortableError> {
-        let dir = store.staging();
+        let dir =
+            make_staging(store.root()).map_err(|error| PortableError::Io { path: store.root().to_owned(), error })?;
         let failed = |error| PortableError::Io { path: dir.clone(), error };
-        files::make_private_dir(&dir).map_err(failed)?;
         let mut stage = Self { dir: dir.clone(), lock: None, named: false };
         // Held while it is written, so that nobody takes it for abandoned.
         stage.lock = Some(SessionLock::create(&dir).map_err(|error| failed(io::Error::other(error)))?);
-        files::create_private(&dir.join(UNPACKED_FILE)).map_err(failed)?;
+        open_in(&dir, UNPACKED_FILE, Access::Create).map_err(failed)?;
         Ok(stage)
     }
 
     fn write<R: Read>(&self, file: &PackedFile, entry: &mut R) -> Result<(), PortableError> {
         let path = self.dir.join(&file.path);
         let failed = |error| PortableError::Io { path: path.clone(), error };
-        if let Some(parent) = path.parent().filter(|parent| *parent != self.dir) {
-            files::make_private_dirs(parent).map_err(failed)?;
-        }
-        let mut target = files::create_private(&path).map_err(failed)?;
+        let mut target = open_in(&self.dir, &file.path, Access::Create).map_err(failed)?;
         let mut digest = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
         let mut left = file.bytes;
@@ -243,6 +295,7 @@ impl Drop for Stage {
         if !self.named {
             drop(self.lock.take());
             let _ = crate::remove::remove(&self.dir);
+            leave_staging(&self.dir);
         }
     }
 }
@@ -276,7 +329,10 @@ fn settle(store: &SessionStore, staged: Vec<(&Packed, Stage, usize)>) -> Result<
         } else {
             let entry = store.entry(&id);
             match renameat_with(CWD, &stage.dir, CWD, &entry, RenameFlags::NOREPLACE) {
-                Ok(()) => stage.named = true,
+                Ok(()) => {
+                    stage.named = true;
+                    leave_staging(&stage.dir);
+                }
                 Err(rustix::io::Errno::EXIST) => return Err(PortableError::Other(id)),
                 Err(error) => return Err(failed(&entry, error.into())),
             }

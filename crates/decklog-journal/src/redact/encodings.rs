@@ -9,7 +9,7 @@ const MAX_FORM: usize = super::MAX_HELD;
 /// Shorter values are not looked for in base64: too little of them is sure to appear there.
 const MIN_BASE64: usize = 12;
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+pub(super) const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// Every form of `value`, each once, the raw one first.
 pub(super) fn forms(value: &[u8]) -> Vec<Vec<u8>> {
@@ -93,7 +93,7 @@ fn percent_encoded(value: &[u8], keep: &[u8], plus: bool, upper: bool) -> Vec<u8
 }
 
 /// The base64 characters that depend on `value` alone when `lead` (mod 3) bytes stand before it.
-fn base64_core(value: &[u8], lead: usize) -> Vec<u8> {
+pub(super) fn base64_core(value: &[u8], lead: usize) -> Vec<u8> {
     let bytes: Vec<u8> = std::iter::repeat_n(0, lead).chain(value.iter().copied()).collect();
     let first = (lead * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
@@ -104,6 +104,23 @@ fn base64_core(value: &[u8], lead: usize) -> Vec<u8> {
             BASE64[usize::from(pair >> (10 - shift) & 63)]
         })
         .collect()
+}
+
+/// Whether `text` is base64 of a user name, a colon and a password, as HTTP and container registries take it.
+pub(super) fn is_user_and_password(text: &[u8]) -> bool {
+    let digit = |b: &u8| BASE64.iter().position(|c| c == b).map(|value| value as u32);
+    let (mut bits, mut have, mut bytes) = (0u32, 0, Vec::new());
+    for byte in text.iter().take_while(|b| **b != b'=') {
+        let Some(value) = digit(byte) else { return false };
+        bits = bits << 6 | value;
+        have += 6;
+        if have >= 8 {
+            have -= 8;
+            bytes.push((bits >> have) as u8);
+        }
+    }
+    let colon = bytes.iter().position(|b| *b == b':');
+    colon.is_some_and(|at| at > 0 && at + 3 < bytes.len()) && bytes.iter().all(|b| (b' '..=b'~').contains(b))
 }
 
 #[cfg(test)]

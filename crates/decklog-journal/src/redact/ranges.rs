@@ -9,8 +9,18 @@ pub(super) struct Found {
     pub(super) end: u64,
     /// Index of the name.
     pub(super) name: u32,
-    /// An exact value, whose name goes before a rule's.
-    pub(super) exact: bool,
+    pub(super) rank: Rank,
+}
+
+/// Whose name a marker has where several begin at the same byte: that of the first of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// An exact value.
+    Value,
+    /// A rule for the shape of a token.
+    Shape,
+    /// A rule that knows a secret by the name beside it.
+    Name,
 }
 
 /// Ranges whose marker is yet to be written, and the end of the one whose marker was last.
@@ -54,9 +64,8 @@ impl Ranges {
         while let Some(old) = self.open.get(to)
             && old.start < merged.end
         {
-            let keeps_name = (old.start, !old.exact) <= (merged.start, !merged.exact);
-            if keeps_name {
-                (merged.name, merged.exact) = (old.name, old.exact);
+            if (old.start, old.rank) <= (merged.start, merged.rank) {
+                (merged.name, merged.rank) = (old.name, old.rank);
             }
             merged.start = merged.start.min(old.start);
             merged.end = merged.end.max(old.end);
@@ -97,7 +106,7 @@ mod tests {
     use super::*;
 
     fn found(start: u64, end: u64, name: u32, exact: bool) -> Found {
-        Found { start, end, name, exact }
+        Found { start, end, name, rank: if exact { Rank::Value } else { Rank::Shape } }
     }
 
     #[test]

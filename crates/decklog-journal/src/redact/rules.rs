@@ -1,19 +1,23 @@
-//! Reads rule files: gitleaks' layout, with bounds. `rules.toml` beside this file is the built-in one.
+//! Reads rule files: gitleaks' layout, with bounds. `rules.toml` and `gitleaks.toml` beside this file are built in.
 //!
 //! What it must not know: streams, and exact values.
 //!
 //! Where this reading is narrower than gitleaks', it is so that a verdict depends on a bounded piece of
-//! the stream and never on what follows it: a match begins with a keyword, every rule has a greatest
-//! length and a charset, and a regex sees no further than those. A regex that matches a piece also
-//! matches whatever longer piece begins with it, which is what makes a second redaction find nothing.
+//! the stream: a match begins with a keyword, every rule has a greatest length and a charset, and a regex
+//! sees no further than those. What makes a second redaction find nothing: a regex that matches a piece also
+//! matches whatever longer piece begins with it, or the rule is `whole`, which never matches before a marker.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::{Anchored, Input, util::syntax};
 use serde::Deserialize;
 
-use super::MAX_HELD;
 use super::anchors::MIN_ANCHOR;
+use super::dense::MIN_DENSE_ANCHOR;
+use super::ranges::Rank;
+use super::{MAX_HELD, credentials};
 
 const DEFAULT_CHARSET: &str = "A-Za-z0-9_-";
 const DEFAULT_MAX_LENGTH: usize = 512;
@@ -46,12 +50,17 @@ pub enum RulesError {
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) id: String,
+    /// With one of them a match begins; of none, it begins where a long run of token characters does.
     pub(super) keywords: Vec<Vec<u8>>,
     pub(super) charset: Box<[bool; 256]>,
     pub(super) max_length: usize,
     pub(super) boundary: bool,
     pub(super) weak: bool,
+    pub(super) dense: bool,
+    whole: bool,
+    check: Option<Check>,
     regex: Lazy,
+    progress: OnceLock<Option<Progress>>,
     before: Option<Lazy>,
     group: usize,
     entropy: Option<f64>,
@@ -80,9 +89,36 @@ struct Entry {
     #[serde(default)]
     weak: bool,
     #[serde(default)]
+    dense: bool,
+    /// A match begins where a run of 84 or more token characters does, and with no keyword.
+    #[serde(default)]
+    run: bool,
+    #[serde(default)]
+    whole: bool,
+    check: Option<Check>,
+    #[serde(default)]
     allow: Vec<String>,
     #[serde(default)]
     needs: String,
+}
+
+/// What a regex cannot say of a secret.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Check {
+    /// It has a letter and a digit, and is no path.
+    Mixed,
+    /// It could be a password, and is no word or reference to a variable.
+    Password,
+    /// It is base64 of a user name, a colon and a password.
+    UserPassword,
+}
+
+/// Says whether a longer window could change what a rule finds.
+#[derive(Debug)]
+struct Progress {
+    dfa: DFA,
+    cache: Mutex<Cache>,
 }
 
 /// Compiled at the first hit: most runs need none of the regexes.
@@ -95,9 +131,15 @@ struct Lazy {
 impl Rules {
     /// The rules decklog ships.
     pub fn built_in() -> Rules {
-        static BUILT_IN: LazyLock<Rules> = LazyLock::new(|| match read(include_str!("rules.toml")) {
-            Ok(rules) => Rules(rules),
-            Err(error) => unreachable!("the built-in rules are tested: {error}"),
+        static BUILT_IN: LazyLock<Rules> = LazyLock::new(|| {
+            let mut all = Rules(Vec::new());
+            for text in [include_str!("rules.toml"), include_str!("gitleaks.toml")] {
+                match read(text) {
+                    Ok(rules) => all.0.extend(rules),
+                    Err(error) => unreachable!("the built-in rules are tested: {error}"),
+                }
+            }
+            all
         });
         BUILT_IN.clone()
     }
@@ -143,8 +185,8 @@ impl Rule {
         self.before.as_ref().is_none_or(|b| b.get().map_or(true, |regex| regex.is_match(left)))
     }
 
-    /// The secret in a window, which begins with the keyword.
-    pub(super) fn secret(&self, window: &[u8]) -> Option<std::ops::Range<usize>> {
+    /// The secret in a window, which begins with the keyword; `next` is the byte behind the window.
+    pub(super) fn secret(&self, window: &[u8], next: Option<u8>) -> Option<std::ops::Range<usize>> {
         if !self.needs.is_empty() && memchr::memmem::find(window, self.needs.as_bytes()).is_none() {
             return None;
         }
@@ -160,7 +202,57 @@ impl Rule {
         let allowed = self.allow.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(secret));
         let random =
             self.entropy.is_none_or(|least| secret.get(..ENTROPY_BYTES).is_some_and(|head| entropy(head) >= least));
-        (!range.is_empty() && !allowed && random).then_some(range)
+        let ends = !self.whole || window.get(range.end).copied().or(next).is_none_or(ends_secret);
+        let checked = match self.check {
+            None => true,
+            Some(Check::Mixed) => credentials::is_mixed(secret),
+            Some(Check::Password) => credentials::could_be_password(secret),
+            Some(Check::UserPassword) => super::encodings::is_user_and_password(secret),
+        };
+        (!range.is_empty() && !allowed && random && ends && checked).then_some(range)
+    }
+
+    /// Whether more bytes behind a window, which begins with the keyword, could change what is found in it.
+    pub(super) fn is_open(&self, window: &[u8]) -> bool {
+        self.progress.get_or_init(|| Progress::new(&self.regex.source)).as_ref().is_none_or(|p| p.is_open(window))
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        if self.whole { Rank::Name } else { Rank::Shape }
+    }
+
+    /// Whether the rule's tokens are looked for in base64 too: those that are secret as a whole.
+    pub(super) fn has_coded_form(&self) -> bool {
+        let own = self.group == 0 && self.before.is_none() && !matches!(self.check, Some(Check::Password));
+        own && !self.weak && !self.whole
+    }
+}
+
+/// Whether a byte may stand behind the secret of a rule that is `whole`. A bracket may not: markers begin with it.
+fn ends_secret(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || b"\"'`;\\<&,)}|]>#".contains(&byte) || !byte.is_ascii()
+}
+
+impl Progress {
+    fn new(source: &str) -> Option<Progress> {
+        let dfa = DFA::builder().syntax(syntax::Config::new().unicode(false).utf8(false)).build(source).ok()?;
+        let cache = Mutex::new(dfa.create_cache());
+        Some(Progress { dfa, cache })
+    }
+
+    /// Whatever it cannot tell is open.
+    fn is_open(&self, window: &[u8]) -> bool {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let input = Input::new(window).anchored(Anchored::Yes);
+        let Ok(mut state) = self.dfa.start_state_forward(&mut cache, &input) else { return true };
+        for byte in window {
+            let Ok(next) = self.dfa.next_state(&mut cache, state, *byte) else { return true };
+            if next.is_dead() {
+                return false;
+            }
+            state = next;
+        }
+        true
     }
 }
 
@@ -179,7 +271,14 @@ fn read(text: &str) -> Result<Vec<Arc<Rule>>, RulesError> {
     file.rules.into_iter().map(|entry| rule(entry).map(Arc::new)).collect()
 }
 
-fn rule(entry: Entry) -> Result<Rule, RulesError> {
+fn rule(mut entry: Entry) -> Result<Rule, RulesError> {
+    let characters = || ('a'..='z').chain('A'..='Z').chain('0'..='9');
+    entry.keywords = (entry.keywords.into_iter())
+        .flat_map(|keyword| match keyword.strip_suffix('*') {
+            Some(head) => characters().map(|c| format!("{head}{c}")).collect(),
+            None => vec![keyword],
+        })
+        .collect();
     let Entry { id, .. } = &entry;
     let named = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if id.is_empty() || id.len() > super::markers::MAX_NAME || !id.chars().all(named) {
@@ -192,11 +291,17 @@ fn rule(entry: Entry) -> Result<Rule, RulesError> {
         Some(body) => (true, body),
         None => (false, source.as_str()),
     };
-    if entry.keywords.is_empty() || entry.keywords.iter().any(|k| k.len() < MIN_ANCHOR) {
-        return Err(problem(id, "it needs keywords of three bytes or more, with which a match begins"));
+    if entry.keywords.is_empty() != entry.run || entry.keywords.iter().any(|k| k.len() < MIN_ANCHOR) {
+        return Err(problem(id, "it needs keywords of three bytes or more, with which a match begins, or `run`"));
     }
-    if entry.keywords.iter().any(|k| k.contains(['[', ']', '\\', '"'])) {
-        return Err(problem(id, "a keyword must not hold brackets, quotes or backslashes"));
+    if entry.dense && entry.keywords.iter().any(|k| k.len() < MIN_DENSE_ANCHOR) {
+        return Err(problem(id, "where it is dense, it needs keywords of four bytes or more"));
+    }
+    if entry.keywords.iter().any(|k| k.contains(['[', ']'])) {
+        return Err(problem(id, "a keyword must not hold brackets"));
+    }
+    if entry.secret_group.is_none_or(|group| group == 0) && entry.keywords.iter().any(|k| k.contains(['\\', '"'])) {
+        return Err(problem(id, "a keyword that is replaced must not hold quotes or backslashes"));
     }
     let charset = charset(entry.charset.as_deref().unwrap_or(DEFAULT_CHARSET)).map_err(|text| problem(id, text))?;
     let max_length = entry.max_length.unwrap_or(DEFAULT_MAX_LENGTH);
@@ -214,7 +319,11 @@ fn rule(entry: Entry) -> Result<Rule, RulesError> {
         max_length,
         boundary,
         weak: entry.weak,
+        dense: entry.dense,
+        whole: entry.whole,
+        check: entry.check,
         regex: Lazy::new(format!(r"\A(?:{body})")),
+        progress: OnceLock::new(),
         before: entry.before.map(|b| Lazy::new(format!(r"(?:{b})\z"))),
         group: entry.secret_group.unwrap_or(0),
         entropy: entry.entropy,

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::ranges::{Found, Ranges};
+use super::ranges::{Found, Ranges, Rank};
 
 /// How many bytes before an anchor a rule can look at.
 const LEFT: usize = 64;
@@ -80,8 +80,8 @@ impl State {
     }
 
     /// A range of `text` as a range of the stream.
-    pub(super) fn place(&self, range: Range<usize>, name: u32, exact: bool) -> Found {
-        Found { start: self.pos + range.start as u64, end: self.pos + range.end as u64, name, exact }
+    pub(super) fn place(&self, range: Range<usize>, name: u32, rank: Rank) -> Found {
+        Found { start: self.pos + range.start as u64, end: self.pos + range.end as u64, name, rank }
     }
 
     /// How far into `text` the bytes from `begin` on are in `charset`, looking no further than `limit`.

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{IdFor, Place, SessionStore, StoreError, current_head};
+use super::{IdFor, Place, SessionStore, StoreError, current_head, is_unborn};
 use crate::bulk::BulkWriter;
 use crate::event::{SessionStart, Source};
 use crate::files;
@@ -16,15 +16,19 @@ use crate::redact::Redactor;
 use crate::session::JOURNAL_FILE;
 use crate::writer::{SessionWriter, WriterOptions};
 
-/// How the name of a directory begins that is to become a session.
-const STAGING: &str = ".new-";
+/// The directory under the root in which sessions are made: `PID-hhhh`, by the process that makes one. It is there only
+/// while there is one.
+const STAGING_DIR: &str = ".staging";
+/// How older versions named a directory under the root that was to become a session.
+const OLD_STAGING: &str = ".new-";
 
 impl SessionStore {
-    /// Makes a new session: reserves an id that nobody has, in the root and in `place`, takes its lock, and
-    /// records the event that `start` makes. The event is given the id and the absolute session directory.
+    /// Makes a new session: locks a directory, records the event that `start` makes, and then gives the directory an id
+    /// that no other session has. `start` gets the id and the absolute session directory, which need not exist yet. A
+    /// crash in between leaves what [`Self::sweep`] removes, and no session.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing is left behind when the directory could not be made or was occupied.
+    /// [`StoreError`]; nothing is left behind.
     pub fn create(
         &self,
         place: &Place,
@@ -34,22 +38,34 @@ impl SessionStore {
     ) -> Result<SessionWriter, StoreError> {
         let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
         files::make_private_dirs(&self.root).map_err(|error| io(&self.root, error))?;
+        let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
         let target = match place {
             Place::Auto => None,
-            Place::Dir(dir) => Some(prepare_dir(dir)?),
+            Place::Dir(dir) => Some(Target::prepare(dir)?),
         };
-        let (id, dir, lock) = self.reserve(target, &options, suffix)?;
-        let start = start(id.clone(), &dir);
-        let made = SessionWriter::create(dir.clone(), lock, options.clone(), start);
-        if made.is_err() {
-            // Ours alone and of no use to anybody: take it back.
-            let _ = crate::remove::remove(&self.entry(&id));
+        let now = options.clock.now();
+        let mut suffix = suffix.unwrap_or_else(random_suffix);
+        let (mut start, mut event) = (Some(start), None);
+        for _ in 0..=u16::MAX {
+            let id = SessionId::new(now, suffix);
+            suffix = suffix.wrapping_add(1);
+            let entry = root.join(id.as_str());
+            if entry.symlink_metadata().is_ok() {
+                continue;
+            }
+            let dir = target.as_ref().map_or_else(|| entry.clone(), |target| target.dir.clone());
+            let first = match (start.take(), event.take()) {
+                (Some(start), _) => start(id, &dir),
+                (None, Some(first)) => SessionStart { id, session_dir: dir.to_string_lossy().into_owned(), ..first },
+                (None, None) => break,
+            };
+            event = Some(first.clone());
+            if let Some(writer) = begin(&root, target.as_ref(), &entry, &options, first)? {
+                return Ok(writer);
+            }
         }
-        let writer = made?;
-        if options.durability != crate::append::Durability::Os {
-            files::sync_dir(&self.root).map_err(|error| io(&self.root, error))?;
-        }
-        Ok(writer)
+        let error = io::Error::new(io::ErrorKind::AlreadyExists, "all 65,536 ids of this second are taken");
+        Err(StoreError::Io { path: self.root.clone(), error })
     }
 
     /// Goes on with a session whose recorder is gone; see [`SessionWriter::resume`]. The root is touched, so that whoever
@@ -64,8 +80,11 @@ impl SessionStore {
         pid: Option<u32>,
         version: &str,
     ) -> Result<SessionWriter, StoreError> {
-        let writer = SessionWriter::resume(&self.entry(id), options, pid, version)?;
+        // Before anything is written: a session that cannot be resumed stays as it is.
         files::touch(&self.root).map_err(|error| StoreError::Io { path: self.root.clone(), error })?;
+        let writer = SessionWriter::resume(&self.entry(id), options, pid, version)?;
+        // What was remembered of it in between is looked at again, or the next change does it.
+        let _ = files::touch(&self.root);
         Ok(writer)
     }
 
@@ -117,7 +136,8 @@ impl SessionStore {
         }
     }
 
-    /// Removes what recorders left that died before their session had a name. Gives how many there were.
+    /// Removes what recorders left that died before their session had a name, and the rest of sessions whose removal was
+    /// cut off. Gives how many there were.
     pub fn sweep(&self) -> usize {
         let Ok(entries) = std::fs::read_dir(&self.root) else { return 0 };
         // One that is this moment being made has no lock yet.
@@ -125,114 +145,148 @@ impl SessionStore {
             let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
             modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age.as_secs() > 60)
         };
-        let abandoned = entries.flatten().filter(|entry| {
-            entry.file_name().to_string_lossy().starts_with(STAGING)
-                && settled(entry)
-                && lock::held(&entry.path()) == Held::No
-        });
-        abandoned.filter(|entry| crate::remove::remove(&entry.path()).is_ok()).count()
-    }
-
-    /// A name under the root for a session that is on its way to one.
-    pub(crate) fn staging(&self) -> PathBuf {
-        staging(&self.root)
-    }
-
-    /// Takes the lock of a directory, then gives it an id that nobody has: whoever sees a session sees it locked.
-    fn reserve(
-        &self,
-        target: Option<PathBuf>,
-        options: &WriterOptions,
-        suffix: Option<u16>,
-    ) -> Result<(SessionId, PathBuf, SessionLock), StoreError> {
-        let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
-        let root = self.root.canonicalize().map_err(|error| io(&self.root, error))?;
-        let (staging, lock) = match &target {
-            Some(dir) => (dir.clone(), take_new_lock(dir)?),
-            None => stage(&root)?,
+        let is_abandoned = |entry: &std::fs::DirEntry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if crate::remove::removed_id(&name).is_some() {
+                return true;
+            }
+            // Older versions named a session before its first line.
+            let unborn =
+                name.starts_with(OLD_STAGING) || (name.parse::<SessionId>().is_ok() && is_unborn(&entry.path()));
+            unborn && settled(entry) && lock::held(&entry.path()) == Held::No
         };
-        match self.name(&root, target.as_deref(), &staging, options, suffix) {
-            Ok(id) => {
-                let dir = target.unwrap_or_else(|| root.join(id.as_str()));
-                Ok((id, dir, lock))
-            }
-            Err(error) => {
-                let _ = std::fs::remove_file(staging.join(lock::LOCK_FILE));
-                if target.is_none() {
-                    let _ = std::fs::remove_dir(&staging);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn name(
-        &self,
-        root: &Path,
-        target: Option<&Path>,
-        staging: &Path,
-        options: &WriterOptions,
-        suffix: Option<u16>,
-    ) -> Result<SessionId, StoreError> {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        let now = options.clock.now();
-        let mut suffix = suffix.unwrap_or_else(random_suffix);
-        for _ in 0..=u16::MAX {
-            let id = SessionId::new(now, suffix);
-            let entry = root.join(id.as_str());
-            let made = match target {
-                None => renameat_with(CWD, staging, CWD, &entry, RenameFlags::NOREPLACE).map_err(io::Error::from),
-                Some(dir) => std::os::unix::fs::symlink(dir, &entry),
-            };
-            match made {
-                Ok(()) => return Ok(id),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => suffix = suffix.wrapping_add(1),
-                Err(error) => return Err(StoreError::Io { path: entry, error }),
-            }
-        }
-        let error = io::Error::new(io::ErrorKind::AlreadyExists, "all 65,536 ids of this second are taken");
-        Err(StoreError::Io { path: self.root.clone(), error })
+        let abandoned = entries.flatten().filter(is_abandoned);
+        let removed = abandoned.filter(|entry| crate::remove::remove(&entry.path()).is_ok()).count();
+        removed + sweep_staging(&self.root)
     }
 }
 
-fn staging(root: &Path) -> PathBuf {
-    root.join(format!("{STAGING}{}-{:04x}", std::process::id(), random_suffix()))
+/// A directory that was asked for with a path.
+struct Target {
+    dir: PathBuf,
+    /// Whether it was created for the session.
+    created: bool,
+}
+
+impl Target {
+    fn prepare(dir: &Path) -> Result<Self, StoreError> {
+        let io = |error| StoreError::Io { path: dir.to_owned(), error };
+        let created = !dir.exists();
+        files::make_private_dirs(dir).map_err(io)?;
+        let dir = dir.canonicalize().map_err(io)?;
+        for name in [HEAD_FILE, JOURNAL_FILE, lock::LOCK_FILE] {
+            if dir.join(name).symlink_metadata().is_ok() {
+                return Err(StoreError::Occupied(dir));
+            }
+        }
+        Ok(Self { dir, created })
+    }
+}
+
+/// Writes a session's first event in a staging directory, or in `target`, and then makes it the session at `entry`.
+/// `None` when another session took that id meanwhile; nothing is left then.
+fn begin(
+    root: &Path,
+    target: Option<&Target>,
+    entry: &Path,
+    options: &WriterOptions,
+    first: SessionStart,
+) -> Result<Option<SessionWriter>, StoreError> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let io = |path: &Path, error| StoreError::Io { path: path.to_owned(), error };
+    sweep_staging(root);
+    let (made, lock) = match target {
+        Some(target) => (target.dir.clone(), take_new_lock(&target.dir)?),
+        None => stage(root)?,
+    };
+    let created = target.is_none_or(|target| target.created);
+    // Ours alone and of no use to anybody. Whatever resists is swept up later.
+    let clear = || {
+        let _ = crate::remove::clear(&made, created);
+        leave_staging(&made);
+    };
+    let mut writer = SessionWriter::create(made.clone(), lock, options.clone(), first).inspect_err(|_| clear())?;
+    let named = match target {
+        None => renameat_with(CWD, &made, CWD, entry, RenameFlags::NOREPLACE).map_err(io::Error::from),
+        Some(target) => std::os::unix::fs::symlink(&target.dir, entry),
+    };
+    if let Err(error) = named {
+        drop(writer);
+        clear();
+        return if error.kind() == io::ErrorKind::AlreadyExists { Ok(None) } else { Err(io(entry, error)) };
+    }
+    if target.is_none() {
+        leave_staging(&made);
+        writer.set_dir(entry.to_owned());
+    }
+    if options.durability != crate::append::Durability::Os
+        && let Err(error) = files::sync_dir(root)
+    {
+        drop(writer);
+        let _ = crate::remove::remove(entry);
+        return Err(io(root, error));
+    }
+    Ok(Some(writer))
+}
+
+/// Removes what killed processes left in the staging directory, and that when it is empty. Gives how many there were.
+fn sweep_staging(root: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(root.join(STAGING_DIR)) else { return 0 };
+    let is_abandoned = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
+        let pid = pid.and_then(rustix::process::Pid::from_raw);
+        let is_gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+        pid.is_some_and(is_gone) && lock::held(&entry.path()) == Held::No
+    };
+    let abandoned = entries.flatten().filter(is_abandoned);
+    let removed = abandoned.filter(|entry| crate::remove::remove(&entry.path()).is_ok()).count();
+    leave_staging(&root.join(STAGING_DIR).join("session"));
+    removed
+}
+
+/// Removes the directory that `staging` was in, if it is empty.
+pub(crate) fn leave_staging(staging: &Path) {
+    if let Some(parent) = staging.parent().filter(|parent| parent.ends_with(STAGING_DIR)) {
+        let _ = std::fs::remove_dir(parent);
+    }
+}
+
+/// Creates a directory that is to become a session, for its owner alone.
+pub(crate) fn make_staging(root: &Path) -> io::Result<PathBuf> {
+    let mut left = 100;
+    loop {
+        let dir = root.join(STAGING_DIR).join(format!("{}-{:04x}", std::process::id(), random_suffix()));
+        let made = match files::make_private_dir(&root.join(STAGING_DIR)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => files::make_private_dir(&dir),
+        };
+        match made {
+            Ok(()) => return Ok(dir),
+            // Another thread of this process has the name, or another process removed the empty staging directory.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) && left > 0 =>
+            {
+                left -= 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Makes a directory that is to become a session, and takes its lock.
 fn stage(root: &Path) -> Result<(PathBuf, SessionLock), StoreError> {
-    let mut left = 100;
-    loop {
-        let dir = staging(root);
-        match files::make_private_dir(&dir) {
-            Ok(()) => {
-                let lock = take_new_lock(&dir).inspect_err(|_| drop(std::fs::remove_dir(&dir)))?;
-                return Ok((dir, lock));
-            }
-            // Somebody of this process makes one too.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && left > 0 => left -= 1,
-            Err(error) => return Err(StoreError::Io { path: dir, error }),
-        }
-    }
+    let dir = make_staging(root).map_err(|error| StoreError::Io { path: root.join(STAGING_DIR), error })?;
+    let lock = take_new_lock(&dir).inspect_err(|_| {
+        let _ = std::fs::remove_dir(&dir);
+        leave_staging(&dir);
+    })?;
+    Ok((dir, lock))
 }
 
 fn take_new_lock(dir: &Path) -> Result<SessionLock, StoreError> {
-    SessionLock::create(dir).map_err(|error| {
-        let _ = std::fs::remove_file(dir.join(lock::LOCK_FILE));
-        StoreError::Lock { path: dir.to_owned(), error }
-    })
-}
-
-fn prepare_dir(dir: &Path) -> Result<PathBuf, StoreError> {
-    let io = |error| StoreError::Io { path: dir.to_owned(), error };
-    files::make_private_dirs(dir).map_err(io)?;
-    let dir = dir.canonicalize().map_err(io)?;
-    for name in [HEAD_FILE, JOURNAL_FILE, lock::LOCK_FILE] {
-        if dir.join(name).symlink_metadata().is_ok() {
-            return Err(StoreError::Occupied(dir));
-        }
-    }
-    Ok(dir)
+    SessionLock::create(dir).map_err(|error| StoreError::Lock { path: dir.to_owned(), error })
 }
 
 fn random_suffix() -> u16 {

@@ -1,9 +1,10 @@
 //! Heads that disagree with their journal: the journal wins, and `verify` says so.
 
+use decklog_journal::event::SessionStart;
 use decklog_journal::session::{self, rebuild_head};
 use decklog_journal::store::current_head;
 use decklog_journal::verify::verify;
-use decklog_journal::words::{Outcome, Status};
+use decklog_journal::words::{Outcome, SessionKind, ShownOutcome, Status};
 use decklog_journal::{Head, SessionFilter, SessionWriter};
 use serde_json::{Value, json};
 
@@ -42,8 +43,11 @@ fn killed_before_the_first_head() {
     let report = verify(&dir);
     assert!(report.is_clean() && report.remarks.len() == 1, "{report:?}");
     assert_eq!(world.store.list(&SessionFilter::default()).unwrap().sessions.len(), 1);
-    // Later it has been there, and somebody took it away.
-    let (_, dir) = world.crashed(2, &["one"]);
+    // Of a session that is over it has been there, and another program took it away.
+    let mut writer = world.create(2);
+    writer.append(crate::states::session_end()).unwrap();
+    let dir = writer.dir().to_owned();
+    drop(writer);
     std::fs::remove_file(dir.join("session.json")).unwrap();
     assert!(!verify(&dir).is_clean());
 }
@@ -137,4 +141,58 @@ fn killed_between_the_last_event_and_the_head() {
     assert!(report.is_clean(), "nothing is lost or altered: {report:?}");
     assert_eq!(report.remarks.len(), 1, "{report:?}");
     SessionWriter::resume(&dir, options(), None, "0.1.0").unwrap().append(message(1, "late")).unwrap_err();
+}
+
+#[test]
+fn an_import_that_assumed_success_has_no_outcome() {
+    // The version, what was recorded, who resumed it, and what is known.
+    for (format, end, pid, known) in [
+        ("1.5", r#""outcome":"success","duration_secs":1.0,"exit_code":0"#, None, (None, None)),
+        ("1.1", r#""outcome":"success","duration_secs":1.0,"exit_code":0"#, None, (None, None)),
+        ("1.5", r#""outcome":"failed","duration_secs":1.0,"exit_code":2"#, None, (Some(Outcome::Failed), Some(2))),
+        ("1.5", r#""outcome":"success","duration_secs":1.0,"exit_code":0"#, Some(7), (Some(Outcome::Success), Some(0))),
+        ("1.6", r#""outcome":"success","duration_secs":1.0,"exit_code":0"#, None, (Some(Outcome::Success), Some(0))),
+        ("1.6", r#""duration_secs":1.0"#, None, (None, None)),
+    ] {
+        let world = World::new();
+        let writer = world.create_with(1, options(), |start| SessionStart {
+            kind: SessionKind::Import,
+            format: String::from(format).try_into().unwrap(),
+            pid: None,
+            ..start
+        });
+        let dir = writer.dir().to_owned();
+        drop(writer);
+        let mut bytes = journal(&dir);
+        if let Some(pid) = pid {
+            crate::world::push_line(&mut bytes, "resumed", &format!(r#""pid":{pid},"decklog_version":"0.1.0""#));
+        }
+        crate::world::push_line(&mut bytes, "session_end", end);
+        set_journal(&dir, &bytes);
+        let made = rebuild_head(&dir).unwrap();
+        assert_eq!(
+            (made.status, made.outcome, made.exit_code),
+            (Status::Completed, known.0, known.1),
+            "{format} {end}"
+        );
+        assert_eq!(session::load(&dir).unwrap().head, made);
+        // The head that such a version wrote says what that version said.
+        let mut stored = serde_json::to_value(&made).unwrap();
+        let said: Value = serde_json::from_str(&format!("{{{end}}}")).unwrap();
+        for key in ["outcome", "exit_code"] {
+            if let Some(value) = said.get(key) {
+                stored[key] = value.clone();
+            }
+        }
+        std::fs::write(dir.join("session.json"), stored.to_string()).unwrap();
+        assert_eq!(current_head(&dir).unwrap(), made);
+        assert!(verify(&dir).is_clean(), "{format} {end}: {:?}", verify(&dir));
+        let listed = world.store.list(&SessionFilter::default()).unwrap().sessions.remove(0);
+        let shown = known.0.map_or(ShownOutcome::Unknown, ShownOutcome::from);
+        assert_eq!(listed.row().shown_outcome(), Some(shown));
+        for outcome in ShownOutcome::ALL {
+            let filter = SessionFilter { outcomes: vec![*outcome], ..SessionFilter::default() };
+            assert_eq!(filter.takes(&listed), *outcome == shown, "{format} {end}: {outcome}");
+        }
+    }
 }

@@ -86,15 +86,30 @@ fn a_directory_holds_one_session() {
 #[test]
 fn what_cannot_be_made_leaves_nothing() {
     let world = World::new();
-    let mut bad = options();
-    bad.durability = decklog_journal::Durability::Event;
-    let refused = world.store.create(&Place::Auto, bad, Some(1), |id, dir| {
-        // Somebody is quicker: the journal's place is taken.
+    let dir = world.store.root().with_file_name("target");
+    let refused = world.store.create(&Place::Dir(dir.clone()), options(), Some(1), |id, dir| {
+        // Another program is quicker: the journal's place is taken.
         std::fs::create_dir(dir.join("journal.jsonl")).unwrap();
         session_start(id)
     });
     assert!(refused.is_err());
-    let entry = world.store.entry(&"20260501T134412-0001".parse().unwrap());
-    let left: Vec<_> = std::fs::read_dir(&entry).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(std::fs::read_dir(world.store.root()).unwrap().count(), 0);
+    let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["journal.jsonl"], "what is not ours stays");
+}
+
+#[test]
+fn an_id_that_another_session_takes_meanwhile_stays_with_that_one() {
+    let world = World::new();
+    let taken = world.store.entry(&"20260501T134412-0001".parse().unwrap());
+    let writer = world.store.create(&Place::Auto, options(), Some(1), |id, _| {
+        std::fs::create_dir(&taken).unwrap();
+        session_start(id)
+    });
+    let writer = writer.unwrap();
+    assert_eq!(writer.id().as_str(), "20260501T134412-0002");
+    assert_eq!(writer.dir(), world.store.entry(writer.id()).canonicalize().unwrap());
+    assert_eq!(world.store.load(writer.id()).unwrap().head.id, *writer.id());
+    assert_eq!(std::fs::read_dir(&taken).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(world.store.root()).unwrap().count(), 2, "no staging directory is left");
 }

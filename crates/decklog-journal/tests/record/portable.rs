@@ -6,7 +6,7 @@ use std::path::Path;
 
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::{SessionEnd, TurnEnd};
-use decklog_journal::portable::{Arrived, Limits, MANIFEST, PortableError, pack, unpack};
+use decklog_journal::portable::{Arrived, Limits, MANIFEST, PortableError, contents, pack, unpack};
 use decklog_journal::verify::verify;
 use decklog_journal::words::Outcome;
 use decklog_journal::{SessionId, wire};
@@ -26,13 +26,13 @@ fn session(world: &World, suffix: u16) -> SessionId {
     .unwrap();
     writer.append(end).unwrap();
     let end = SessionEnd {
-        outcome: Outcome::Success,
+        outcome: Some(Outcome::Success),
         iterations: None,
         summary: None,
         confidence: None,
         picked: None,
         duration_secs: 1.0,
-        exit_code: 0,
+        exit_code: Some(0),
     };
     writer.append(end).unwrap();
     let objects = writer.dir().join("objects/ab");
@@ -285,7 +285,106 @@ fn limits_are_kept_before_anything_is_written() {
     let world = World::new();
     for limits in [Limits { bytes: 1000, ..Limits::default() }, Limits { manifest: 10, ..Limits::default() }] {
         let error = unpack(&world.store, archive.as_slice(), limits).unwrap_err();
-        assert!(matches!(error, PortableError::Archive(_)), "{error}");
+        assert!(matches!(error, PortableError::Archive(_) | PortableError::Limit(_)), "{error}");
         assert!(!world.store.root().exists());
+    }
+}
+
+#[test]
+fn little_that_stands_for_much_is_refused_before_it_is_written() {
+    let from = World::new();
+    let id = session(&from, 1);
+    let journal = std::fs::read(from.store.entry(&id).join("journal.jsonl")).unwrap();
+    let (journal_path, prompt_path) = (format!("{id}/journal.jsonl"), format!("{id}/turns/001-prompt.md"));
+    let zeros = vec![0; 100 << 20];
+    let listed = |path: &str, bytes: usize, sha256: String| json!({ "path": path, "bytes": bytes, "sha256": sha256 });
+    let files = [
+        listed("journal.jsonl", journal.len(), sha(&journal)),
+        listed("turns/001-prompt.md", zeros.len(), sha(&zeros)),
+    ];
+    let manifest = json!({ "archive": 1, "sessions": [{ "id": id, "verified": false, "files": files }] });
+    let file = tar::EntryType::Regular;
+    let bomb = archive(&manifest, &[(&journal_path, file, &journal), (&prompt_path, file, &zeros)]);
+    assert!(bomb.len() < 200_000);
+    let length = Some(bomb.len() as u64);
+    for limits in [
+        // Told by the manifest, or, of an archive whose length is not known, on the way.
+        Limits { packed: length, ..Limits::default() },
+        Limits::default(),
+        Limits { bytes: 90 << 20, ratio: u64::MAX, ..Limits::default() },
+    ] {
+        let world = World::new();
+        let error = unpack(&world.store, bomb.as_slice(), limits).unwrap_err();
+        assert!(matches!(error, PortableError::Limit(_)), "{error}");
+        assert!(files_under(&world).is_empty());
+    }
+    assert!(contents(bomb.as_slice(), Limits { packed: length, ..Limits::default() }).is_err());
+    let world = World::new();
+    let raised = unpack(&world.store, bomb.as_slice(), Limits { packed: length, ratio: 1 << 20, ..Limits::default() });
+    assert_eq!(raised.unwrap()[0].id, id);
+
+    // A list of files that is long and says nothing.
+    let mut long = manifest.clone();
+    long["sessions"][0]["more"] = " ".repeat(100 << 20).into();
+    let long = archive(&long, &[(&journal_path, file, &journal), (&prompt_path, file, &zeros)]);
+    let error = contents(long.as_slice(), Limits::default()).unwrap_err();
+    assert!(matches!(error, PortableError::Limit(_)), "{error}");
+}
+
+fn files_under(world: &World) -> BTreeMap<String, Vec<u8>> {
+    files(world.store.root())
+}
+
+#[test]
+fn what_is_compressed_in_an_archive_counts_as_what_it_expands_to() {
+    let zeros = vec![0; 70 << 20];
+    let packed_zeros = zstd::encode_all(zeros.as_slice(), 1).unwrap();
+    // How many bytes the journal says that it holds.
+    for (said, is_taken, faults) in [(70_u64 << 20, false, 0), (u64::MAX, false, 0), (1000, true, 1)] {
+        let from = World::new();
+        let mut writer = from.create(1);
+        writer.append(turn_start(1)).unwrap();
+        let stream = json!({ "path": "turns/001-stream.jsonl", "bytes": said });
+        let end: TurnEnd = serde_json::from_value(json!({
+            "turn": 1, "outcome": "success", "duration_secs": 1.0, "files_changed": 0, "stream_artifact": stream,
+        }))
+        .unwrap();
+        writer.append(end).unwrap();
+        let (id, dir) = (writer.id().clone(), writer.dir().to_owned());
+        drop(writer);
+        std::fs::create_dir_all(dir.join("turns")).unwrap();
+        std::fs::write(dir.join("turns/001-stream.jsonl.zst"), &packed_zeros).unwrap();
+        let archive = packed(&from, std::slice::from_ref(&id));
+        let world = World::new();
+        let result = unpack(&world.store, archive.as_slice(), Limits::default());
+        match result {
+            Ok(unpacked) => assert_eq!((is_taken, unpacked[0].faults), (true, faults), "{said}"),
+            Err(error) => {
+                assert!(!is_taken && matches!(error, PortableError::Limit(_)), "{said}: {error}");
+                assert!(files_under(&world).is_empty());
+            }
+        }
+        if said == 70 << 20 {
+            let raised = Limits { ratio: 1 << 20, ..Limits::default() };
+            assert_eq!(unpack(&world.store, archive.as_slice(), raised).unwrap()[0].faults, 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_compressed_is_read_up_to_what_is_recorded() {
+    use decklog_journal::verify::find_artifact;
+    use std::io::Read as _;
+    let world = World::new();
+    let dir = world.beside("session");
+    std::fs::create_dir_all(dir.join("turns")).unwrap();
+    let text = vec![7; 300_000];
+    std::fs::write(dir.join("turns/001-stream.jsonl.zst"), zstd::encode_all(text.as_slice(), 1).unwrap()).unwrap();
+    for (recorded, is_whole) in [(None, true), (Some(300_000), true), (Some(299_999), false), (Some(0), false)] {
+        let mut bytes = Vec::new();
+        let content = find_artifact(&dir, "turns/001-stream.jsonl").unwrap().content(recorded);
+        let read = content.unwrap().read_to_end(&mut bytes);
+        assert_eq!(read.is_ok(), is_whole, "{recorded:?}");
+        assert_eq!(bytes.len() as u64, recorded.unwrap_or(300_000).min(300_000));
     }
 }

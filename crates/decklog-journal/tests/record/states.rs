@@ -116,13 +116,13 @@ pub(crate) fn iteration(number: u32) -> Iteration {
 
 pub(crate) fn session_end() -> SessionEnd {
     SessionEnd {
-        outcome: Outcome::Success,
+        outcome: Some(Outcome::Success),
         iterations: None,
         summary: None,
         confidence: None,
         picked: None,
         duration_secs: 0.0,
-        exit_code: 0,
+        exit_code: Some(0),
     }
 }
 
@@ -234,6 +234,26 @@ fn every_state_with_every_event() {
             }
         }
     }
+}
+
+/// What failed after the last line was written is told by further lines, and by no others.
+#[test]
+fn an_end_can_be_corrected() {
+    let start: EventBody = session_start("20260501T134412-3f2a".parse().unwrap()).into();
+    let checkpoint = EventBody::from(Checkpoint { reason: String::new(), exit_code: None });
+    let failed = EventBody::from(SessionEnd { outcome: Some(Outcome::Failed), exit_code: Some(2), ..session_end() });
+    let notice = |code: &str| {
+        EventBody::from(Notice { turn: None, code: code.into(), text: String::new(), text_artifact: None })
+    };
+    for end in [session_end().into(), failed.clone()] {
+        let before = state(&[start.clone(), end]);
+        let allowed = |event: &EventBody| before.clone().advance(event).is_ok();
+        assert!(allowed(&failed) && allowed(&notice("recording_failed")));
+        assert!(!allowed(&session_end().into()) && !allowed(&notice("stalled")));
+    }
+    let before = state(&[start, checkpoint]);
+    let allowed = |event: &EventBody| before.clone().advance(event).is_ok();
+    assert!(allowed(&notice("recording_failed")) && !allowed(&failed) && !allowed(&notice("stalled")));
 }
 
 #[test]

@@ -261,13 +261,13 @@ fn second_turn(mut writer: SessionWriter) {
     }
     .into());
     add(SessionEnd {
-        outcome: Outcome::Success,
+        outcome: Some(Outcome::Success),
         iterations: Some(1),
         summary: Some("It greets.".into()),
         confidence: Some(0.9),
         picked: Some(2),
         duration_secs: 950.0,
-        exit_code: 0,
+        exit_code: Some(0),
     }
     .into());
 }

@@ -71,6 +71,10 @@ pub(crate) fn positive() -> Vec<(&'static str, Vec<String>)> {
         ("crates-io-token", vec![format!("token = \"|cio{}|\"", word(32))]),
         ("rubygems-token", vec![format!("|rubygems_{}|", hex(48))]),
         ("docker-token", vec![format!("|dckr_pat_{}|", word(27))]),
+        (
+            "azure-devops-token",
+            vec![format!("pat |{}AZDO{}|", word(76), word(4)), format!("https://|{}AZDO{}| x", word(76), word(4))],
+        ),
         ("aws-access-key-id", vec![format!("|AKIA{}|", random(16, UPPER)), format!("\"|ASIA{}|\"", random(16, UPPER))]),
         (
             "aws-secret-key",
