@@ -37,10 +37,38 @@ pub(crate) fn directory(top: BorrowedFd<'_>, path: &[u8], make: bool) -> io::Res
     Ok(at)
 }
 
+/// Opens the directory of `path` below `top`, with the name that `path` has in it.
+pub(crate) fn parent<'a>(top: BorrowedFd<'_>, path: &'a [u8]) -> io::Result<(OwnedFd, &'a Path)> {
+    let (parent, name) = split(path)?;
+    Ok((directory(top, parent, false)?, name))
+}
+
+/// Whether the error says that there is no such directory, or a link or a file in its place.
+pub(crate) fn is_absent(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+}
+
+/// Opens the deepest directory on the way to `path` that is there, and says which it is.
+pub(crate) fn nearest<'a>(top: BorrowedFd<'_>, path: &'a [u8]) -> io::Result<(OwnedFd, &'a [u8])> {
+    let (parent, _) = split(path)?;
+    let mut at = top.try_clone_to_owned()?;
+    let mut known = 0;
+    let ends = parent.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end).chain([parent.len()]);
+    for end in ends.filter(|end| *end > 0) {
+        let start = if known == 0 { 0 } else { known + 1 };
+        match rustix::fs::openat(&at, plain(&path[start..end])?, DIRECTORY, Mode::empty()) {
+            Ok(found) => (at, known) = (found, end),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((at, &path[..known]))
+}
+
 /// What stands at `path` below `top`.
 pub(crate) fn kind(top: BorrowedFd<'_>, path: &[u8]) -> io::Result<FileType> {
-    let (parent, name) = split(path)?;
-    let stat = rustix::fs::statat(directory(top, parent, false)?, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let (parent, name) = parent(top, path)?;
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::git::{Git, Stdin};
+use crate::names::secrets_in_names;
 use crate::private::as_path;
 use crate::{Change, ChangeStatus, FileScanner, Patch, SnapshotError, Tree, Withheld, blobs, restore};
 
@@ -176,15 +177,22 @@ fn secrets(
     let reasons = blobs::secrets_in(git, &ids, &paths, scan)?;
     let mut withheld: Vec<Withheld> = Vec::new();
     let mut excluded = Vec::new();
-    for ((change, ..), reason) in sides.into_iter().zip(reasons) {
+    let names: Vec<(&Change, &[u8])> = (listed.iter())
+        .flat_map(|(change, _)| change.old_path.iter().chain([&change.path]).map(move |path| (change, path.as_slice())))
+        .collect();
+    let in_names = secrets_in_names(b"", names.iter().map(|(_, path)| *path), scan);
+    let named = names.iter().zip(in_names).map(|((change, _), reason)| (*change, reason));
+    let held = sides.into_iter().zip(reasons).map(|((change, ..), reason)| (change, reason));
+    for (change, reason) in named.chain(held) {
         let Some(reason) = reason else { continue };
-        if withheld.last().is_some_and(|last| last.path == change.path) {
+        if withheld.iter().any(|known| known.path == change.path) {
             continue;
         }
         excluded.extend(change.old_path.clone());
         excluded.push(change.path.clone());
         withheld.push(Withheld { path: change.path.clone(), reason });
     }
+    withheld.sort();
     Ok((withheld, excluded))
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Incomplete;
+
 /// Why a snapshot could not be taken or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +41,16 @@ pub enum SnapshotError {
     AlreadyThere {
         /// The place.
         path: PathBuf,
+    },
+    /// A linked worktree could not be made, and what there is of it could not be removed.
+    #[error("{error}; what was made of it is still in {path}: {problem}")]
+    NotRemoved {
+        /// The place.
+        path: PathBuf,
+        /// Why it could not be made.
+        error: Box<SnapshotError>,
+        /// Why it could not be removed.
+        problem: Box<SnapshotError>,
     },
     /// git will not work there, for instance because another user owns the repository.
     #[error("git refuses to work in {path}: {message}")]
@@ -96,7 +108,8 @@ pub enum SnapshotError {
         /// What.
         what: String,
     },
-    /// A tree or a change cannot be put over what stands there. Nothing was changed.
+    /// A tree or a change cannot be put over what is there. No file was changed, or all of them are as before again: each
+    /// was compared.
     #[error("nothing in {path} was changed: {message}")]
     InTheWay {
         /// The top of the working tree.
@@ -104,6 +117,9 @@ pub enum SnapshotError {
         /// What is in the way, mostly in git's words.
         message: String,
     },
+    /// A tree or a change could not be put in place as a whole, and what was changed could not be taken back.
+    #[error("{0}")]
+    Incomplete(Box<Incomplete>),
     /// The patch could not be handed over: its reader failed.
     #[error("cannot write the patch: {0}")]
     Output(#[source] io::Error),
@@ -115,6 +131,12 @@ pub enum SnapshotError {
 impl SnapshotError {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Whether it is the working tree that cannot be snapshotted, rather than taking a snapshot that failed.
+    #[must_use]
+    pub fn is_limitation(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::NoWorkTree { .. })
     }
 
     pub(crate) fn unexpected(what: impl Into<String>) -> Self {

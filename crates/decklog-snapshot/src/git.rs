@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,9 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use crate::SnapshotError;
 use crate::running::Running;
 
-/// Variables by which a caller (a hook, an alias, a shell) would point git elsewhere or change
-/// what it prints. Those choosing the user's configuration stay: see [`Git::configured`].
-const REDIRECTING: &[&str] = &[
+/// Variables that bind git to one repository, as a hook, an alias or `git rebase --exec` sets them: those of
+/// `git rev-parse --local-env-vars`, without the ones that hold configuration, and some that it leaves out.
+const BINDING: &[&str] = &[
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_IMPLICIT_WORK_TREE",
@@ -31,11 +31,38 @@ const REDIRECTING: &[&str] = &[
     "GIT_GRAFT_FILE",
     "GIT_SHALLOW_FILE",
     "GIT_REPLACE_REF_BASE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REFLOG_ACTION",
+    "GIT_ATTR_SOURCE",
+    "GIT_CONFIG",
+];
+
+/// Settings that bind git to one working tree, in lower case.
+const BINDING_SETTINGS: &[&str] = &["core.worktree", "core.bare"];
+
+/// Removes from a child's environment what would make its git work on another repository than the one around its
+/// working directory. Configuration that the caller passes on (`git -c`, `GIT_CONFIG_COUNT`) stays, unless it names a
+/// working tree.
+pub fn unbind_repository<V: AsRef<OsStr>>(env: &mut Vec<(OsString, V)>) {
+    env.retain(|(name, _)| !BINDING.iter().any(|binding| name == binding));
+    let lower = |value: &V| value.as_ref().to_string_lossy().to_ascii_lowercase();
+    let binds = |text: String| BINDING_SETTINGS.iter().any(|setting| text.contains(setting));
+    env.retain(|(name, value)| name != "GIT_CONFIG_PARAMETERS" || !binds(lower(value)));
+    let is_key = |name: &OsStr| name.to_string_lossy().starts_with("GIT_CONFIG_KEY_");
+    if env.iter().any(|(name, value)| is_key(name) && binds(lower(value))) {
+        env.retain(|(name, _)| {
+            let name = name.to_string_lossy();
+            name != "GIT_CONFIG_COUNT" && !name.starts_with("GIT_CONFIG_KEY_") && !name.starts_with("GIT_CONFIG_VALUE_")
+        });
+    }
+}
+
+/// Variables by which a caller would change what git prints, besides those of [`BINDING`]. Those choosing the user's
+/// configuration stay: see [`Git::configured`].
+const REDIRECTING: &[&str] = &[
     "GIT_REF_FORMAT",
     "GIT_REF_PARANOIA",
     "GIT_DEFAULT_HASH",
-    "GIT_ATTR_SOURCE",
-    "GIT_CONFIG",
     "GIT_EXTERNAL_DIFF",
     "GIT_DIFF_OPTS",
     "GIT_LITERAL_PATHSPECS",
@@ -87,6 +114,13 @@ impl Git {
         self.settings.push(setting);
     }
 
+    /// The same at work on another working tree.
+    pub(crate) fn at(mut self, worktree: &Path) -> Self {
+        self.cwd = worktree.to_owned();
+        self.env("GIT_WORK_TREE", worktree);
+        self
+    }
+
     pub(crate) fn cwd(&self) -> &Path {
         &self.cwd
     }
@@ -113,10 +147,12 @@ impl Git {
 
     /// Runs git to its end with `input` as its stdin, whatever its exit status.
     pub(crate) fn ask<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin) -> Result<Said, SnapshotError> {
-        let child = self.spawn(args, input, Stdio::piped())?;
-        let said = child.wait_with_output().map_err(SnapshotError::io("run git in", &self.cwd))?;
-        let stderr = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
-        Ok(Said { status: said.status, stdout: said.stdout, stderr })
+        // Not by `wait_with_output`, which panics when reading fails.
+        let mut running = self.start(args, input)?;
+        let mut stdout = Vec::new();
+        running.stdout().read_to_end(&mut stdout).map_err(SnapshotError::io("read what git prints in", &self.cwd))?;
+        let (status, stderr) = running.end()?;
+        Ok(Said { status, stdout, stderr })
     }
 
     /// The same, but takes a failure for an error.
@@ -136,7 +172,7 @@ impl Git {
 
     fn spawn<S: AsRef<OsStr>>(&self, args: &[S], input: Stdin, stderr: Stdio) -> Result<Child, SnapshotError> {
         let mut command = Command::new("git");
-        for name in REDIRECTING {
+        for name in BINDING.iter().chain(REDIRECTING) {
             command.env_remove(name);
         }
         command
@@ -208,9 +244,13 @@ impl Stdin {
     }
 }
 
-/// A file without a name, twice.
-fn unnamed_file() -> io::Result<(File, File)> {
-    let file = tempfile::tempfile()?;
+/// A file without a name, twice. It is in memory, so that neither a full disk nor a missing `TMPDIR` costs a snapshot.
+pub(crate) fn unnamed_file() -> io::Result<(File, File)> {
+    let file = match rustix::fs::memfd_create("decklog", rustix::fs::MemfdFlags::CLOEXEC) {
+        Ok(file) => File::from(file),
+        Err(rustix::io::Errno::NOSYS) => tempfile::tempfile()?,
+        Err(errno) => return Err(errno.into()),
+    };
     let again = file.try_clone()?;
     Ok((file, again))
 }

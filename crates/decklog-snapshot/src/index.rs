@@ -8,6 +8,8 @@ use crate::model::ObjectFormat;
 /// What an index holds that a snapshot treats specially.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
+    /// All paths, each with a NUL behind it.
+    pub(crate) paths: Vec<u8>,
     /// Paths of submodules.
     pub(crate) gitlinks: Vec<Vec<u8>>,
     /// Paths whose changes the user told git not to look for.
@@ -49,16 +51,20 @@ pub(crate) fn survey(index: &[u8], format: ObjectFormat) -> Option<Survey> {
             name.truncate(name.len().checked_sub(strip)?);
             name.extend_from_slice(rest);
             at = name_at + used + rest.len() + 1;
+            found.paths.extend_from_slice(&name);
         } else {
             let known = usize::from(flags & NAME_LENGTH);
             let long = flags & NAME_LENGTH == NAME_LENGTH;
             let len = if long { until_nul(index.get(name_at..)?)?.len() } else { known };
+            let here = index.get(name_at..name_at + len)?;
+            found.paths.extend_from_slice(here);
             if special {
-                name = index.get(name_at..name_at + len)?.to_vec();
+                name = here.to_vec();
             }
             // Padded with one to eight NULs to a multiple of eight.
             at += (name_at - at + len + 8) & !7;
         }
+        found.paths.push(0);
         if mode & 0o170_000 == DIRECTORY {
             found.sparse.push(hex(index.get(flags_at - format.raw_len()..flags_at)?));
         }

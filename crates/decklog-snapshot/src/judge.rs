@@ -2,6 +2,7 @@
 
 use crate::limits::Budget;
 use crate::listing::{Candidate, Known, Listing};
+use crate::names::secrets_in_names;
 use crate::private::as_path;
 use crate::scan::{Clean, Glance, Inspector, Verdict, glance};
 use crate::{FileScanner, SnapshotError, Withheld, WithheldReason};
@@ -17,7 +18,15 @@ pub(crate) fn judge(
 ) -> Result<Vec<(Candidate, Clean)>, SnapshotError> {
     let mut refused: Vec<(Candidate, WithheldReason)> = Vec::new();
     let mut small = Vec::new();
-    for candidate in listing.present.drain(..) {
+    let paths = listing.present.iter().map(|candidate| candidate.path.as_slice());
+    let named = secrets_in_names(inspector.prefix(), paths, scan);
+    for (candidate, named) in listing.present.drain(..).zip(named) {
+        if let Some(reason) = named {
+            withheld.push(Withheld { path: candidate.path.clone(), reason });
+            // Nor does an entry of an earlier snapshot stay, which would hold the name.
+            listing.gone.push(candidate.path);
+            continue;
+        }
         let path = inspector.root().join(as_path(&candidate.path));
         match glance(&path, budget.limits().max_file_bytes) {
             Glance::Content { bytes } => {

@@ -4,22 +4,22 @@
 //! user's tree. The files come from a snapshot, by way of a git directory of ours. Of the user's repository nothing
 //! is written but the worktree's own entry.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
-use tempfile::TempDir;
-
 use crate::git::{Git, Stdin};
 use crate::private::{PrivateDir, copy_if_there};
 use crate::repository::{self, Found};
 use crate::restore::{self, Entry};
+use crate::scratch::ScratchDir;
 use crate::seed::seed;
 use crate::trees::Trees;
-use crate::{SnapshotError, Tree, Withheld, WithheldReason, beneath, registry, removal};
+use crate::{NoSecrets, SnapshotError, Tree, Withheld, WithheldReason, beneath, listing, registry, removal};
+use rustix::fs::FileType;
 
 /// A working tree beside the user's own, of the same repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl LinkedWorktree {
     /// [`SnapshotError::NoRepository`]; [`SnapshotError::NoCommit`] before the first commit;
     /// [`SnapshotError::AlreadyThere`] when something is at `path`; [`SnapshotError::Gone`] when something of the
     /// tree is missing; [`SnapshotError::Git`] when git refuses; [`SnapshotError::Io`]; those of
-    /// [`crate::Snapshotter::open`]. Nothing is left behind then.
+    /// [`crate::Snapshotter::open`]. Nothing is left behind then, except with [`SnapshotError::NotRemoved`].
     pub fn create(
         working_dir: &Path,
         path: &Path,
@@ -74,9 +74,12 @@ impl LinkedWorktree {
         let root = claim(path)?;
         let common_dir = found.repository.common_dir.clone();
         let making = Making { found: &found, head, root: &root, objects: &objects };
-        making.make(&working_dir, tree, withheld).inspect_err(|_| {
-            // What went wrong first is what there is to say.
-            let _ = Self::remove(&common_dir, &root);
+        making.make(&working_dir, tree, withheld).map_err(|error| match Self::remove(&common_dir, &root) {
+            Ok(()) => error,
+            Err(problem) => {
+                let path = root.clone();
+                SnapshotError::NotRemoved { path, error: Box::new(error), problem: Box::new(problem) }
+            }
         })
     }
 
@@ -138,8 +141,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     fn make(&self, working_dir: &Path, tree: &Tree, withheld: &[Withheld]) -> Result<LinkedWorktree, SnapshotError> {
-        let scratch = TempDir::with_prefix("decklog-")
-            .map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
+        let scratch = ScratchDir::new().map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
         let settings = repository::content_settings(working_dir, repository::Filters::All)?;
         let mut alternates = self.found.object_directories();
         alternates.push(self.objects.to_owned());
@@ -217,7 +219,7 @@ impl Making<'_> {
 
     /// What the user's index has and their working tree, being sparse, has not. Read from a copy: reading a split
     /// index where it is touches it.
-    fn skipped(&self, scratch: &Path, alternates: &[PathBuf]) -> Result<Vec<Vec<u8>>, SnapshotError> {
+    fn skipped(&self, scratch: &Path, alternates: &[PathBuf]) -> Result<HashSet<Vec<u8>>, SnapshotError> {
         let objects = scratch.join("seed-objects");
         crate::private::create_private(&objects)?;
         let mut trees = Trees::new(scratch.join("seed-trees"))?;
@@ -225,22 +227,20 @@ impl Making<'_> {
         let root = &self.found.repository.root;
         let reader = private.git(root, &[], alternates);
         let writer = private.git(root, &[], &[trees.objects().to_owned()]);
-        seed(self.found, &private, &reader, &writer, &mut trees)?;
-        let listed = reader.run(&["ls-files", "-t", "-z"], Stdin::none())?;
-        let skipped = listed.split(|byte| *byte == 0).filter_map(|entry| entry.strip_prefix(b"S "));
-        let is_absent = |path: &&[u8]| fs::symlink_metadata(root.join(crate::private::as_path(path))).is_err();
-        Ok(skipped.filter(is_absent).map(<[u8]>::to_vec).collect())
+        // Names alone are read from it, and none is stored.
+        seed(self.found, &private, (&reader, &writer), &mut trees, b"", &mut NoSecrets)?;
+        listing::sparse(&reader, root)
     }
 
     /// Makes the worktree's own index: that of HEAD, with what git needs to know that files are as there.
-    fn index(&self, skipped: &[Vec<u8>]) -> Result<(), SnapshotError> {
+    fn index(&self, skipped: &HashSet<Vec<u8>>) -> Result<(), SnapshotError> {
         let mut git = Git::new(self.root);
         // Writing a sparse one, git stores its trees, and touches those that it finds stored.
         git.set("index.sparse=false");
         git.run(&["read-tree", &self.head], Stdin::none())?;
         if !skipped.is_empty() {
             let known = git.run(&["ls-files", "-z"], Stdin::none())?;
-            let known: std::collections::HashSet<&[u8]> = known.split(|byte| *byte == 0).collect();
+            let known: HashSet<&[u8]> = known.split(|byte| *byte == 0).collect();
             let skipped = skipped.iter().map(Vec::as_slice).filter(|path| known.contains(path));
             git.run(&["update-index", "--skip-worktree", "-z", "--stdin"], Stdin::records(skipped, 0)?)?;
         }

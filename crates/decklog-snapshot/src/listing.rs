@@ -1,11 +1,14 @@
 //! What differs between our index and the working tree, as `git status` tells it.
 
+use std::collections::HashSet;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use crate::SnapshotError;
 use crate::git::{Git, Stdin};
 use crate::limits::Budget;
+use crate::private::as_path;
 
 /// The differences, by what is to be done about them.
 #[derive(Debug, Default)]
@@ -133,4 +136,12 @@ impl Listing {
         }
         budget.file(root)
     }
+}
+
+/// What the index of `git` has and the working tree `root`, being sparse, has not.
+pub(crate) fn sparse(git: &Git, root: &Path) -> Result<HashSet<Vec<u8>>, SnapshotError> {
+    let listed = git.run(&["ls-files", "-t", "-z"], Stdin::none())?;
+    let skipped = listed.split(|byte| *byte == 0).filter_map(|entry| entry.strip_prefix(b"S "));
+    let is_absent = |path: &&[u8]| fs::symlink_metadata(root.join(as_path(path))).is_err();
+    Ok(skipped.filter(is_absent).map(<[u8]>::to_vec).collect())
 }

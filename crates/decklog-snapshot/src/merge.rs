@@ -2,7 +2,7 @@
 //!
 //! `git apply --3way` does the merging, aside: on copies of the files concerned, with an index and objects of its
 //! own, so that neither a dirty tree nor the user's index is an obstacle. What comes of it is then written over the
-//! working tree as a restored snapshot is (see `restore`): after seeing that nothing is lost, all or nothing.
+//! working tree as a restored snapshot is (see `replacement`): after seeing that nothing is lost, all or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,6 +12,7 @@ use crate::diff::{self, Sides};
 use crate::git::{Git, Stdin};
 use crate::model::{Left, LeftReason};
 use crate::private::{PrivateDir, create_private};
+use crate::replacement;
 use crate::restore::{self, Entry, GITLINK, is_inside};
 use crate::worktree::Worktree;
 use crate::{Change, ChangeStatus, Merged, SnapshotError, Taken, Tree};
@@ -66,10 +67,11 @@ pub(crate) fn merge(
         return Ok(merged);
     }
     let paths: BTreeSet<&[u8]> = concerned.iter().map(|(change, _)| change.path.as_slice()).collect();
-    let is_attributes = |path: &[u8]| path == b".gitattributes" || path.ends_with(b"/.gitattributes");
     let laid_out: Vec<&Entry> = now
         .iter()
-        .filter(|entry| entry.mode != GITLINK && (paths.contains(&entry.path[..]) || is_attributes(&entry.path)))
+        .filter(|entry| {
+            entry.mode != GITLINK && (paths.contains(&entry.path[..]) || restore::is_attributes(&entry.path))
+        })
         .collect();
 
     bench.bring(&second.viewer, &laid_out, &concerned)?;
@@ -78,12 +80,14 @@ pub(crate) fn merge(
         Applied::Refused(message) => return Err(in_the_way(worktree, message)),
         Applied::Yes { conflicts } => conflicts,
     };
-    let (changes, in_the_way_of) = restore::sort_out(difference(&laid_out, &bench.entries()?), present, &worktree.root);
+    let after = bench.entries()?;
+    let (changes, in_the_way_of) = restore::sort_out(difference(&laid_out, &after), present, worktree)?;
     if let [first, ..] = in_the_way_of.as_slice() {
         let path = String::from_utf8_lossy(&first.path);
         return Err(in_the_way(worktree, format!("{path:?}: {}", first.reason)));
     }
-    restore::write_over(&second, &worktree.root, &changes)?;
+    let attributes: Vec<&Entry> = after.iter().filter(|entry| restore::is_attributes(&entry.path)).collect();
+    merged.leftover = replacement::replace(&second, &worktree.root, &attributes, &changes)?;
     let changed = changes.into_iter().map(|(change, _)| change.path);
     merged.applied = changed.filter(|path| !conflicts.contains(path)).collect();
     merged.conflicts = conflicts.into_iter().collect();

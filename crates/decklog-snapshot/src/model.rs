@@ -119,6 +119,11 @@ pub enum WithheldReason {
         /// The name of the rule that found it, as [`FileScanner::secret_in`] gave it.
         rule: String,
     },
+    /// Its path holds a secret.
+    SecretName {
+        /// The name of the rule that found it.
+        rule: String,
+    },
     /// It is larger than [`crate::Limits::max_file_bytes`].
     TooLarge {
         /// Its size.
@@ -139,6 +144,7 @@ impl fmt::Display for WithheldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Secret { rule } => write!(f, "holds a secret ({rule})"),
+            Self::SecretName { rule } => write!(f, "its name holds a secret ({rule})"),
             Self::TooLarge { bytes } => write!(f, "too large ({bytes} bytes)"),
             Self::NestedRepository => f.write_str("a repository of its own"),
             Self::Unreadable { error } => write!(f, "cannot be recorded: {error}"),
@@ -152,7 +158,7 @@ impl fmt::Display for WithheldReason {
 pub struct Patch {
     /// Its size.
     pub bytes: u64,
-    /// Changed files left out of it because one side holds a secret, or may, in path order. This happens
+    /// Changed files left out of it because one side or its name holds a secret, or may, in path order. This happens
     /// to content already in the repository, such as a key an agent has just removed.
     pub withheld: Vec<Withheld>,
 }
@@ -215,6 +221,32 @@ pub struct Restored {
     pub removed: Vec<Vec<u8>>,
     /// Paths that differ from the tree and were left as they are, in path order.
     pub left: Vec<Left>,
+    /// The directory for work in progress, when it could not be removed in the end.
+    pub leftover: Option<PathBuf>,
+}
+
+/// What has become of the files of a change that could neither be made as a whole nor be taken back. Each of its paths is
+/// in one of the lists, by a comparison with the files before and after. They are in path order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The top of the working tree.
+    pub root: PathBuf,
+    /// What failed.
+    pub message: String,
+    /// Paths that are as they were to be.
+    pub changed: Vec<Vec<u8>>,
+    /// Paths that are as they were.
+    pub unchanged: Vec<Vec<u8>>,
+    /// Paths that are neither, such as files that are missing or cut off.
+    pub damaged: Vec<Vec<u8>>,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { root, message, changed, unchanged, damaged } = self;
+        let counts = format!("{} changed, {} damaged, {} as before", changed.len(), damaged.len(), unchanged.len());
+        write!(f, "files in {} are changed in part ({counts}): {message}", root.display())
+    }
 }
 
 /// What merging a change did.
@@ -228,6 +260,8 @@ pub struct Merged {
     pub conflicts: Vec<Vec<u8>>,
     /// What of the change was left out, in path order.
     pub left: Vec<Left>,
+    /// As of [`Restored::leftover`].
+    pub leftover: Option<PathBuf>,
 }
 
 /// A path that was not restored or merged.
@@ -246,6 +280,10 @@ pub enum LeftReason {
     Withheld(WithheldReason),
     /// A file stands there that no snapshot holds, such as an ignored one.
     Occupied,
+    /// The snapshot to restore withholds it, so that it is not known whether it existed, and how.
+    NotInTarget,
+    /// A sparse checkout leaves it out of the working tree.
+    Sparse,
     /// A submodule, of which the snapshot holds the commit's id alone.
     Submodule,
     /// A file whose content git-lfs or git-annex keeps: the snapshot holds the pointer to it alone.
@@ -257,6 +295,8 @@ impl fmt::Display for LeftReason {
         match self {
             Self::Withheld(reason) => write!(f, "not in the snapshot of the present tree: {reason}"),
             Self::Occupied => f.write_str("a file that no snapshot holds stands there"),
+            Self::NotInTarget => f.write_str("not in the snapshot to restore, which withholds it"),
+            Self::Sparse => f.write_str("left out of the working tree by a sparse checkout"),
             Self::Submodule => f.write_str("a submodule: `git submodule update` brings it"),
             Self::Pointer => f.write_str(
                 "git-lfs or git-annex has the content, and the snapshot a pointer to it: `git checkout` brings what is committed",
@@ -269,7 +309,8 @@ impl fmt::Display for LeftReason {
 pub trait FileScanner {
     /// The name of the rule by which `content` holds a secret, or `None` when it holds none.
     /// `path` is relative to the top of the working tree. For a symbolic link, `content` is where
-    /// it points.
+    /// it points. Names are looked at too: as content, with
+    /// an empty path.
     ///
     /// # Errors
     /// Those of reading `content`; the file is then withheld as unreadable.

@@ -4,12 +4,11 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
 use crate::git::{Git, Stdin};
 use crate::model::ObjectFormat;
 use crate::private::{PrivateDir, copy_if_there};
 use crate::repository::Found;
+use crate::scratch::ScratchDir;
 use crate::{
     Change, FileAt, FileScanner, Patch, Repository, Restored, SnapshotError, Tree, diff, file, repository, restore,
 };
@@ -27,7 +26,7 @@ pub struct SnapshotReader {
     sha1: Git,
     sha256: Git,
     scan: Option<RefCell<Box<dyn FileScanner + Send>>>,
-    scratch: TempDir,
+    scratch: ScratchDir,
 }
 
 impl SnapshotReader {
@@ -49,8 +48,7 @@ impl SnapshotReader {
         let alternates = found.as_ref().map(Found::object_directories).unwrap_or_default();
         let attributes = found.as_ref().map(|found| found.attributes.clone());
         let repository = found.map(|found| found.repository);
-        let scratch = TempDir::with_prefix("decklog-")
-            .map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
+        let scratch = ScratchDir::new().map_err(SnapshotError::io("create", Path::new("a temporary directory")))?;
         let viewer = |name: &str, format| -> Result<Git, SnapshotError> {
             Ok(PrivateDir::create(scratch.path().join(name), objects.clone(), format)?.viewer(&alternates))
         };

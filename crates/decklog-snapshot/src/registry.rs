@@ -39,15 +39,28 @@ pub(crate) fn remove(common_dir: &Path, root: &Path) -> Result<(), SnapshotError
         Err(error) if is_none(&error) => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    let mut ours = Vec::new();
+    let (mut ours, mut unread) = (Vec::new(), None);
     for entry in Dir::read_from(&entries).map_err(|error| failed(error.into()))? {
         let entry = entry.map_err(|error| failed(error.into()))?;
         let name = as_path(entry.file_name().to_bytes());
-        if !matches!(name.as_os_str().as_bytes(), b"." | b"..") && names(&entries, name, &all, root) {
-            ours.push(name.to_owned());
+        let bytes = name.as_os_str().as_bytes();
+        let is_rest = bytes.starts_with(REMOVED.as_bytes());
+        if matches!(bytes, b"." | b"..") {
+            continue;
+        }
+        match if is_rest { Ok(true) } else { names(&entries, name, &all, root) } {
+            Ok(true) => ours.push((name.to_owned(), is_rest)),
+            Ok(false) => {}
+            Err(error) => unread = Some(error),
         }
     }
-    for name in ours {
+    // It may have been this worktree's.
+    if let (Some(error), true) = (unread, ours.iter().all(|(_, is_rest)| *is_rest)) {
+        return Err(failed(error));
+    }
+    for (name, is_rest) in ours {
+        // An entry is known by a file in it: a removal that is cut off must leave one that is known by its name.
+        let name = if is_rest { name } else { rename(&entries, &name).map_err(failed)? };
         removal::remove(entries.as_fd(), &name).map_err(failed)?;
     }
     drop(entries);
@@ -58,8 +71,21 @@ pub(crate) fn remove(common_dir: &Path, root: &Path) -> Result<(), SnapshotError
     }
 }
 
-/// Whether the entry `name` is that of the worktree at `root`. One that cannot be read is not.
-fn names(entries: &OwnedFd, name: &Path, all: &Path, root: &Path) -> bool {
+/// How the name of an entry begins that is being removed.
+const REMOVED: &str = ".decklog-removed-";
+
+fn rename(entries: &OwnedFd, name: &Path) -> io::Result<PathBuf> {
+    let to = PathBuf::from(format!("{REMOVED}{}", std::process::id()));
+    match rustix::fs::renameat_with(entries, name, entries, &to, rustix::fs::RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(to),
+        // The rest of another entry has that name: this one goes under its own.
+        Err(Errno::EXIST) => Ok(name.to_owned()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether the entry `name` is that of the worktree at `root`. One whose `gitdir` can never be read is not.
+fn names(entries: &OwnedFd, name: &Path, all: &Path, root: &Path) -> io::Result<bool> {
     let read = || -> io::Result<Vec<u8>> {
         let entry = beneath::directory(entries.as_fd(), name.as_os_str().as_bytes(), false)?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -68,10 +94,14 @@ fn names(entries: &OwnedFd, name: &Path, all: &Path, root: &Path) -> bool {
         file.take(MAX_LINK).read_to_end(&mut content)?;
         Ok(content)
     };
-    let Ok(content) = read() else { return false };
+    let content = match read() {
+        Ok(content) => content,
+        Err(error) if is_passing(&error) => return Err(error),
+        Err(_) => return Ok(false),
+    };
     let content = content.strip_suffix(b"\n").unwrap_or(&content);
     // Newer gits may be told to write it relative to the entry.
-    plain(&all.join(name).join(as_path(content))) == root.join(".git")
+    Ok(plain(&all.join(name).join(as_path(content))) == root.join(".git"))
 }
 
 /// A path without `..`, as far as its letters go.
@@ -85,6 +115,12 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     plain
+}
+
+/// Whether an error is one of the system that another attempt may not meet.
+fn is_passing(error: &io::Error) -> bool {
+    let known = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::IO, Errno::INTR];
+    Errno::from_io_error(error).is_some_and(|errno| known.contains(&errno))
 }
 
 fn is_none(error: &io::Error) -> bool {

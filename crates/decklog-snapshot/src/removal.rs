@@ -120,7 +120,8 @@ impl Clear<'_> {
     }
 }
 
-fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+/// The names in a directory.
+pub(crate) fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

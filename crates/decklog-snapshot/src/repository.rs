@@ -105,8 +105,11 @@ pub(crate) fn find(directory: &Path) -> Result<Option<Found>, SnapshotError> {
         Some(kind) if kind.starts_with(b"--path-format") => {
             return Err(SnapshotError::GitMissing { problem: "git is older than 2.31".to_owned() });
         }
-        _ => {
+        Some(kind) if kind.split(|byte| *byte == b'\n').all(|word| matches!(word, b"true" | b"false")) => {
             return Err(SnapshotError::NoWorkTree { path: directory.to_owned() });
+        }
+        _ => {
+            return Err(SnapshotError::unexpected(format!("the answer of git rev-parse in {}", directory.display())));
         }
     }
     let [_, format, git_dir, common_dir, root, objects, index, exclude, attributes, head] = parts[..] else {
@@ -260,6 +263,21 @@ fn content_setting(key: &[u8], value: Vec<u8>) -> Option<Vec<u8>> {
     }
 }
 
+/// The same settings with filters that run in `directory`, wherever git writes files: a filter may be named relative to
+/// the top of the working tree.
+pub(crate) fn with_filters_at(settings: &[(OsString, OsString)], directory: &Path) -> Vec<(OsString, OsString)> {
+    let quoted = directory.as_os_str().as_bytes().split(|byte| *byte == b'\'').collect::<Vec<_>>().join(&b"'\\''"[..]);
+    let there = [b"cd '", &quoted[..], b"' || exit; "].concat();
+    let at = |(key, value): &(OsString, OsString)| {
+        let key_bytes = key.as_bytes();
+        let is_command = key_bytes.starts_with(b"filter.")
+            && [&b".clean"[..], b".smudge", b".process"].iter().any(|end| key_bytes.ends_with(end));
+        let value = if is_command { [&there[..], value.as_bytes()].concat() } else { value.as_bytes().to_vec() };
+        (key.clone(), OsString::from_vec(value))
+    };
+    settings.iter().map(at).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,5 +300,18 @@ mod tests {
     fn a_filter_finds_the_repository_it_expects() {
         let value = content_setting(b"filter.a.b.clean", b"tidy %f".to_vec()).expect("a filter");
         assert!(value.starts_with(b"unset GIT_DIR") && value.ends_with(b"; tidy %f"));
+    }
+
+    #[test]
+    fn filters_are_led_to_a_directory_of_any_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let odd = directory.path().join("it's \"$HOME\" here");
+        std::fs::create_dir(&odd).expect("a directory");
+        let settings = [("filter.a.smudge".into(), "pwd -P".into()), ("core.eol".into(), "lf".into())];
+        let [(_, command), (_, other)] = &with_filters_at(&settings, &odd)[..] else { panic!("two settings") };
+        assert_eq!(other, "lf");
+        let said = std::process::Command::new("sh").arg("-c").arg(command).output().expect("a shell").stdout;
+        let odd = std::fs::canonicalize(odd).expect("a directory");
+        assert_eq!(String::from_utf8_lossy(&said).trim_end(), odd.to_string_lossy());
     }
 }

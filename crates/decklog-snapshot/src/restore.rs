@@ -1,7 +1,7 @@
 //! Putting a tree back: into a new directory, or over the working tree it was taken from.
 //!
-//! git does the writing, so links, modes and line endings come out as a checkout would make them, and nothing is
-//! written through a link. Everything that could stand in the way is looked at before the first file changes.
+//! git does the writing, so links, modes and line endings come out as a checkout would make them. What is to change in a
+//! working tree, and what is to be left, is decided here; `replacement` makes the change.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,6 +14,7 @@ use crate::diff::{self, Sides};
 use crate::git::{Git, Stdin};
 use crate::model::{Left, LeftReason};
 use crate::private::{PrivateDir, as_path};
+use crate::replacement;
 use crate::repository::KEEPING_FILTERS;
 use crate::worktree::{Second, Worktree};
 use crate::{Change, FileScanner, Restored, SnapshotError, Taken, Tree, WithheldReason};
@@ -102,48 +103,63 @@ pub(crate) fn into_directory(git: &Git, tree: &Tree) -> Result<Restored, Snapsho
     Ok(Restored {
         written: files.into_iter().map(|entry| entry.path).collect(),
         removed: Vec::new(),
+        leftover: None,
         left: submodules.into_iter().map(|entry| Left { path: entry.path, reason: LeftReason::Submodule }).collect(),
     })
 }
 
 /// Makes the working tree, of which `present` is the snapshot, what `target` is. `objects` has what of `target` the
-/// repository does not.
+/// repository does not. `is_withheld` says which paths `target` does not hold as they were, whether they existed or not.
 pub(crate) fn in_place(
     worktree: &Worktree,
     present: &Taken,
     target: &Tree,
     objects: &Path,
+    is_withheld: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Restored, SnapshotError> {
     let second = worktree.second(&[objects])?;
-    writable(&second.git, target)?;
+    let entries = writable(&second.git, target)?;
     let listed = diff::list(&second.git, &present.tree, target, &["--no-renames"])?;
-    let (changes, mut left) = sort_out(listed, present, &worktree.root);
+    let (unknown, listed): (Vec<_>, Vec<_>) = listed.into_iter().partition(|(change, _)| is_withheld(&change.path));
+    let (changes, mut left) = sort_out(listed, present, worktree)?;
+    left.extend(unknown.into_iter().map(|(change, _)| Left { path: change.path, reason: LeftReason::NotInTarget }));
+    // Whether the tree has them as they are is not known: in neither list of changes, they would stay unnoticed.
+    let unreadable = present.withheld.iter().filter(|file| matches!(file.reason, WithheldReason::Unreadable { .. }));
+    for file in unreadable.filter(|file| !left.iter().any(|known| known.path == file.path)).collect::<Vec<_>>() {
+        left.push(Left { path: file.path.clone(), reason: LeftReason::Withheld(file.reason.clone()) });
+    }
+    left.sort_by(|one, other| one.path.cmp(&other.path));
     let changes = without_pointers(&second, changes, &mut left)?;
-    write_over(&second, &worktree.root, &changes)?;
-    let mut restored = Restored { left, ..Restored::default() };
+    let attributes: Vec<&Entry> = entries.iter().filter(|entry| is_attributes(&entry.path)).collect();
+    let leftover = replacement::replace(&second, &worktree.root, &attributes, &changes)?;
+    let mut restored = Restored { left, leftover, ..Restored::default() };
     for (change, _) in changes {
         if change.new_mode == 0 { &mut restored.removed } else { &mut restored.written }.push(change.path);
     }
     Ok(restored)
 }
 
+/// Changes that may be made, and what is to be left.
+pub(crate) type Sorted = (Vec<(Change, Sides)>, Vec<Left>);
+
 /// Tells changes of the working tree that may be made from those that are to be left.
 pub(crate) fn sort_out(
     listed: Vec<(Change, Sides)>,
     present: &Taken,
-    root: &Path,
-) -> (Vec<(Change, Sides)>, Vec<Left>) {
+    worktree: &Worktree,
+) -> Result<Sorted, SnapshotError> {
+    let sparse = worktree.sparse()?;
     let goes = |change: &Change| change.new_mode == 0 && withheld(&change.path, present).is_none();
     let gone: HashSet<Vec<u8>> =
         listed.iter().filter(|(change, _)| goes(change)).map(|(change, _)| change.path.clone()).collect();
     let (mut changes, mut leave) = (Vec::new(), Vec::new());
     for one in listed {
-        match left(&one.0, present, root, &gone) {
+        match left(&one.0, present, (&worktree.root, &sparse), &gone) {
             Some(reason) => leave.push(Left { path: one.0.path, reason }),
             None => changes.push(one),
         }
     }
-    (changes, leave)
+    Ok((changes, leave))
 }
 
 /// Moves to `left` files of git-lfs and git-annex of which the tree has a pointer alone. Their filters are not run here,
@@ -189,42 +205,21 @@ impl FileScanner for Pointers {
     }
 }
 
-/// Makes these changes, without renames among them, in the working tree `root`: all or none.
-pub(crate) fn write_over(second: &Second, root: &Path, changes: &[(Change, Sides)]) -> Result<(), SnapshotError> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let Second { private, git, writer, .. } = second;
-    let mut trees = Vec::new();
-    for old in [false, true] {
-        let info = changes.iter().filter_map(|(change, sides)| {
-            let (mode, id) = if old { (change.old_mode, &sides.old) } else { (change.new_mode, &sides.new) };
-            (mode != 0).then(|| [format!("{mode:o} {id}\t").as_bytes(), &change.path].concat())
-        });
-        let info: Vec<Vec<u8>> = info.collect();
-        remove_if_there(&private.index())?;
-        writer.run(&["update-index", "-z", "--index-info"], Stdin::records(info.iter().map(Vec::as_slice), 0)?)?;
-        let tree = writer.run(&["write-tree", "--missing-ok"], Stdin::none())?;
-        trees.push(Tree::parse(String::from_utf8_lossy(&tree).trim_end())?);
-    }
-    // The index now names what stands there; git reads it to see that it does.
-    git.ask(&["update-index", "-q", "--refresh"], Stdin::none())?;
-    // It refuses, before it changes anything, when a file changed since or one that it does not know is in the way.
-    let args = ["read-tree", "-m", "-u", trees[1].as_str(), trees[0].as_str()];
-    let said = git.ask(&args, Stdin::none())?;
-    if !said.status.success() {
-        return Err(SnapshotError::InTheWay { path: root.to_owned(), message: said.stderr });
-    }
-    Ok(())
-}
-
 /// Why a path is left as it is, if it is.
-fn left(change: &Change, present: &Taken, root: &Path, gone: &HashSet<Vec<u8>>) -> Option<LeftReason> {
+fn left(
+    change: &Change,
+    present: &Taken,
+    (root, sparse): (&Path, &HashSet<Vec<u8>>),
+    gone: &HashSet<Vec<u8>>,
+) -> Option<LeftReason> {
     if change.old_mode == GITLINK || change.new_mode == GITLINK {
         return Some(LeftReason::Submodule);
     }
     if let Some(reason) = withheld(&change.path, present) {
         return Some(LeftReason::Withheld(reason.clone()));
+    }
+    if sparse.contains(&change.path) {
+        return Some(LeftReason::Sparse);
     }
     (change.old_mode == 0 && is_in_the_way(&change.path, root, gone)).then_some(LeftReason::Occupied)
 }
@@ -232,6 +227,11 @@ fn left(change: &Change, present: &Taken, root: &Path, gone: &HashSet<Vec<u8>>) 
 /// Why what stands at `path` is not in a snapshot, if it is not.
 pub(crate) fn withheld<'a>(path: &[u8], present: &'a Taken) -> Option<&'a WithheldReason> {
     present.withheld.iter().find(|withheld| is_inside(path, &withheld.path)).map(|withheld| &withheld.reason)
+}
+
+/// Whether git reads attributes in the file at `path`.
+pub(crate) fn is_attributes(path: &[u8]) -> bool {
+    path == b".gitattributes" || path.ends_with(b"/.gitattributes")
 }
 
 /// Whether `path` is `directory` or in it.
@@ -273,7 +273,7 @@ fn all_goes(directory: &[u8], root: &Path, gone: &HashSet<Vec<u8>>) -> bool {
     true
 }
 
-fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SnapshotError::io("remove", path)(error)),
         _ => Ok(()),

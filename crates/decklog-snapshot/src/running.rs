@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::process::{Child, ChildStdout};
+use std::process::{Child, ChildStdout, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,13 +44,18 @@ impl Running<'_> {
 
     /// Waits for its end and returns what it wrote to stderr; a failure is an error.
     pub(crate) fn finish(mut self) -> Result<String, SnapshotError> {
+        let (status, stderr) = self.end()?;
+        if status.success() { Ok(stderr) } else { Err(self.git.failure(&[&self.command], status, stderr)) }
+    }
+
+    /// Waits for its end, however it ends, and returns what it wrote to stderr.
+    pub(crate) fn end(&mut self) -> Result<(ExitStatus, String), SnapshotError> {
         drop(self.child.stdout.take());
         let status = self.child.wait().map_err(SnapshotError::io("run git in", self.git.cwd()))?;
         let mut stderr = Vec::new();
         let read = self.stderr.rewind().and_then(|()| (&self.stderr).take(1 << 20).read_to_end(&mut stderr));
         read.map_err(SnapshotError::io("run git in", self.git.cwd()))?;
-        let stderr = String::from_utf8_lossy(&stderr).trim_end().to_owned();
-        if status.success() { Ok(stderr) } else { Err(self.git.failure(&[&self.command], status, stderr)) }
+        Ok((status, String::from_utf8_lossy(&stderr).trim_end().to_owned()))
     }
 }
 

@@ -125,6 +125,11 @@ impl Inspector {
         &self.root
     }
 
+    /// What is put before the names the scanner is told.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
     /// Reads one file.
     pub(crate) fn inspect(&mut self, name: &[u8], scan: &mut dyn FileScanner) -> Verdict {
         let told = [&self.prefix, name].concat();

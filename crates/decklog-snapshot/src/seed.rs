@@ -5,21 +5,23 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::SnapshotError;
 use crate::git::{Git, Stdin};
 use crate::index::{Survey, survey};
+use crate::names::secrets_in_names;
 use crate::private::PrivateDir;
 use crate::repository::Found;
 use crate::trees::Trees;
+use crate::{FileScanner, SnapshotError};
 
-/// Copies the index of `found` into `private`, for `reader` and `writer` to go on with. Returns
-/// the paths of its submodules.
+/// Copies the index of `found` into `private`, for `reader` and `writer` to go on with, without entries whose
+/// names hold a secret. Returns the paths of its submodules.
 pub(crate) fn seed(
     found: &Found,
     private: &PrivateDir,
-    reader: &Git,
-    writer: &Git,
+    (reader, writer): (&Git, &Git),
     trees: &mut Trees,
+    prefix: &[u8],
+    scan: &mut dyn FileScanner,
 ) -> Result<Vec<Vec<u8>>, SnapshotError> {
     let Some((content, modified)) = read(&found.index)? else {
         return Ok(Vec::new());
@@ -36,12 +38,20 @@ pub(crate) fn seed(
         writer.run(&["update-index", "--force-write-index"], Stdin::none())?;
         known = read(&index)?.and_then(|(content, _)| survey(&content, found.format));
     }
-    let Some(known) = known else {
+    let Some(mut known) = known else {
         return Err(SnapshotError::unexpected(format!("the index {}", found.index.display())));
     };
     if !known.assumed_unchanged.is_empty() {
         let paths = Stdin::records(known.assumed_unchanged.iter().map(Vec::as_slice), 0)?;
         writer.run(&["update-index", "--no-assume-unchanged", "-z", "--stdin"], paths)?;
+    }
+    let paths = || known.paths.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    let named = secrets_in_names(prefix, paths(), scan);
+    let named: Vec<&[u8]> = paths().zip(named).filter_map(|(path, reason)| reason.map(|_| path)).collect();
+    if !named.is_empty() {
+        let records = Stdin::records(named.iter().copied(), 0)?;
+        reader.run(&["update-index", "--force-remove", "-z", "--stdin"], records)?;
+        known.gitlinks.retain(|path| !named.contains(&path.as_slice()));
     }
     Ok(known.gitlinks)
 }

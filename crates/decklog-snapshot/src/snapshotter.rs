@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::Budget;
 use crate::private::create_private;
-use crate::worktree::Worktree;
+use crate::worktree::{Discovered, Worktree};
 use crate::{
     Change, FileScanner, Limits, Merged, Patch, Repository, Restored, SnapshotError, Taken, Tree, diff, merge, restore,
 };
@@ -39,9 +39,22 @@ impl Snapshotter {
         limits: Limits,
         scan: Box<dyn FileScanner + Send>,
     ) -> Result<Self, SnapshotError> {
+        Self::open_discovered(Discovered::at(working_dir)?, objects, limits, scan)
+    }
+
+    /// As [`Self::open`], for a directory that was looked at before.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_discovered(
+        discovered: Discovered,
+        objects: &Path,
+        limits: Limits,
+        scan: Box<dyn FileScanner + Send>,
+    ) -> Result<Self, SnapshotError> {
         create_private(objects)?;
         let objects = fs::canonicalize(objects).map_err(SnapshotError::io("find", objects))?;
-        let worktree = Worktree::open(working_dir, &objects, &objects, Vec::new())?;
+        let worktree = Worktree::open_discovered(discovered, &objects, &objects, Vec::new())?;
         let snapshotter = Self { worktree, objects, limits, scan: RefCell::new(scan) };
         snapshotter.exclude(&snapshotter.objects)?;
         Ok(snapshotter)
@@ -99,13 +112,22 @@ impl Snapshotter {
 
     /// Makes the working tree what `target` is, a tree whose objects lie in `objects` where the repository has not
     /// got them. `present` is the snapshot just taken of it: what is in neither is not touched, and of the files that
-    /// differ those are left, and named, which `present` does not hold as they are.
+    /// differ those are left, and named, which `present` does not hold as they are. So are those of which `is_withheld`
+    /// says that `target` does not hold them as they were, because its snapshot withheld them.
     ///
     /// # Errors
     /// [`SnapshotError::Gone`] when something of `target` is missing, [`SnapshotError::InTheWay`] when files changed
-    /// since `present` or would be lost; nothing is changed then. [`SnapshotError::Git`].
-    pub fn restore(&self, present: &Taken, target: &Tree, objects: &Path) -> Result<Restored, SnapshotError> {
-        restore::in_place(&self.worktree, present, target, objects)
+    /// since `present`, cannot be replaced or have no room, or when writing failed and was taken back; nothing is changed
+    /// then, as after [`SnapshotError::Git`] and [`SnapshotError::Io`]. [`SnapshotError::Incomplete`] when writing failed
+    /// and could not be taken back.
+    pub fn restore(
+        &self,
+        present: &Taken,
+        target: &Tree,
+        objects: &Path,
+        is_withheld: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<Restored, SnapshotError> {
+        restore::in_place(&self.worktree, present, target, objects, is_withheld)
     }
 
     /// Puts the change from one tree to another over the working tree, of which `present` is the snapshot just taken,
@@ -117,8 +139,9 @@ impl Snapshotter {
     /// # Errors
     /// [`SnapshotError::InTheWay`] when something of the change cannot be merged, such as the removal of a file that
     /// was changed, when a file that no snapshot holds (an ignored one) stands in its place, or when files changed
-    /// since `present`; [`SnapshotError::Gone`] when something of the trees is missing: nothing is changed then.
-    /// [`SnapshotError::Git`].
+    /// since `present`, cannot be replaced or have no room, or when writing failed and was taken back;
+    /// [`SnapshotError::Gone`] when something of the trees is missing: nothing is changed then, as after
+    /// [`SnapshotError::Git`] and [`SnapshotError::Io`]. [`SnapshotError::Incomplete`] as of [`Self::restore`].
     pub fn merge(&self, present: &Taken, from: &Tree, to: &Tree, objects: &Path) -> Result<Merged, SnapshotError> {
         merge::merge(&self.worktree, present, from, to, objects)
     }

@@ -2,6 +2,7 @@
 //!
 //! The steps of a snapshot, and nothing about how git is called or files are judged.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -46,11 +47,37 @@ pub(crate) struct Worktree {
     scratch: TempDir,
 }
 
+/// A directory to work in, and the repository around it if there is one.
+pub struct Discovered {
+    directory: PathBuf,
+    found: Option<Found>,
+}
+
+impl Discovered {
+    /// Looks at `directory`. Only reads.
+    ///
+    /// # Errors
+    /// As for [`crate::Snapshotter::open`].
+    pub fn at(directory: &Path) -> Result<Self, SnapshotError> {
+        let directory = fs::canonicalize(directory).map_err(SnapshotError::io("find", directory))?;
+        let found = repository::find(&directory)?;
+        Ok(Self { directory, found })
+    }
+
+    /// The repository, as it was found.
+    #[must_use]
+    pub fn repository(&self) -> Option<&Repository> {
+        self.found.as_ref().map(|found| &found.repository)
+    }
+}
+
 /// Another git directory on a working tree, to write over it with.
 pub(crate) struct Second {
     pub(crate) private: PrivateDir,
     /// git that works on the tree, and reads all objects.
     pub(crate) git: Git,
+    /// The same, to be had write into another directory: filters run at the top of the tree.
+    pub(crate) checkout: Git,
     /// git that looks at objects alone.
     pub(crate) viewer: Git,
     /// git that stores, and sees none of the repository.
@@ -65,8 +92,17 @@ impl Worktree {
         scratch_in: &Path,
         prefix: Vec<u8>,
     ) -> Result<Self, SnapshotError> {
-        let directory = fs::canonicalize(directory).map_err(SnapshotError::io("find", directory))?;
-        let found = repository::find(&directory)?;
+        Self::open_discovered(Discovered::at(directory)?, objects, scratch_in, prefix)
+    }
+
+    /// The same around a directory that was looked at.
+    pub(crate) fn open_discovered(
+        discovered: Discovered,
+        objects: &Path,
+        scratch_in: &Path,
+        prefix: Vec<u8>,
+    ) -> Result<Self, SnapshotError> {
+        let Discovered { directory, found } = discovered;
         // A submodule may be entered after an agent has made it.
         let filters = if prefix.is_empty() { Filters::All } else { Filters::NotTheRepositorys };
         let settings = repository::content_settings(&directory, filters)?;
@@ -133,9 +169,15 @@ impl Worktree {
         alternates.push(self.objects.clone());
         alternates.extend(objects.iter().map(|objects| (*objects).to_owned()));
         let git = private.git(&self.root, &self.settings, &alternates);
+        let checkout = private.git(&self.root, &repository::with_filters_at(&self.settings, &self.root), &alternates);
         let viewer = private.viewer(&alternates);
         let writer = private.git(&self.root, &self.settings, &[]);
-        Ok(Second { private, git, viewer, writer })
+        Ok(Second { private, git, checkout, viewer, writer })
+    }
+
+    /// What a sparse checkout leaves out of the working tree.
+    pub(crate) fn sparse(&self) -> Result<HashSet<Vec<u8>>, SnapshotError> {
+        listing::sparse(&self.git, &self.root)
     }
 
     /// A directory of its own for work on the side, gone with the value.
@@ -153,7 +195,7 @@ impl Worktree {
 
     pub(crate) fn take(&mut self, scan: &mut dyn FileScanner, budget: &mut Budget<'_>) -> Result<Taken, SnapshotError> {
         if !self.seeded {
-            self.begin(budget)?;
+            self.begin(scan, budget)?;
         }
         let mut withheld = Vec::new();
         let ordinary =
@@ -191,11 +233,12 @@ impl Worktree {
         Ok(Taken { tree, withheld })
     }
 
-    fn begin(&mut self, budget: &Budget<'_>) -> Result<(), SnapshotError> {
+    fn begin(&mut self, scan: &mut dyn FileScanner, budget: &Budget<'_>) -> Result<(), SnapshotError> {
         match &self.found {
             None => budget.refuse_at_a_glance(&self.root)?,
             Some(found) => {
-                let gitlinks = seed(found, &self.private, &self.git, &self.writer, &mut self.trees)?;
+                let gitlinks =
+                    seed(found, &self.private, (&self.git, &self.writer), &mut self.trees, &self.prefix, scan)?;
                 self.submodules = Submodules::new(gitlinks, found.format);
             }
         }

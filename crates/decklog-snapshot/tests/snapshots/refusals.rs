@@ -52,6 +52,21 @@ fn without_git_it_says_what_to_install() {
     });
 }
 
+/// A git whose output is lost is not taken for one that finds no working tree.
+#[test]
+fn an_empty_answer_is_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = tempfile::TempDir::new().unwrap();
+    let git = bin.path().join("git");
+    fs::write(&git, "#!/bin/sh\nexit 0\n").unwrap();
+    fs::set_permissions(&git, PermissionsExt::from_mode(0o755)).unwrap();
+    let name = concat!(module_path!(), "::", "an_empty_answer_is_an_error");
+    in_own_process(name, &[("PATH", bin.path().as_os_str())], |sandbox| {
+        let error = open_error(sandbox, &sandbox.work);
+        assert!(!error.is_limitation() && error.to_string().contains("git rev-parse"), "{error}");
+    });
+}
+
 #[test]
 fn an_old_git_is_recognised() {
     use std::os::unix::fs::PermissionsExt;

@@ -26,7 +26,7 @@ fn restore(sandbox: &Sandbox, target: &Tree) -> Result<Restored, SnapshotError> 
     let objects = own.path().join("objects");
     let mut snapshots = Snapshotter::open(&sandbox.work, &objects, Limits::default(), Box::new(NoSecrets)).unwrap();
     let present = snapshots.take().unwrap();
-    let restored = snapshots.restore(&present, target, &sandbox.objects)?;
+    let restored = snapshots.restore(&present, target, &sandbox.objects, &|_| false)?;
     let after = snapshots.take().unwrap();
     // Without its .gitignore, what was ignored is not.
     if restored.left.is_empty() && !restored.removed.iter().any(|path| path.ends_with(b".gitignore")) {
@@ -88,6 +88,15 @@ fn session(sandbox: &Sandbox) -> (Tree, Tree) {
     (before, after)
 }
 
+/// Cannot read `unread`.
+struct Failing;
+
+impl FileScanner for Failing {
+    fn secret_in(&mut self, path: &Path, _: &mut dyn Read) -> io::Result<Option<String>> {
+        if path == Path::new("unread") { Err(io::Error::other("a bad sector")) } else { Ok(None) }
+    }
+}
+
 struct Finder;
 
 impl FileScanner for Finder {
@@ -137,7 +146,7 @@ sandboxed! {
         let own = sandbox.spare.join("own");
         let mut snapshots = Snapshotter::open(&sandbox.work, &own, Limits::default(), Box::new(Finder)).unwrap();
         let present = snapshots.take().unwrap();
-        let restored = snapshots.restore(&present, &before, &sandbox.objects).unwrap();
+        let restored = snapshots.restore(&present, &before, &sandbox.objects, &|_| false).unwrap();
         let names = |paths: &[Vec<u8>]| paths.iter().map(|path| path.escape_ascii().to_string()).collect::<Vec<_>>();
         assert_eq!(names(&restored.written), ["a"]);
         assert_eq!(names(&restored.removed), [".gitignore"]);
@@ -159,7 +168,7 @@ sandboxed! {
         snapshots.take().unwrap();
         sandbox.write("key", "SECRET\n");
         let present = snapshots.take().unwrap();
-        let restored = snapshots.restore(&present, &other, &own).unwrap();
+        let restored = snapshots.restore(&present, &other, &own, &|_| false).unwrap();
         let reason = LeftReason::Withheld(WithheldReason::Secret { rule: "test-key".to_owned() });
         assert_eq!(restored.left.iter().map(|left| left.reason.clone()).collect::<Vec<_>>(), [reason]);
         assert_eq!(fs::read_to_string(sandbox.work.join("key")).unwrap(), "SECRET\n");
@@ -171,7 +180,7 @@ sandboxed! {
         let present = snapshots.take().unwrap();
         sandbox.write("a", "meanwhile\n");
         let files = all(&sandbox.work);
-        let error = snapshots.restore(&present, &before, &sandbox.objects).unwrap_err();
+        let error = snapshots.restore(&present, &before, &sandbox.objects, &|_| false).unwrap_err();
         assert!(matches!(error, SnapshotError::InTheWay { .. }) && error.to_string().contains('a'), "{error}");
         assert_eq!(all(&sandbox.work), files);
     }
@@ -245,9 +254,113 @@ sandboxed! {
         let own = sandbox.spare.join("own");
         let mut snapshots = Snapshotter::open(&sandbox.work, &own, Limits::default(), Box::new(Finder)).unwrap();
         let present = snapshots.take().unwrap();
-        let restored = snapshots.restore(&present, &before, &sandbox.objects).unwrap();
+        let restored = snapshots.restore(&present, &before, &sandbox.objects, &|_| false).unwrap();
         assert_eq!(restored.left.len(), 2);
         assert_eq!(fs::read_to_string(sandbox.work.join("d/x.log")).unwrap(), "SECRET\n");
+    }
+
+    /// What a snapshot withheld may have existed then, and a tracked file may have been another: restoring it neither
+    /// removes nor replaces a file at such a path.
+    fn what_the_target_withheld_stays(sandbox) {
+        sandbox.init();
+        sandbox.write("a", "1\n");
+        sandbox.write("tracked", "1\n");
+        sandbox.commit();
+        sandbox.write("key", "SECRET\n");
+        sandbox.write("dir/key", "SECRET\n");
+        sandbox.write("tracked", "SECRET\n");
+        let own = sandbox.spare.join("own");
+        let mut snapshots = Snapshotter::open(&sandbox.work, &own, Limits::default(), Box::new(Finder)).unwrap();
+        let target = snapshots.take().unwrap();
+        assert_eq!(target.withheld.len(), 3);
+        for path in ["key", "dir/key", "new", "tracked"] {
+            sandbox.write(path, "harmless\n");
+        }
+        let present = snapshots.take().unwrap();
+        let is_withheld = |path: &[u8]| [&b"key"[..], b"tracked"].contains(&path) || path.starts_with(b"dir/");
+        let restored = snapshots.restore(&present, &target.tree, &sandbox.objects, &is_withheld).unwrap();
+        let left: Vec<_> = restored.left.iter().map(|left| (&*left.path, &left.reason)).collect();
+        let named = [&b"dir/key"[..], b"key", b"tracked"].map(|path| (path, &LeftReason::NotInTarget));
+        assert_eq!(left, named);
+        assert_eq!(restored.removed, [b"new"]);
+        for path in ["key", "dir/key", "tracked"] {
+            assert_eq!(fs::read_to_string(sandbox.work.join(path)).unwrap(), "harmless\n");
+        }
+    }
+
+    /// What a sparse checkout leaves out is left out, and named; the rest is restored.
+    fn a_sparse_checkout_stays_sparse(sandbox) {
+        sandbox.init();
+        for path in ["a/x", "b/y", "b/z"] {
+            sandbox.write(path, "1\n");
+        }
+        sandbox.commit();
+        let before = take_all(&mut sandbox.open());
+        sandbox.write("a/x", "2\n");
+        sandbox.write("b/y", "2\n");
+        sandbox.commit();
+        sandbox.git(&["sparse-checkout", "set", "--cone", "a"]);
+        assert!(!sandbox.work.join("b").exists());
+        let restored = restore(sandbox, &before).unwrap();
+        assert_eq!(restored.written, [b"a/x"]);
+        let left: Vec<_> = restored.left.iter().map(|left| (&*left.path, &left.reason)).collect();
+        assert_eq!(left, [(&b"b/y"[..], &LeftReason::Sparse)]);
+        assert!(!sandbox.work.join("b").exists());
+    }
+
+    /// What killed restores left goes with the next one, wherever that replaces files; what is in use or another's stays.
+    fn what_killed_restores_left_is_removed(sandbox) {
+        let (before, _) = session(sandbox);
+        sandbox.write(".git/info/exclude", ".decklog-*\n");
+        sandbox.write("dir/b", "changed\n");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let (dead, alive) = (child.id(), std::process::id());
+        child.wait().unwrap();
+        for place in ["", "dir/"] {
+            let directories = [
+                format!(".decklog-try-{dead}"),
+                format!(".decklog-try-{alive}"),
+                ".decklog-try-theirs".into(),
+                format!(".decklog-restore-{dead}-0/new/tree"),
+                format!(".decklog-restore-{dead}-2/new"),
+            ];
+            for directory in directories {
+                fs::create_dir_all(sandbox.work.join(format!("{place}{directory}"))).unwrap();
+            }
+            let files = [
+                format!(".decklog-room-{dead}"),
+                ".decklog-room-theirs".into(),
+                format!(".decklog-restore-{dead}-0/new/tree/file"),
+                format!(".decklog-restore-{dead}-2/1"),
+            ];
+            for file in files {
+                sandbox.write(&format!("{place}{file}"), "\0\0");
+            }
+        }
+        restore(sandbox, &before).unwrap();
+        for place in [sandbox.work.clone(), sandbox.work.join("dir")] {
+            let mut left: Vec<String> = fs::read_dir(&place)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with(".decklog"))
+                .collect();
+            left.sort();
+            let restore = format!(".decklog-restore-{dead}-2");
+            assert_eq!(left, [restore, ".decklog-room-theirs".into(), format!(".decklog-try-{alive}"), ".decklog-try-theirs".into()]);
+        }
+    }
+
+    /// A file that cannot be read is in no list of changes, and is named all the same.
+    fn what_cannot_be_read_is_named(sandbox) {
+        let (before, _) = session(sandbox);
+        sandbox.write("unread", "1\n");
+        let own = sandbox.spare.join("own");
+        let mut snapshots = Snapshotter::open(&sandbox.work, &own, Limits::default(), Box::new(Failing)).unwrap();
+        let present = snapshots.take().unwrap();
+        let restored = snapshots.restore(&present, &before, &sandbox.objects, &|_| false).unwrap();
+        let unread = restored.left.iter().find(|left| left.path == b"unread").unwrap();
+        assert!(matches!(&unread.reason, LeftReason::Withheld(WithheldReason::Unreadable { .. })), "{unread:?}");
+        assert!(sandbox.work.join("unread").exists());
     }
 
     /// A directory that became a link since leads nowhere.
@@ -357,6 +470,31 @@ sandboxed! {
         assert_eq!(fs::read_to_string(into.join("a.up")).unwrap(), "ONE\n");
     }
 
+    /// A filter named from the top of the working tree is found there, as by the user's own git.
+    fn filters_are_named_from_the_top(sandbox) {
+        sandbox.init();
+        sandbox.git(&["config", "filter.up.clean", "./tools/up a-z A-Z"]);
+        sandbox.git(&["config", "filter.up.smudge", "./tools/up A-Z a-z"]);
+        sandbox.write(".gitattributes", "*.up filter=up\n");
+        sandbox.write("tools/up", "#!/bin/sh\ngit rev-parse --show-toplevel >>../spare/tops\nexec tr \"$@\"\n");
+        fs::set_permissions(sandbox.work.join("tools/up"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        sandbox.write("a.up", "one\n");
+        sandbox.commit();
+        let mut snapshots = sandbox.open();
+        let before = take_all(&mut snapshots);
+        sandbox.write("a.up", "two\n");
+        sandbox.write("sub/.gitattributes", "*.down filter=up\n");
+        sandbox.write("sub/b.down", "three\n");
+        let after = take_all(&mut snapshots);
+        fs::remove_file(sandbox.work.join("sub/b.down")).unwrap();
+        restore(sandbox, &before).unwrap();
+        assert_eq!(fs::read_to_string(sandbox.work.join("a.up")).unwrap(), "one\n");
+        restore(sandbox, &after).unwrap();
+        assert_eq!(fs::read_to_string(sandbox.work.join("sub/b.down")).unwrap(), "three\n");
+        let tops = fs::read_to_string(sandbox.spare.join("tops")).unwrap();
+        assert!(tops.lines().all(|top| top == sandbox.work.to_str().unwrap()), "{tops}");
+    }
+
     /// What was done inside submodules is undone as in directories; one without content is named.
     fn submodules_are_directories(sandbox) {
         crate::submodules::prepare(sandbox);
@@ -382,6 +520,57 @@ sandboxed! {
         let restored = reader.restore_into(&before, &into).unwrap();
         assert_eq!(all(&into), all(&start));
         assert_eq!(restored.left.iter().map(|left| left.path.as_slice()).collect::<Vec<_>>(), [b"absent"]);
+    }
+
+    /// A file made in a directory that gives its group has that group; so has one that is put back.
+    fn groups_come_from_directories(sandbox) {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+        let (before, after) = session(sandbox);
+        let dir = sandbox.work.join("dir");
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        chown(&dir, None, Some(12345)).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o2775)).unwrap();
+        fs::remove_file(dir.join("b")).unwrap();
+        fs::write(sandbox.work.join("dir/c"), "c\n").unwrap();
+        let other = take_all(&mut sandbox.open());
+        for (tree, name) in [(&before, "b"), (&other, "c"), (&after, "b")] {
+            restore(sandbox, tree).unwrap();
+            assert_eq!(fs::metadata(dir.join(name)).unwrap().gid(), 12345, "{name}");
+            assert_eq!(fs::metadata(dir.join(name)).unwrap().mode() & 0o777, 0o644, "{name}");
+        }
+        assert_eq!(fs::read_dir(&sandbox.work).unwrap().count(), 5, "nothing of ours is left");
+    }
+
+    /// No rename leads from one mount to another.
+    fn a_mount_in_the_tree(sandbox) {
+        let (before, _) = session(sandbox);
+        sandbox.write("dir/b", "changed\n");
+        sandbox.write("dir/deep/new", "new\n");
+        symlink("b", sandbox.work.join("dir/link")).unwrap();
+        let dir = sandbox.work.join("dir");
+        let run = |program: &str, words: &[&std::ffi::OsStr]| {
+            std::process::Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
+        };
+        if !run("mount", &["--bind".as_ref(), dir.as_ref(), dir.as_ref()]) {
+            assert!(std::env::var_os("DECKLOG_TEST_REQUIRE_ALL").is_none(), "mounting is not possible here");
+            return;
+        }
+        let after = take_all(&mut sandbox.open());
+        let end = sandbox.spare.join("end");
+        copy_files(&sandbox.work, &end);
+        let back = restore(sandbox, &before);
+        let middle = all(&sandbox.work);
+        let forth = restore(sandbox, &after);
+        let files = all(&sandbox.work);
+        assert!(run("umount", &[dir.as_ref()]));
+        back.unwrap();
+        forth.unwrap();
+        assert_eq!(files, all(&end));
+        assert!(!middle.contains_key(b"dir/link".as_slice()));
+        let ours = |entry: fs::DirEntry| entry.file_name().into_string().unwrap().starts_with(".decklog");
+        assert!(!fs::read_dir(&dir).unwrap().any(|entry| ours(entry.unwrap())));
     }
 
     fn commits_are_known_by_the_repository(sandbox) {

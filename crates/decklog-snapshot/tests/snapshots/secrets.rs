@@ -26,7 +26,10 @@ impl FileScanner for Finder {
         assert!(path.is_relative());
         let mut all = Vec::new();
         content.read_to_end(&mut all)?;
-        if let Some(afterwards) = &mut self.afterwards {
+        // Names are looked at with no path.
+        if !path.as_os_str().is_empty()
+            && let Some(afterwards) = &mut self.afterwards
+        {
             afterwards(path);
         }
         let found = all.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
@@ -40,6 +43,10 @@ fn open(sandbox: &Sandbox) -> Snapshotter {
 
 fn withheld(path: &str) -> Withheld {
     Withheld { path: path.into(), reason: WithheldReason::Secret { rule: "test-key".to_owned() } }
+}
+
+fn withheld_name(path: &str) -> Withheld {
+    Withheld { path: path.into(), reason: WithheldReason::SecretName { rule: "test-key".to_owned() } }
 }
 
 fn assert_no_secret(sandbox: &Sandbox) {
@@ -91,6 +98,54 @@ sandboxed! {
             drop(snapshots);
             assert_no_secret(sandbox);
         }
+    }
+
+    /// Of files, directories and links; new, tracked, moved, in a submodule, and names that git quotes.
+    fn names_that_hold_a_secret_are_left_out(sandbox) {
+        sandbox.init();
+        sandbox.write("kept", "1\n");
+        sandbox.write(&format!("tracked-{SECRET}"), "1\n");
+        sandbox.write(&format!("dir-{SECRET}/inside"), "1\n");
+        sandbox.write(&format!("both-{SECRET}"), "moved\nwith\nsome\nlines\n");
+        sandbox.commit();
+        let mut snapshots = open(sandbox);
+        let before = snapshots.take().unwrap();
+        let paths = [format!("both-{SECRET}"), format!("dir-{SECRET}/inside"), format!("tracked-{SECRET}")];
+        assert_eq!(before.withheld, paths.map(|path| withheld_name(&path)));
+        assert_eq!(sandbox.files_of(&before.tree).into_keys().collect::<Vec<_>>(), [b"kept"]);
+        fs::rename(sandbox.work.join(format!("both-{SECRET}")), sandbox.work.join("moved")).unwrap();
+        fs::rename(sandbox.work.join("kept"), sandbox.work.join(format!("kept-{SECRET}"))).unwrap();
+        sandbox.write(&format!("new-{SECRET}"), "2\n");
+        sandbox.write(&format!("späť-{SECRET}\n\"x\""), "2\n");
+        symlink("nowhere", sandbox.work.join(format!("link-{SECRET}"))).unwrap();
+        let after = snapshots.take().unwrap();
+        let names: Vec<_> = after.withheld.iter().map(|file| String::from_utf8_lossy(&file.path).into_owned()).collect();
+        assert_eq!(names.len(), 6, "{names:?}");
+        assert!(after.withheld.iter().all(|file| matches!(file.reason, WithheldReason::SecretName { .. })));
+        assert_eq!(sandbox.files_of(&after.tree).into_keys().collect::<Vec<_>>(), [b"moved"]);
+        patch(&snapshots, &before, &after);
+        drop(snapshots);
+        assert_no_secret(sandbox);
+    }
+
+    /// Trees of the repository, or of records that an older version made, may hold such names.
+    fn a_patch_leaves_out_names_of_older_trees(sandbox) {
+        sandbox.init();
+        let lines: String = (0..40).map(|line| format!("line {line}\n")).collect();
+        sandbox.write(&format!("was-{SECRET}"), &lines);
+        sandbox.write("plain", "1\n");
+        sandbox.commit();
+        let from: decklog_snapshot::Tree = sandbox.git(&["rev-parse", "HEAD^{tree}"]).trim().parse().unwrap();
+        sandbox.git(&["mv", &format!("was-{SECRET}"), "is"]);
+        sandbox.write("plain", "2\n");
+        sandbox.commit();
+        let to: decklog_snapshot::Tree = sandbox.git(&["rev-parse", "HEAD^{tree}"]).trim().parse().unwrap();
+        let snapshots = open(sandbox);
+        let mut patch = Vec::new();
+        let written = snapshots.patch(&from, &to, &mut patch).unwrap();
+        let patch = String::from_utf8(patch).unwrap();
+        assert!(patch.contains("plain") && !patch.contains(SECRET), "{patch}");
+        assert_eq!(written.withheld, [withheld_name("is")]);
     }
 
     /// A tracked file stays as it was, whether that is in the repository or in a snapshot before.
