@@ -12,6 +12,7 @@ use crate::image::{CapabilitySet, Image};
 use crate::podman::{Podman, PodmanError};
 pub use crate::processes::Left;
 use crate::processes::Space;
+use crate::seccomp;
 
 /// The label that names the session.
 const SESSION: &str = "decklog.session";
@@ -48,6 +49,8 @@ pub struct Plan<'a> {
 pub struct Container {
     podman: Podman,
     name: String,
+    /// What podman knows it by: another container of the same name has another.
+    id: String,
     removed: bool,
     space: Option<Space>,
 }
@@ -61,16 +64,22 @@ impl Container {
     /// [`PodmanError`]; nothing is left then.
     pub fn create(podman: &Podman, plan: &Plan<'_>, told: &mut dyn FnMut(&[OsString])) -> Result<Self, PodmanError> {
         let name = name_of(plan.session);
-        let words = create_words(plan, &name);
-        told(&words);
-        if let Err(error) = podman.run(&words) {
-            if !remove_left(podman, plan, &name) {
-                return Err(error);
-            }
-            told(&words);
-            podman.run(&words)?;
+        let profile = plan.name_server.as_ref().map(|file| file.with_file_name("seccomp.json"));
+        if let Some(profile) = &profile {
+            seccomp::write(podman, profile)?;
         }
-        let container = Self { podman: podman.clone(), name, removed: false, space: None };
+        let words = create_words(plan, &name, profile.as_deref());
+        told(&words);
+        let id = match podman.run(&words) {
+            Ok(id) => id,
+            Err(error) if !remove_left(podman, plan, &name) => return Err(error),
+            Err(_) => {
+                told(&words);
+                podman.run(&words)?
+            }
+        };
+        let id = id.trim().to_owned();
+        let container = Self { podman: podman.clone(), name, id, removed: false, space: None };
         // Else it is `start` that makes them: podman is not started once more for it.
         if plan.name_server.is_some() {
             podman.run(&["init", &container.name])?;
@@ -138,6 +147,12 @@ impl Container {
         &self.name
     }
 
+    /// What podman knows it by.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Removes it, with whatever still runs in it.
     ///
     /// # Errors
@@ -174,7 +189,16 @@ pub fn name_of(session: &str) -> String {
 }
 
 fn remove(podman: &Podman, name: &str) -> Result<(), PodmanError> {
-    podman.run_apart(&["rm", "--force", "--time", GRACE, name]).map(drop)
+    podman.run_apart(&["rm", "--force", "--ignore", "--time", GRACE, name]).map(drop)
+}
+
+/// Removes the container with this id, whose recorder is gone, with whatever runs in it. One that is not there is
+/// removed.
+///
+/// # Errors
+/// [`PodmanError`]; then it may still be there, and `clean` finds it.
+pub fn remove_orphan(podman: &Podman, id: &str) -> Result<(), PodmanError> {
+    podman.run_apart(&["rm", "--force", "--ignore", "--time", "0", id]).map(drop)
 }
 
 /// Removes the container of this name, if it was made for this session; says whether it did.
@@ -184,7 +208,7 @@ fn remove_left(podman: &Podman, plan: &Plan<'_>, name: &str) -> bool {
     left.is_some_and(|left| remove_labelled(podman, left).is_ok())
 }
 
-fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
+fn create_words(plan: &Plan<'_>, name: &str, profile: Option<&Path>) -> Vec<OsString> {
     let image = plan.image;
     let mut words: Vec<OsString> = ["create", "--name", name, "--init", "--http-proxy=false"].map(Into::into).to_vec();
     let mut option = |name: &str, value: OsString| words.extend([name.into(), value]);
@@ -214,6 +238,16 @@ fn create_words(plan: &Plan<'_>, name: &str) -> Vec<OsString> {
         option("--userns", "keep-id".into());
         let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         option("--user", format!("{user}:{group}").into());
+    }
+    if let Some(profile) = profile {
+        let mut value = OsString::from("seccomp=");
+        value.push(profile);
+        option("--security-opt", value);
+        // What it sends is then what its sockets say; unless the user wants it so.
+        let is_raw = |name: &String| ["NET_RAW", "CAP_NET_RAW"].iter().any(|raw| name.eq_ignore_ascii_case(raw));
+        if image.capabilities.from == CapabilitySet::Default && !image.capabilities.add.iter().any(is_raw) {
+            option("--cap-drop", "NET_RAW".into());
+        }
     }
     if let Some(file) = &plan.name_server {
         option("--network", "none".into());
@@ -301,7 +335,7 @@ struct Listed {
 pub fn of_root(podman: &Podman, root: &Path) -> Result<Vec<Labelled>, PodmanError> {
     let filter = format!("label={SESSION}");
     let said = podman.run(&["ps", "--all", "--filter", &filter, "--format", "json"])?;
-    let listed: Vec<Listed> = serde_json::from_str(said.trim())
+    let listed: Vec<Listed> = decklog_text::json::from_str(said.trim())
         .map_err(|error| PodmanError::Answer { verb: "ps".into(), what: error.to_string() })?;
     let of_root = |listed: &Listed| {
         listed.labels.as_ref().and_then(|labels| labels.get(ROOT)).is_some_and(|label| Path::new(label) == root)
@@ -317,13 +351,17 @@ pub fn of_root(podman: &Podman, root: &Path) -> Result<Vec<Labelled>, PodmanErro
         .collect())
 }
 
-/// Removes a container that [`of_root`] listed, if it is still the one that was made for that session.
+/// Removes a container that [`of_root`] listed, if it is still the one that was made for that session. One that is gone by
+/// then is removed: what ends a container with its recorder may have been quicker.
 ///
 /// # Errors
 /// [`PodmanError`].
 pub fn remove_labelled(podman: &Podman, container: &Labelled) -> Result<(), PodmanError> {
     let format = format!("{{{{index .Config.Labels \"{SESSION}\"}}}}");
-    let said = podman.run(&["container", "inspect", "--format", &format, &container.name])?;
+    let said = match podman.run(&["container", "inspect", "--format", &format, &container.name]) {
+        Err(PodmanError::Failed { said, .. }) if said.contains("no such container") => return Ok(()),
+        said => said?,
+    };
     if said.trim() != container.session {
         let what = format!("{} is not of session {}", container.name, container.session);
         return Err(PodmanError::Answer { verb: "container inspect".into(), what });

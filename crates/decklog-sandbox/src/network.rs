@@ -17,6 +17,7 @@ mod nflog;
 mod policy;
 mod proxy;
 mod record;
+mod refusals;
 mod relay;
 mod rule;
 mod shared;
@@ -54,8 +55,9 @@ pub trait Watch: Send + Sync {
     /// Ids of the tool calls that are in progress. Asked when a connection opens.
     fn calls_in_progress(&self) -> Vec<String>;
 
-    /// One whole JSON object in one line, without the newline.
-    fn record(&self, line: &[u8]);
+    /// One whole JSON object in one line, without the newline. Whether it is kept: what begins without a record is not let
+    /// through.
+    fn record(&self, line: &[u8]) -> bool;
 
     /// What the user should know. Each thing is said once.
     fn trouble(&self, what: &str);

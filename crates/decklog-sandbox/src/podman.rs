@@ -107,7 +107,7 @@ impl Podman {
     pub fn run_apart<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<String, PodmanError> {
         let mut command = self.command(&words(arguments));
         command.stdin(Stdio::null()).process_group(0);
-        said(arguments, &command.output().map_err(|error| spawn_error(&error))?)
+        said(arguments, &output(&mut command).map_err(|error| spawn_error(&error))?)
     }
 
     /// Runs podman to its end with `input` on its stdin.
@@ -178,7 +178,7 @@ impl Podman {
 
     fn output<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Result<Output, PodmanError> {
         let mut command = self.command(&words(arguments));
-        command.stdin(Stdio::null()).output().map_err(|error| spawn_error(&error))
+        output(command.stdin(Stdio::null())).map_err(|error| spawn_error(&error))
     }
 }
 
@@ -191,6 +191,30 @@ fn said<S: AsRef<OsStr>>(arguments: &[S], output: &Output) -> Result<String, Pod
 
 fn words<S: AsRef<OsStr>>(arguments: &[S]) -> Vec<OsString> {
     arguments.iter().map(|word| word.as_ref().to_owned()).collect()
+}
+
+/// As `Command::output`, which panics when reading fails.
+fn output(command: &mut Command) -> std::io::Result<Output> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let reader = std::thread::Builder::new().spawn(move || {
+        let mut bytes = Vec::new();
+        err.map_or(Ok(0), |mut err| err.read_to_end(&mut bytes)).map(|_| bytes)
+    });
+    let reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => {
+            let _ = child.kill();
+            child.wait()?;
+            return Err(error);
+        }
+    };
+    let mut stdout = Vec::new();
+    let read = out.map_or(Ok(0), |mut out| out.read_to_end(&mut stdout));
+    let status = child.wait()?;
+    let stderr = reader.join().unwrap_or_else(|_| Err(std::io::Error::other("the reader of its errors panicked")))?;
+    read?;
+    Ok(Output { status, stdout, stderr })
 }
 
 pub(crate) fn spawn_error(error: &std::io::Error) -> PodmanError {

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 use super::front::Front;
 use super::hub::Hub;
+use super::lines::LONGEST;
 
 /// How long a client may be silent before it has to shake hands again. A call under way does not count as a word, and a build
 /// or a user may take hours.
@@ -66,10 +67,27 @@ async fn admitted(State(token): State<Arc<str>>, request: Request, next: Next) -
     let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let shown = shown.and_then(|value| value.strip_prefix(b"Bearer "));
     if shown.is_some_and(|shown| is_same(shown, token.as_bytes())) {
-        return next.run(request).await;
+        return match repaired(request).await {
+            Ok(request) => next.run(request).await,
+            Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        };
     }
     let ask = [(header::WWW_AUTHENTICATE, "Bearer")];
     (StatusCode::UNAUTHORIZED, ask, "the token that decklog printed is needed\n").into_response()
+}
+
+/// The request with its body as JSON that can be decoded, if it is almost that.
+async fn repaired(request: Request) -> Result<Request, axum::Error> {
+    let (mut parts, body) = request.into_parts();
+    let bytes = axum::body::to_bytes(body, LONGEST).await?;
+    let body = match decklog_text::json::repair(&bytes) {
+        Some(repaired) => {
+            parts.headers.insert(header::CONTENT_LENGTH, repaired.len().into());
+            repaired.into()
+        }
+        None => bytes,
+    };
+    Ok(Request::from_parts(parts, body.into()))
 }
 
 /// Compares in a time that does not tell how much of it is right.

@@ -12,6 +12,7 @@ mod front;
 mod http;
 mod hub;
 mod lines;
+mod repair;
 mod server;
 mod text;
 
@@ -30,6 +31,7 @@ pub use http::{HttpError, HttpPlace};
 
 use front::Front;
 use hub::Hub;
+use repair::Repaired;
 use server::Server;
 
 /// How long the runtime's threads get to end.
@@ -136,7 +138,7 @@ impl Gateway {
         let front = Front::new(Arc::clone(&self.hub), false);
         let over = Arc::clone(&self.over);
         self.runtime.spawn(async move {
-            if let Ok(running) = front.serve(rmcp::transport::io::stdio()).await {
+            if let Ok(running) = front.serve((Repaired::new(tokio::io::stdin()), tokio::io::stdout())).await {
                 let _ = running.waiting().await;
             }
             over.store(true, Ordering::Release);
@@ -156,7 +158,7 @@ impl Gateway {
             while let Ok((stream, _)) = listener.accept().await {
                 let front = Front::new(Arc::clone(&hub), reads_only);
                 tokio::spawn(async move {
-                    if let Ok(running) = front.serve(stream).await {
+                    if let Ok(running) = front.serve(Repaired::new(stream)).await {
                         let _ = running.waiting().await;
                     }
                 });

@@ -27,6 +27,7 @@ use tokio::sync::{Mutex, Semaphore, watch};
 use super::ServerCommand;
 use super::hub::Hub;
 use super::lines::{LONGEST, Lines, TOO_LONG};
+use super::repair::Repaired;
 
 /// How long a server may take to say what it is and what it offers.
 const STARTING: Duration = Duration::from_secs(30);
@@ -188,7 +189,7 @@ impl Server {
         let upstream = Upstream { server: Arc::clone(self), hub: Arc::clone(hub) };
         let lifecycle = ClientLifecycleMode::Initialize;
         let opening = async {
-            let opened = upstream.serve_with_lifecycle((Lines::new(stdout), stdin), lifecycle).await;
+            let opened = upstream.serve_with_lifecycle((Lines::new(Repaired::new(stdout)), stdin), lifecycle).await;
             let running = opened.map_err(|error| format!("it does not speak MCP: {error}"))?;
             let changed = self.renew(running.peer()).await?;
             Ok((running, changed))

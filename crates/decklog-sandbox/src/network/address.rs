@@ -13,20 +13,27 @@ pub(crate) struct Net {
 }
 
 /// What no connection goes to, whatever a name resolves to: loopback, "this network", link-local, multicast, reserved
-/// and broadcast.
-const REFUSED: [Net; 9] = [
+/// and broadcast; and where a cloud tells machines what they are trusted with, which is also among addresses that are
+/// shared by providers, or local to a site.
+const REFUSED: [Net; 14] = [
     Net::v4(0, 0, 8),
+    Net::v4(100, 64, 10),
+    Net::v4(192, 0, 24),
+    Net { address: IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), bits: 32 },
     Net::v4(127, 0, 8),
     Net::v4(169, 254, 16),
     Net::v4(224, 0, 4),
     Net::v4(240, 0, 4),
     Net { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), bits: 128 },
     Net { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 },
+    Net { address: IpAddr::V6(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0)), bits: 7 },
     Net { address: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), bits: 10 },
+    Net { address: IpAddr::V6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0)), bits: 10 },
     Net { address: IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), bits: 8 },
 ];
 
 impl Net {
+    /// The IPv4 network that begins with these two numbers.
     const fn v4(a: u8, b: u8, bits: u8) -> Self {
         Self { address: IpAddr::V4(Ipv4Addr::new(a, b, 0, 0)), bits }
     }
@@ -81,12 +88,17 @@ fn masked(address: IpAddr, bits: u8) -> IpAddr {
     }
 }
 
-/// The IPv4 address that a translator would make of an IPv6 address: mapped, compatible, NAT64 and 6to4 forms.
+/// The IPv4 address that a translator would make of an IPv6 address: mapped, compatible, translated, NAT64, 6to4, Teredo
+/// and ISATAP forms.
 pub(crate) fn embedded(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(v6) = address else { return None };
     let bits = v6.to_bits();
     let low = Ipv4Addr::from_bits(bits as u32);
     match v6.segments() {
+        [0x2001, 0, ..] => Some(IpAddr::V4(Ipv4Addr::from_bits(!(bits as u32)))),
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 1, ..] => {
+            Some(IpAddr::V4(low))
+        }
         // The two that IPv6 has for itself.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(IpAddr::V4(low)),
@@ -121,6 +133,26 @@ mod tests {
             "127.0.0.1",
             "127.255.255.255",
             "169.254.169.254",
+            "100.64.0.1",
+            "100.100.100.200",
+            "100.127.255.255",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fc00::1",
+            "fd00::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "fdff:ffff::1",
+            "fec0::1",
+            "::ffff:100.100.100.200",
+            "64:ff9b::100.64.0.1",
+            "64:ff9b:1::127.0.0.1",
+            "64:ff9b:1:fffe::169.254.169.254",
+            "::ffff:0:127.0.0.1",
+            "2001:0:c000:201::80ff:fffe",
+            "2001:db8::5efe:127.0.0.1",
+            "2001:db8::200:5efe:169.254.169.254",
+            "2002:6440:1::",
             "224.0.0.1",
             "239.1.1.1",
             "240.0.0.1",
@@ -150,8 +182,13 @@ mod tests {
             "192.0.2.3",
             "10.0.0.1",
             "2001:db8::3",
-            "fec0::1",
-            "fd00::1",
+            "100.63.255.255",
+            "100.128.0.1",
+            "192.0.1.1",
+            "168.63.129.17",
+            "fbff::1",
+            "fe00::1",
+            "2001:0:c000:201::fefe:fefe",
             "::ffff:1.1.1.1",
             "64:ff9b::1.1.1.1",
             "2002:101:101::",
@@ -175,6 +212,8 @@ mod tests {
         assert_eq!(net("2001:db8::1", 128).to_string(), "2001:db8::1");
         assert!(Net::new(ip("10.0.0.0"), 33).is_none() && Net::new(ip("::"), 129).is_none());
         assert!(net("127.0.0.0", 8).is_refused() && net("169.254.169.254", 32).is_refused());
+        assert!(net("fd00::", 8).is_refused() && net("100.64.0.0", 10).is_refused() && net("fc00::", 7).is_refused());
+        assert!(!net("100.0.0.0", 8).is_refused() && !net("fc00::", 6).is_refused());
         assert!(!net("0.0.0.0", 0).is_refused() && !net("126.0.0.0", 7).is_refused() && !net("::", 0).is_refused());
     }
 }

@@ -75,35 +75,35 @@ pub(super) async fn answer(
     });
     let opcode = decoded.as_ref().map_or(OpCode::Query, |message| message.metadata.op_code);
     let name = query.and_then(|query| text(&query.name));
+    let mut record = Record::new(ts, asked.proto, asked.from, asked.to);
+    if let Some(uid) = &asked.uid {
+        record.uid.clone_from(uid);
+    }
+    record.service = Some("dns");
+    record.orig_bytes = question.len() as u64;
+    record.query = query.map(|query| name.clone().unwrap_or_else(|| query.name.to_ascii()));
+    record.qtype_name = query.map(|query| query.query_type.to_string());
+    record.host.clone_from(&name);
+    record.calls = calls;
     let outcome = match (query, &name) {
         (None, _) => Outcome::denied("malformed", ResponseCode::FormErr),
         _ if opcode != OpCode::Query => Outcome::denied("type", ResponseCode::NotImp),
         (Some(query), _) if query.query_class != DNSClass::IN => Outcome::denied("type", ResponseCode::Refused),
         (Some(_), None) => Outcome::denied("malformed", ResponseCode::Refused),
         (Some(query), Some(name)) => tokio::select! {
-            outcome = outcome(shared, query, name) => outcome,
+            outcome = outcome(shared, query, name, &record) => outcome,
             () = over => Outcome::denied("over", ResponseCode::ServFail),
         },
     };
     let reply = reply(question, decoded.as_ref(), query, &outcome, asked.proto == "udp");
-    let mut record = Record::new(ts, asked.proto, asked.from, asked.to);
-    if let Some(uid) = &asked.uid {
-        record.uid.clone_from(uid);
-    }
-    record.service = Some("dns");
     record.duration = seconds(began.elapsed());
-    record.orig_bytes = question.len() as u64;
     record.resp_bytes = reply.as_ref().map_or(0, |reply| reply.len() as u64);
     record.conn_state = if reply.is_some() { "SF" } else { "S0" };
-    record.query = query.map(|query| name.clone().unwrap_or_else(|| query.name.to_ascii()));
-    record.qtype_name = query.map(|query| query.query_type.to_string());
     record.rcode_name = Some(code_name(outcome.code));
     record.answers = (!outcome.answers.is_empty())
         .then(|| outcome.answers.iter().take(64).map(|answer| data_text(&answer.data)).collect());
     record.action = outcome.action;
     record.rule = outcome.rule;
-    record.host = name;
-    record.calls = calls;
     shared.record(Kind::Question, record);
     reply
 }
@@ -128,8 +128,15 @@ fn judge(policy: &Policy, name: &str, kind: RecordType) -> (Verdict, String) {
     (verdict, decision.rule)
 }
 
-async fn outcome(shared: &Shared, query: &Query, name: &str) -> Outcome {
+/// What comes of a question. `record` is what it has so far: what is asked elsewhere is recorded first.
+async fn outcome(shared: &Shared, query: &Query, name: &str, record: &Record) -> Outcome {
     let (verdict, rule) = judge(&shared.policy, name, query.query_type);
+    if verdict == Verdict::Ask {
+        let record = Record { action: "allow", rule: rule.clone(), ..record.clone() };
+        if let Err(rule) = shared.open(&record) {
+            return Outcome::denied(rule, ResponseCode::ServFail);
+        }
+    }
     let allowed = |code, answers| Outcome { action: "allow", rule: rule.clone(), code, answers };
     match verdict {
         Verdict::Refuse => Outcome::denied(rule, ResponseCode::Refused),
@@ -155,6 +162,9 @@ async fn outcome(shared: &Shared, query: &Query, name: &str) -> Outcome {
             }
             Err(error) => {
                 shared.trouble(&error.to_string());
+                if error.is_local() {
+                    return Outcome::denied("limit", ResponseCode::ServFail);
+                }
                 allowed(ResponseCode::ServFail, Vec::new())
             }
         },

@@ -21,7 +21,7 @@ use super::dns::{self, Asked};
 use super::nflog::Flows;
 use super::policy::{Action, HOST_ADDRESS};
 use super::record::{Record, seconds};
-use super::relay::{self, End, Seen};
+use super::relay::{self, End, Judge, Seen};
 use super::shared::{Kind, Shared};
 
 /// Connections that are open at the same time; more are refused.
@@ -29,6 +29,9 @@ const CONNECTIONS: usize = 4096;
 
 /// Questions that are answered at the same time; more wait in the socket.
 const QUESTIONS: usize = 256;
+
+/// How long a client may take for the rest of a question, or of what else is held back until it is whole.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -38,6 +41,9 @@ const KEEPALIVE: Duration = Duration::from_secs(120);
 
 /// How long packets are collected before they are told of.
 const BURST: Duration = Duration::from_secs(1);
+
+/// How long refusals that are summed up are collected at most.
+const LONGEST_BURST: Duration = Duration::from_secs(60);
 
 /// The sockets of a container, as the runtime has them.
 pub(super) struct Listeners {
@@ -88,8 +94,26 @@ pub(super) async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: watch
     for socket in listeners.udp {
         tokio::spawn(questions(running.clone(), socket));
     }
+    tokio::spawn(refusals(running.clone()));
+    let shared = running.shared.clone();
     tokio::spawn(dropped(running, listeners.dropped));
     let _ = all_gone.recv().await;
+    shared.record_sums();
+}
+
+/// Records the refusals that are summed up. The longer they go on, the more of them are one line.
+async fn refusals(running: Running) {
+    let mut burst = BURST;
+    loop {
+        tokio::select! {
+            () = running.stopped() => return,
+            () = async {
+                running.shared.wait_for_sums().await;
+                tokio::time::sleep(burst).await;
+            } => running.shared.record_sums(),
+        }
+        burst = LONGEST_BURST.min(burst * 2);
+    }
 }
 
 async fn accept(running: Running, listener: TcpListener, open: Arc<Semaphore>) {
@@ -147,6 +171,7 @@ impl Connection {
 
     /// Breaks the connection off.
     fn refuse(mut self, rule: &str) {
+        self.record.action = "deny";
         self.record.conn_state = "REJ";
         self.record.rule = rule.to_owned();
         self.break_off();
@@ -180,15 +205,22 @@ impl Connection {
             IpAddr::V4(HOST_ADDRESS) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), to.port()),
             _ => SocketAddr::new(to.ip().to_canonical(), to.port()),
         };
+        if let Err(rule) = self.running.shared.open(&self.record) {
+            return self.refuse(rule);
+        }
         let connected = tokio::select! {
-            () = self.running.stopped() => Err("S0"),
+            () = self.running.stopped() => Err(Failure::Server("S0")),
             connected = connect(goal) => connected,
         };
         let mut server = match connected {
             Ok(server) => server,
-            Err(state) => {
+            Err(Failure::Server(state)) => {
                 self.record.conn_state = state;
                 return self.break_off();
+            }
+            Err(Failure::Here(error)) => {
+                self.running.shared.trouble(&format!("a connection cannot be made: {error}"));
+                return self.refuse("limit");
             }
         };
         let _ = self.client.set_nodelay(true);
@@ -196,9 +228,10 @@ impl Connection {
         let running = self.running.clone();
         let policy = &running.shared.policy;
         let stands = |claim: &str| policy.claim_stands(&decision, claim, to);
+        let judge = Judge { gate: policy.gate(&decision), stands, patience: PATIENCE };
         let end = tokio::select! {
             () = running.stopped() => None,
-            end = relay::relay(&mut self.client, &mut server, policy.gate(&decision), stands, &seen) => Some(end),
+            end = relay::relay(&mut self.client, &mut server, judge, &seen) => Some(end),
         };
         if end != Some(End::Closed) {
             // What is broken off on one side is on the other.
@@ -225,7 +258,7 @@ impl Connection {
         };
         if let Some(End::Cut(claim)) = end {
             self.record.action = "deny";
-            self.record.rule = "claimed name".to_owned();
+            self.record.rule = if claim.is_some() { "claimed name" } else { "unparsed" }.to_owned();
             self.record.claimed = claim;
         }
         self.finish();
@@ -236,6 +269,9 @@ impl Connection {
         let asked = Asked { from: self.client_address(), to, proto: "tcp", uid: Some(self.record.uid.clone()) };
         (self.record.service, self.record.action) = (Some("dns"), "allow");
         self.record.rule = "dns".to_owned();
+        if let Err(rule) = self.running.shared.open(&self.record) {
+            return self.refuse(rule);
+        }
         let running = self.running.clone();
         let (mut sent, mut received) = (0, 0);
         let state = tokio::select! {
@@ -262,8 +298,17 @@ impl Connection {
     }
 }
 
-/// Connects to a server; or how that ended, as a connection's state.
-async fn connect(goal: SocketAddr) -> Result<TcpStream, &'static str> {
+/// Why there is no connection to a server.
+enum Failure {
+    /// It was tried; this is the connection's state.
+    Server(&'static str),
+    /// Nothing went out.
+    Here(io::Error),
+}
+
+/// Connects to a server.
+async fn connect(goal: SocketAddr) -> Result<TcpStream, Failure> {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut};
     match tokio::time::timeout(CONNECT, TcpStream::connect(goal)).await {
         Ok(Ok(server)) => {
             let _ = server.set_nodelay(true);
@@ -272,22 +317,29 @@ async fn connect(goal: SocketAddr) -> Result<TcpStream, &'static str> {
             let _ = sockopt::set_tcp_keepidle(&server, KEEPALIVE);
             Ok(server)
         }
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err("REJ"),
-        // It accepted, and broke off before that was noticed here.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => Err("RSTR"),
-        _ => Err("S0"),
+        Ok(Err(error)) => Err(match error.kind() {
+            ConnectionRefused => Failure::Server("REJ"),
+            // It accepted, and broke off before that was noticed here.
+            ConnectionReset => Failure::Server("RSTR"),
+            HostUnreachable | NetworkUnreachable | TimedOut => Failure::Server("S0"),
+            _ => Failure::Here(error),
+        }),
+        Err(_) => Err(Failure::Server("S0")),
     }
 }
 
 /// Answers one question over TCP. How many bytes came and went; `None` at the end.
 async fn question(client: &mut TcpStream, shared: &Shared, asked: &Asked) -> io::Result<Option<(u64, u64)>> {
     let mut length = [0; 2];
-    match client.read_exact(&mut length).await {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    };
-    let mut question = vec![0; u16::from_be_bytes(length).into()];
-    client.read_exact(&mut question).await?;
+    if client.read(&mut length[..1]).await? == 0 {
+        return Ok(None);
+    }
+    let question = tokio::time::timeout(PATIENCE, async {
+        client.read_exact(&mut length[1..]).await?;
+        let mut question = vec![0; u16::from_be_bytes(length).into()];
+        client.read_exact(&mut question).await.map(|_| question)
+    });
+    let question = question.await??;
     let Some(reply) = dns::answer(shared, asked, &question, std::future::pending()).await else { return Ok(None) };
     let mut bytes = u16::try_from(reply.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
     bytes.extend_from_slice(&reply);

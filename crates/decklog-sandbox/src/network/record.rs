@@ -55,6 +55,9 @@ pub(crate) struct Record {
     pub(crate) host: Option<String>,
     #[serde(rename = "decklog.claimed", skip_serializing_if = "Option::is_none")]
     pub(crate) claimed: Option<String>,
+    /// How many refusals this is the sum of.
+    #[serde(rename = "decklog.count", skip_serializing_if = "Option::is_none")]
+    pub(crate) count: Option<u64>,
     #[serde(rename = "decklog.session")]
     pub(crate) session: String,
     #[serde(rename = "decklog.container")]
@@ -88,6 +91,7 @@ impl Record {
             rule: String::new(),
             host: None,
             claimed: None,
+            count: None,
             session: String::new(),
             container: String::new(),
             calls: Vec::new(),
@@ -105,8 +109,25 @@ impl Record {
             answers.iter_mut().for_each(clip);
         }
         // Numbers, strings and lists of strings: there is nothing in it that JSON could not hold.
-        serde_json::to_vec(&self).unwrap_or_default()
+        escape(&serde_json::to_string(&self).unwrap_or_default())
     }
+}
+
+/// The same JSON in printable ASCII. Names are: what is not was chosen by a stranger, and could act on a terminal that it
+/// is read on, or look like something else there.
+fn escape(json: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            ' '..='~' => out.push(character as u8),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                }
+            }
+        }
+    }
+    out
 }
 
 fn clip(text: &mut String) {
@@ -210,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_strangers_say_is_cut() {
-        let long = "é\n".repeat(10_000);
+        let long = "\u{1f600}\n".repeat(10_000);
         let record = Record {
             query: Some(long.clone()),
             claimed: Some(long.clone()),
@@ -225,7 +246,28 @@ mod tests {
             assert_eq!(value[key].as_str().expect(key).chars().count(), VALUE, "{key}");
         }
         assert_eq!(value["answers"].as_array().expect("a list").len(), ANSWERS);
-        assert!(line.len() < 64 * 1024, "{}", line.len());
+        assert!(line.len() < 256 * 1024, "a reader reads no longer ones: {}", line.len());
+    }
+
+    #[test]
+    fn nothing_in_a_line_acts_on_a_terminal() {
+        let hostile =
+            "a\u{1b}[2J\u{7f}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\u{feff}\u{e0041}\u{1f600}é\t\n\0";
+        let line = line(Record {
+            query: Some(hostile.into()),
+            claimed: Some(hostile.into()),
+            host: Some(hostile.into()),
+            answers: Some(vec![hostile.into()]),
+            calls: vec![hostile.into()],
+            rule: hostile.into(),
+            ..record()
+        });
+        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+        let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        for key in ["query", "decklog.claimed", "decklog.host", "decklog.rule"] {
+            assert_eq!(value[key], hostile, "{key} is what was said");
+        }
+        assert_eq!((&value["answers"][0], &value["decklog.calls"][0]), (&hostile.into(), &hostile.into()));
     }
 
     #[test]

@@ -8,11 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use super::grants::Grants;
 use super::netlink::{self, Way};
 use super::policy::{Decision, Policy};
 use super::record::Record;
+use super::refusals::Refusals;
 use super::{About, Totals, Watch};
+
+/// Bytes of records, after which nothing more is let through: what is refused from then on still has room.
+const RECORDS: u64 = 256 * 1024 * 1024;
 
 /// Kinds of trouble that are remembered as said.
 const TROUBLES: usize = 64;
@@ -27,6 +33,9 @@ pub(super) struct Shared {
     grants: Mutex<Grants>,
     ways: Mutex<netlink::Socket>,
     said: Mutex<HashSet<String>>,
+    refusals: Mutex<Refusals>,
+    summed_up: Notify,
+    bytes: AtomicU64,
     counts: Counts,
 }
 
@@ -66,6 +75,9 @@ impl Shared {
             grants: Mutex::default(),
             ways: Mutex::new(ways),
             said: Mutex::default(),
+            refusals: Mutex::default(),
+            summed_up: Notify::new(),
+            bytes: AtomicU64::new(0),
             counts: Counts::default(),
         }
     }
@@ -94,8 +106,50 @@ impl Shared {
                 add(&self.counts.packets_dropped, record.orig_pkts.unwrap_or(1));
             }
         }
+        if !denied {
+            self.write(record);
+            return;
+        }
+        let mut refusals = lock(&self.refusals);
+        match refusals.take(record) {
+            Some(record) => {
+                drop(refusals);
+                self.write(record);
+            }
+            None => self.summed_up.notify_one(),
+        }
+    }
+
+    /// Writes that something begins that is let through. `Err`: the rule by which it is not, as there would be no record.
+    pub(super) fn open(&self, record: &Record) -> Result<(), &'static str> {
+        if self.bytes.load(Ordering::Relaxed) >= RECORDS {
+            let mebibytes = RECORDS >> 20;
+            self.trouble(&format!("the network's record has {mebibytes} MiB, so nothing more is let through"));
+            return Err("limit");
+        }
+        let is_kept = self.write(Record { conn_state: "OPEN", ..record.clone() });
+        if is_kept { Ok(()) } else { Err("unrecorded") }
+    }
+
+    /// Whether the record is kept.
+    fn write(&self, record: Record) -> bool {
         let About { session, container } = self.about.clone();
-        self.watch.record(&Record { session, container, ..record }.line());
+        let line = Record { session, container, ..record }.line();
+        self.bytes.fetch_add(line.len() as u64 + 1, Ordering::Relaxed);
+        self.watch.record(&line)
+    }
+
+    /// Waits until there are refusals that are summed up.
+    pub(super) async fn wait_for_sums(&self) {
+        self.summed_up.notified().await;
+    }
+
+    /// Writes the refusals that are summed up.
+    pub(super) fn record_sums(&self) {
+        let sums = lock(&self.refusals).drain();
+        for record in sums {
+            self.write(record);
+        }
     }
 
     /// Says what is wrong, once.

@@ -69,10 +69,19 @@ fn a_forged_host_or_server_name() {
         (b"\r\nGET / HTTP/1.1\r\nhOST:evil.test\r\n\r\n", "http RSTR deny claimed name web.test evil.test"),
         (twice, "http RSTR deny claimed name web.test evil.test"),
         (b"CONNECT evil.test:443 HTTP/1.1\r\n\r\n", "http RSTR deny claimed name web.test evil.test"),
-        (b"GET / HTTP/1.1\r\nX: y\r\n Host: z\r\n\r\n", "http RSTR deny claimed name web.test -"),
-        (long.as_bytes(), "http RSTR deny claimed name web.test -"),
+        (b"GET / HTTP/1.1\r\nHost: web.test\r\n y: z\r\n\r\n", "http RSTR deny unparsed web.test -"),
+        (b"GET / HTTP/1.0\r\n\r\n", "http RSTR deny unparsed web.test -"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "http RSTR deny unparsed web.test -"),
+        (b"GET http://also.test/ HTTP/1.1\r\nHost: web.test\r\n\r\n", "http RSTR deny unparsed web.test -"),
+        (
+            b"GET / HTTP/1.1\r\nHost: [web.test]evil.test\r\n\r\n",
+            "http RSTR deny claimed name web.test [web.test]evil.test",
+        ),
+        (long.as_bytes(), "http RSTR deny unparsed web.test -"),
         (&hello("evil.test"), "ssl RSTR deny claimed name web.test evil.test"),
-        (b"\x16\x03\x01\x00\x00", "ssl RSTR deny claimed name web.test -"),
+        (b"\x16\x03\x01\x00\x00", "ssl RSTR deny unparsed web.test -"),
+        (&[b"\x15\x03\x03\0\x02\x01\0", &hello("web.test")[..]].concat(), "ssl RSTR deny unparsed web.test -"),
+        (&[b"\x16\x02\0", &hello("web.test")[3..]].concat(), "ssl RSTR deny unparsed web.test -"),
     ] {
         let before = world.records().len();
         assert!(say(&world, to, bytes).is_err(), "{expected}");

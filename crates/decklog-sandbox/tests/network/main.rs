@@ -6,6 +6,8 @@
 mod attacks;
 mod names;
 mod reach;
+mod recording;
 mod server;
+mod servers;
 mod setup;
 mod world;

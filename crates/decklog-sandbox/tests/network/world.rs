@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -128,9 +129,19 @@ impl Drop for Space {
 #[derive(Default)]
 pub(crate) struct Told {
     calls: Mutex<Vec<String>>,
+    /// Beginnings of connections and questions; what became of them is a record.
+    opened: Mutex<Vec<Value>>,
     records: Mutex<Vec<Value>>,
+    bytes: AtomicUsize,
+    is_full: AtomicBool,
     troubles: Mutex<Vec<String>>,
     news: Condvar,
+}
+
+impl Told {
+    pub(crate) fn opened(&self) -> Vec<Value> {
+        self.opened.lock().expect("openings").clone()
+    }
 }
 
 impl Watch for Told {
@@ -138,10 +149,17 @@ impl Watch for Told {
         self.calls.lock().expect("calls").clone()
     }
 
-    fn record(&self, line: &[u8]) {
-        assert!(!line.contains(&b'\n'), "one line");
-        self.records.lock().expect("records").push(serde_json::from_slice(line).expect("JSON"));
+    fn record(&self, line: &[u8]) -> bool {
+        assert!(line.iter().all(|byte| (b' '..=b'~').contains(byte)), "one line, and printable");
+        if self.is_full.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.bytes.fetch_add(line.len() + 1, Ordering::SeqCst);
+        let record: Value = serde_json::from_slice(line).expect("JSON");
+        let records = if record["conn_state"] == "OPEN" { &self.opened } else { &self.records };
+        records.lock().expect("records").push(record);
         self.news.notify_all();
+        true
     }
 
     fn trouble(&self, what: &str) {
@@ -257,6 +275,21 @@ impl World {
     /// Everything that was recorded.
     pub(crate) fn records(&self) -> Vec<Value> {
         self.told.records.lock().expect("records").clone()
+    }
+
+    /// The beginnings that were recorded.
+    pub(crate) fn opened(&self) -> Vec<Value> {
+        self.told.opened()
+    }
+
+    /// Bytes that were recorded.
+    pub(crate) fn bytes_recorded(&self) -> usize {
+        self.told.bytes.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing is kept from now on.
+    pub(crate) fn fill_disk(&self, is_full: bool) {
+        self.told.is_full.store(is_full, Ordering::SeqCst);
     }
 
     /// What was said to be wrong.

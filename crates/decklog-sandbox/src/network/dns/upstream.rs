@@ -32,6 +32,18 @@ pub(super) enum AskError {
     NoAnswer { server: SocketAddr, source: io::Error },
 }
 
+impl AskError {
+    /// Whether no server was asked, as there is too little of something here.
+    pub(super) fn is_local(&self) -> bool {
+        use rustix::io::Errno;
+        let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::ADDRINUSE];
+        match self {
+            Self::NoServer => false,
+            Self::NoAnswer { source, .. } => Errno::from_io_error(source).is_some_and(|error| errors.contains(&error)),
+        }
+    }
+}
+
 /// Asks one server after the other, and a lonely one twice.
 pub(super) async fn ask(servers: &[SocketAddr], name: &Name, kind: RecordType) -> Result<Message, AskError> {
     let again = if servers.len() == 1 { servers } else { &[] };

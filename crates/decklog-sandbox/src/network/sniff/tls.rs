@@ -2,7 +2,8 @@
 //!
 //! Pure. Must not know: anything but these bytes.
 
-use super::{Service, Sniffed};
+use super::{Claim, Service, Sniffed};
+use crate::network::rule::host_name;
 
 /// What went wrong: the bytes end, or they are no ClientHello.
 enum Stop {
@@ -32,26 +33,63 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What bytes are that begin as a TLS server accepts it; `None` when no server does. Only a record of TLS with a ClientHello
+/// in it is clear: some servers forgive other versions, alerts before it and the hello of SSL 2.
+pub(super) fn sniff(bytes: &[u8]) -> Option<Sniffed> {
+    const HANDSHAKE: u8 = 22;
+    let unclear = Some(Sniffed::Done(Service::Ssl, Claim::Unclear(Vec::new())));
+    match (bytes.first()?, bytes.get(1)) {
+        (&HANDSHAKE, None | Some(3)) => Some(hello(bytes)),
+        (20..=24, None) => Some(Sniffed::NeedMore(Service::Unknown)),
+        (20..=24, Some(3)) => unclear,
+        (20..=24, _) => match is_record(bytes) {
+            None => Some(Sniffed::NeedMore(Service::Unknown)),
+            Some(is_record) => unclear.filter(|_| is_record),
+        },
+        (0x80.., _) => match bytes.get(2..4) {
+            None => bytes.get(2).is_none_or(|kind| *kind == 1).then_some(Sniffed::NeedMore(Service::Unknown)),
+            Some(rest) => unclear.filter(|_| rest[0] == 1 && rest[1] <= 3),
+        },
+        _ => None,
+    }
+}
+
+/// Whether a record with a version that is not TLS's could be what a handshake begins with: a hello, or what is as short as
+/// alerts are. `None`: more bytes tell.
+fn is_record(bytes: &[u8]) -> Option<bool> {
+    const SHORT: usize = 2;
+    let length = usize::from(*bytes.get(3)?) << 8 | usize::from(*bytes.get(4)?);
+    if length <= SHORT || length > 1 << 14 {
+        return Some(length <= SHORT);
+    }
+    Some(*bytes.get(5)? == 1)
+}
+
 /// What bytes that begin with a handshake record are.
-pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
+fn hello(bytes: &[u8]) -> Sniffed {
+    let unclear = Sniffed::Done(Service::Ssl, Claim::Unclear(Vec::new()));
     let mut handshake = Vec::new();
-    match records(bytes, &mut handshake) {
-        Ok(()) => {}
-        // Not even the version is TLS's: something else that begins with this byte.
-        Err(_) if handshake.is_empty() && bytes.get(1).is_some_and(|major| *major != 3) => {
-            return Sniffed::Done(Service::Unknown, Vec::new());
-        }
-        Err(_) => return Sniffed::Malformed(Service::Ssl),
-    };
+    if records(bytes, &mut handshake).is_err() {
+        return unclear;
+    }
     let mut reader = Reader(&handshake);
     let hello = match (reader.number(1), reader.vector(3)) {
         (Ok(1), Ok(hello)) => hello,
         (Ok(1), Err(_)) | (Err(_), _) => return Sniffed::NeedMore(Service::Ssl),
-        (Ok(_), _) => return Sniffed::Malformed(Service::Ssl),
+        (Ok(_), _) => return unclear,
     };
-    match server_names(hello) {
-        Ok(names) => Sniffed::Done(Service::Ssl, names),
-        Err(_) => Sniffed::Malformed(Service::Ssl),
+    let mut names = Vec::new();
+    match server_names(hello, &mut names) {
+        Ok(encrypted) => Sniffed::Done(
+            Service::Ssl,
+            match names.pop() {
+                Some(name) if encrypted => Claim::Encrypted(name),
+                Some(name) => Claim::One(name),
+                None if encrypted => Claim::Unclear(Vec::new()),
+                None => Claim::Missing,
+            },
+        ),
+        Err(_) => Sniffed::Done(Service::Ssl, Claim::Unclear(names)),
     }
 }
 
@@ -59,17 +97,10 @@ pub(super) fn sniff(bytes: &[u8]) -> Sniffed {
 fn records(bytes: &[u8], handshake: &mut Vec<u8>) -> Result<(), Stop> {
     let mut reader = Reader(bytes);
     loop {
-        let header = match reader.take(3) {
-            Ok(header) => header,
-            Err(_) if reader.0.get(1).is_some_and(|major| *major != 3) => return Err(Stop::Wrong),
-            Err(_) => return Ok(()),
-        };
-        if header[1] != 3 {
+        let Ok(header) = reader.take(3) else { return Ok(()) };
+        // Where the hello is interrupted, or another version follows, some stop reading and some do not.
+        if header[..2] != [0x16, 3] {
             return Err(Stop::Wrong);
-        }
-        if header[0] != 0x16 {
-            // The hello is whole, or it is interrupted, which is not allowed.
-            return if hello_is_whole(handshake) { Ok(()) } else { Err(Stop::Wrong) };
         }
         let Ok(length) = reader.number(2) else { return Ok(()) };
         if length == 0 || length > 1 << 14 {
@@ -88,40 +119,51 @@ fn hello_is_whole(handshake: &[u8]) -> bool {
     reader.number(1).and_then(|_| reader.vector(3)).is_ok()
 }
 
-fn server_names(mut hello: Reader<'_>) -> Result<Vec<String>, Stop> {
-    hello.take(2 + 32)?;
+/// Finds the names of the server, and whether there is another hello in this one, which is encrypted.
+fn server_names(mut hello: Reader<'_>, names: &mut Vec<String>) -> Result<bool, Stop> {
+    const SERVER_NAME: usize = 0;
+    const ENCRYPTED_HELLO: usize = 0xfe0d;
+    if hello.number(1)? != 3 {
+        return Err(Stop::Wrong);
+    }
+    hello.take(1 + 32)?;
     hello.vector(1)?;
     hello.vector(2)?;
     hello.vector(1)?;
-    let mut names = Vec::new();
     if hello.0.is_empty() {
-        return Ok(names);
+        return Ok(false);
     }
     let mut extensions = hello.vector(2)?;
+    let (mut named, mut encrypted) = (false, false);
     while !extensions.0.is_empty() {
         let kind = extensions.number(2)?;
         let mut body = extensions.vector(2)?;
-        if kind != 0 {
+        encrypted |= kind == ENCRYPTED_HELLO;
+        if kind != SERVER_NAME {
             continue;
         }
         let mut list = body.vector(2)?;
-        while !list.0.is_empty() {
-            let kind = list.number(1)?;
-            let name = list.vector(2)?;
-            // One name is all that is allowed; a second one would be read by some and not by others.
-            if kind != 0 || !names.is_empty() || name.0.is_empty() {
-                return Err(Stop::Wrong);
-            }
-            let name = String::from_utf8_lossy(name.0).to_lowercase();
-            names.push(name.strip_suffix('.').unwrap_or(&name).to_owned());
+        let kind = list.number(1)?;
+        let text = String::from_utf8_lossy(list.vector(2)?.0).to_lowercase();
+        let is_name = kind == 0 && host_name(&text).is_some() && !text.ends_with('.');
+        if !names.contains(&text) {
+            names.push(text);
+        }
+        // One name is all that is allowed; a second one would be read by some and not by others.
+        if !is_name || !list.0.is_empty() || !body.0.is_empty() || std::mem::replace(&mut named, true) {
+            return Err(Stop::Wrong);
         }
     }
-    Ok(names)
+    if hello.0.is_empty() { Ok(encrypted) } else { Err(Stop::Wrong) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Service, Sniffed, sniff};
+    use super::super::{Claim, Service, Sniffed};
+
+    fn sniff(bytes: &[u8]) -> Sniffed {
+        super::super::sniff(bytes, false)
+    }
 
     fn vector(bytes: usize, body: &[u8]) -> Vec<u8> {
         let mut out = body.len().to_be_bytes()[8 - bytes..].to_vec();
@@ -151,45 +193,108 @@ mod tests {
         [vec![0x16, 3, 1], vector(2, body)].concat()
     }
 
-    fn ssl(claims: &[&str]) -> Sniffed {
-        Sniffed::Done(Service::Ssl, claims.iter().map(ToString::to_string).collect())
+    fn ssl(claim: Claim) -> Sniffed {
+        Sniffed::Done(Service::Ssl, claim)
+    }
+
+    fn one(host: &str) -> Sniffed {
+        ssl(Claim::One(host.into()))
+    }
+
+    fn unclear(hosts: &[&str]) -> Sniffed {
+        ssl(Claim::Unclear(hosts.iter().map(ToString::to_string).collect()))
     }
 
     #[test]
     fn the_name_of_the_server() {
         let other = extension(43, &[2, 3, 4]);
         let both = message(&[other.clone(), sni(b"Example.com"), other.clone()]);
-        assert_eq!(sniff(&record(&both)), ssl(&["example.com"]));
-        assert_eq!(sniff(&record(&message(std::slice::from_ref(&other)))), ssl(&[]));
+        assert_eq!(sniff(&record(&both)), one("example.com"));
+        assert_eq!(sniff(&record(&message(std::slice::from_ref(&other)))), ssl(Claim::Missing));
+        assert_eq!(sniff(&record(&message(&[]))), ssl(Claim::Missing));
         let (first, second) = both.split_at(50);
-        assert_eq!(sniff(&[record(first), record(second)].concat()), ssl(&["example.com"]), "in two records");
+        assert_eq!(sniff(&[record(first), record(second)].concat()), one("example.com"), "in two records");
         let bytes: Vec<u8> = both.iter().flat_map(|byte| record(&[*byte])).collect();
-        assert_eq!(sniff(&bytes), ssl(&["example.com"]), "in as many records as bytes");
-        assert_eq!(
-            sniff(&[record(&both), vec![0x17, 3, 3, 0, 1, 0]].concat()),
-            ssl(&["example.com"]),
-            "more behind it"
-        );
-        assert_eq!(sniff(&record(&message(&[sni(&[0xff, b'a'])]))), ssl(&["\u{fffd}a"]));
+        assert_eq!(sniff(&bytes), one("example.com"), "in as many records as bytes");
+        assert_eq!(sniff(&[record(&both), vec![0x17, 3, 3, 0, 1, 0]].concat()), one("example.com"), "more behind it");
+        let encrypted = [vec![0xfe, 0x0d], vector(2, &[0; 40])].concat();
+        let hello = message(&[sni(b"outer.test"), encrypted.clone()]);
+        assert_eq!(sniff(&record(&hello)), ssl(Claim::Encrypted("outer.test".into())), "another name is hidden");
+        assert_eq!(sniff(&record(&message(&[encrypted]))), unclear(&[]));
     }
 
     #[test]
-    fn what_two_readers_may_read_differently_is_malformed() {
-        let malformed = Sniffed::Malformed(Service::Ssl);
-        let twice = message(&[sni(b"a.test"), sni(b"b.test")]);
-        assert_eq!(sniff(&record(&twice)), malformed);
-        assert_eq!(sniff(&record(&message(&[sni(b"")]))), malformed);
-        let mut broken = message(&[sni(b"a.test")]);
+    fn what_two_readers_may_read_differently_is_unclear() {
+        let hello = message(&[sni(b"a.test")]);
+        for (what, bytes, hosts) in [
+            ("two names", record(&message(&[sni(b"a.test"), sni(b"b.test")])), &["a.test", "b.test"][..]),
+            ("the same twice", record(&message(&[sni(b"a.test"), sni(b"a.test")])), &["a.test"]),
+            (
+                "two names in a list",
+                record(&message(&[extension(
+                    0,
+                    &vector(2, &[&[0][..], &vector(2, b"a.test"), &[0], &vector(2, b"b.test")].concat()),
+                )])),
+                &["a.test"],
+            ),
+            ("an empty list, and a name", record(&message(&[extension(0, &vector(2, &[])), sni(b"a.test")])), &[]),
+            ("an empty name", record(&message(&[sni(b"")])), &[""]),
+            ("another kind of name", record(&message(&[extension(0, &vector(2, b"\x01\0\x01a"))])), &["a"]),
+            ("a dot at the end", record(&message(&[sni(b"a.test.")])), &["a.test."]),
+            ("a zero in it", record(&message(&[sni(b"a.test\0b.test")])), &["a.test\0b.test"]),
+            ("no text", record(&message(&[sni(b"\xffa")])), &["\u{fffd}a"]),
+            ("an address of IPv6", record(&message(&[sni(b"::1")])), &["::1"]),
+            (
+                "more behind the list",
+                record(&message(&[extension(0, &[vector(2, b"\0\0\x01a"), vec![0]].concat())])),
+                &["a"],
+            ),
+            ("no hello", record(&[2, 0, 0, 0]), &[]),
+            ("an empty record", vec![0x16, 3, 1, 0, 0], &[]),
+            ("a record that is too long", vec![0x16, 3, 1, 0xff, 0xff], &[]),
+            ("an alert before it", [vec![0x15, 3, 3, 0, 2, 1, 0], record(&hello)].concat(), &[]),
+            ("an alert of another version", [vec![0x15, 9, 9, 0, 2, 1, 0], record(&hello)].concat(), &[]),
+            ("a change of ciphers before it", [vec![0x14, 3, 3, 0, 1, 1], record(&hello)].concat(), &[]),
+            ("data before it", [vec![0x17, 3, 3, 0, 1, 1], record(&hello)].concat(), &[]),
+            ("a heartbeat before it", [vec![0x18, 3, 3, 0, 1, 1], record(&hello)].concat(), &[]),
+            ("another version", [vec![0x16, 2, 0], vector(2, &hello)].concat(), &[]),
+            ("no version at all", [vec![0x16, 0x7f, 0xff], vector(2, &hello)].concat(), &[]),
+            ("an empty record of another version", [vec![0x16, 9, 9, 0, 0], record(&hello)].concat(), &[]),
+            ("SSL 2", vec![0x80, 0x2e, 1, 3, 1, 0, 0x15, 0, 0, 0, 0x10], &[]),
+            ("SSL 2 itself", vec![0x80, 0x2e, 1, 0, 2], &[]),
+        ] {
+            assert_eq!(sniff(&bytes), unclear(hosts), "{what}");
+        }
+        let mut broken = hello.clone();
         let at = broken.len() - 7;
         broken[at] = 200;
-        assert_eq!(sniff(&record(&broken)), malformed, "a length beyond the end");
-        let (first, second) = twice.split_at(20);
-        let alert = vec![0x15, 3, 3, 0, 2, 1, 0];
-        assert_eq!(sniff(&[record(first), alert, record(second)].concat()), malformed, "interrupted");
-        assert_eq!(sniff(&record(&[2, 0, 0, 0])), malformed, "a client does not send this");
-        assert_eq!(sniff(&[0x16, 3, 1, 0, 0]), malformed);
-        assert_eq!(sniff(&[0x16, 3, 1, 0xff, 0xff]), malformed);
-        assert_eq!(sniff(&[0x16, 9, 9]), Sniffed::Done(Service::Unknown, Vec::new()));
+        assert_eq!(sniff(&record(&broken)), unclear(&[]), "a length beyond the end");
+        let mut longer = hello.clone();
+        longer.push(0);
+        longer[3] += 1;
+        assert_eq!(sniff(&record(&longer)), unclear(&["a.test"]), "more behind the extensions");
+        let mut other = hello.clone();
+        other[4] = 2;
+        assert_eq!(sniff(&record(&other)), unclear(&[]), "another version in the hello");
+        let (first, second) = hello.split_at(20);
+        for between in [vec![0x15, 3, 3, 0, 2, 1, 0], vec![0x14, 3, 3, 0, 1, 1], vec![0x16, 3, 3, 0, 0]] {
+            assert_eq!(sniff(&[record(first), between, record(second)].concat()), unclear(&[]), "interrupted");
+        }
+        let second = [vec![0x16, 2, 0], vector(2, second)].concat();
+        assert_eq!(sniff(&[record(first), second].concat()), unclear(&[]), "another version in the middle");
+    }
+
+    #[test]
+    fn what_no_server_takes_for_tls() {
+        for bytes in [
+            // Lengths of messages of other protocols.
+            &[0x16, 1, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0][..],
+            &[0x15, 1, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0],
+            &[0x85, 0, 0, 1, 0x8d, 0xa6],
+            &[0x80, 1, 1, 9, 0],
+        ] {
+            assert_eq!(sniff(bytes), Sniffed::Other(Service::Unknown), "{bytes:?}");
+        }
     }
 
     #[test]
