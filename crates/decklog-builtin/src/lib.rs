@@ -48,6 +48,8 @@
 //!
 //! Must not know: journals, sessions, the terminal, whoever runs it.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod context;
 mod conversation;
 mod error;

@@ -215,7 +215,7 @@ fn arguments(asked: &Asked) -> Result<Map<String, Value>, String> {
     if text.is_empty() {
         return Ok(Map::new());
     }
-    let why = match serde_json::from_str(text) {
+    let why = match decklog_text::json::from_str(text) {
         Ok(Value::Object(arguments)) => return Ok(arguments),
         Ok(_) => "they are no JSON object".to_owned(),
         Err(error) => error.to_string(),

@@ -106,7 +106,7 @@ enum Block {
 
 impl Reader {
     pub(super) fn event(&mut self, data: &str) -> Result<Progress, StreamError> {
-        let event: Value = serde_json::from_str(data)
+        let event: Value = decklog_text::json::from_str(data)
             .map_err(|error| StreamError::Bad(format!("an event of the answer is no JSON: {error}")))?;
         let mut progress = Progress::default();
         let index = count(&event, "index");

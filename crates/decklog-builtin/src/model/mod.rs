@@ -134,7 +134,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// The words of a provider's error, which come in several shapes, in one line of bounded length.
 fn error_words(body: &str) -> String {
-    let parsed: Value = serde_json::from_str(body).unwrap_or_default();
+    let parsed: Value = decklog_text::json::from_str(body).unwrap_or_default();
     // Gemini's compatible endpoint puts it into a list.
     let parsed = parsed.get(0).cloned().unwrap_or(parsed);
     let candidates = [&parsed["error"]["message"], &parsed["error"], &parsed["message"], &parsed["detail"]];

@@ -98,7 +98,7 @@ impl Reader {
             progress.over = true;
             return Ok(progress);
         }
-        let chunk: Value = serde_json::from_str(data)
+        let chunk: Value = decklog_text::json::from_str(data)
             .map_err(|error| StreamError::Bad(format!("an event of the answer is no JSON: {error}")))?;
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             return Err(stream_error(error, data));
