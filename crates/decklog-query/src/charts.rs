@@ -104,6 +104,7 @@ pub(crate) mod tests {
             iterations_agreed: None,
             tokens: None,
             cost_usd: None,
+            shares: std::borrow::Cow::Borrowed(&[]),
             files_changed: None,
             image: None,
             container: None,

@@ -1,6 +1,6 @@
 //! What a session changed: the patch of one turn, of a range, or of all of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use decklog_journal::event::{ArtifactRef, FileChange, Withheld};
 use decklog_journal::redact::Redactor;
 use decklog_journal::session::{JOURNAL_FILE, Turn};
 use decklog_journal::verify::find_artifact;
+use decklog_journal::withheld::Covered;
 use decklog_journal::words::SessionKind;
 use decklog_snapshot::{Change, FileScanner, SnapshotError, SnapshotReader, Tree};
 
@@ -184,7 +185,7 @@ pub fn write_patch(
         Diff::Told(turns) => in_turn(dir, turns, out),
         Diff::Between(before, after, turns) => {
             let withheld = withheld(turns);
-            let left_out = |path: &[u8]| withheld.contains(&*String::from_utf8_lossy(path));
+            let left_out = |path: &[u8]| withheld.holds(&String::from_utf8_lossy(path));
             let scanner = Box::new(Scanner(Redactor::builder().build()));
             match reader(dir, session)?.with_scanner(scanner).patch_without(before, after, &left_out, out) {
                 Err(SnapshotError::Gone { .. }) if is_unbroken(turns) => in_turn(dir, turns, out),
@@ -204,15 +205,15 @@ pub fn write_patch(
 }
 
 /// What turns withheld, under the names it had before as well.
-fn withheld<'a>(turns: &[&'a Turn]) -> HashSet<&'a str> {
-    let mut paths = HashSet::new();
+fn withheld<'a>(turns: &[&'a Turn]) -> Covered<'a> {
+    let mut covered = Covered::default();
     for turn in turns {
-        paths.extend(turn.withheld.iter().map(|file| file.path.as_str()));
-        let moved = turn.files.iter().filter(|file| paths.contains(file.path.as_str()));
+        turn.withheld.iter().for_each(|file| covered.add(&file.path));
+        let moved = turn.files.iter().filter(|file| covered.holds(&file.path));
         let before: Vec<_> = moved.filter_map(|file| file.old_path.as_deref()).collect();
-        paths.extend(before);
+        before.into_iter().for_each(|path| covered.add(path));
     }
-    paths
+    covered
 }
 
 /// Whether what the turns recorded, one after the other, leads from the first snapshot to the last.
@@ -237,8 +238,7 @@ fn in_turn(dir: &Path, turns: &[&Turn], out: &mut dyn Write) -> Result<(), DiffE
 fn copy(dir: &Path, patch: &ArtifactRef, out: &mut dyn Write) -> Result<(), DiffError> {
     let io = |error| DiffError::Io { path: patch.path.clone(), error };
     let found = find_artifact(dir, &patch.path).map_err(io)?;
-    let mut source: Box<dyn Read> =
-        if found.compressed { Box::new(zstd::Decoder::new(found.file).map_err(io)?) } else { Box::new(found.file) };
+    let mut source = found.content(Some(patch.bytes)).map_err(io)?;
     io::copy(&mut source, out).map_err(io)?;
     Ok(())
 }

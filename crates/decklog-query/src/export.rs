@@ -16,6 +16,8 @@ use decklog_journal::event::{EventBody, SessionEnd, SessionStart};
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self, JOURNAL_FILE, LoadError};
 
+use inline::Inline;
+
 /// A session with all its texts, whatever their length up to 64 MiB each.
 #[derive(Debug)]
 pub struct Whole {
@@ -29,6 +31,8 @@ pub struct Whole {
     pub texts: Vec<TurnTexts>,
     /// When the first and, if it is the end, the last event was recorded.
     pub times: (jiff::Timestamp, Option<jiff::Timestamp>),
+    /// Texts that could not be read, as sentences.
+    pub unread: Vec<String>,
 }
 
 /// Texts beside a turn.
@@ -58,15 +62,16 @@ pub fn read(dir: &Path) -> Result<Whole, LoadError> {
         }
     }
     let (mut start, began) = start.ok_or(LoadError::Empty)?;
-    inline::text(dir, &mut start.prompt, &mut start.prompt_artifact);
+    let mut inline = Inline::new(dir);
+    inline.text(&mut start.prompt, &mut start.prompt_artifact);
     (session.prompt, session.prompt_artifact) = (start.prompt.clone(), None);
-    let texts = session.turns.iter_mut().map(|turn| inline::turn(dir, turn)).collect();
+    let texts = session.turns.iter_mut().map(|turn| inline.turn(turn)).collect();
     for iteration in &mut session.iterations {
-        inline::iteration(dir, iteration);
+        inline.iteration(iteration);
     }
     for notice in &mut session.notices {
-        inline::text(dir, &mut notice.text, &mut notice.text_artifact);
+        inline.text(&mut notice.text, &mut notice.text_artifact);
     }
     let (end, ended) = end.unzip();
-    Ok(Whole { session, start, end, texts, times: (began, ended) })
+    Ok(Whole { session, start, end, texts, times: (began, ended), unread: inline.unread })
 }

@@ -3,6 +3,8 @@
 //! Listing and loading are `decklog-journal`'s; here is what needs more than one session file, or the snapshots.
 //! Must not know: `decklog-run`, the terminal. Nothing here prints, and nothing writes into a session.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod blame;
 pub mod charts;
 pub mod diff;

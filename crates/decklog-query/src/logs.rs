@@ -4,6 +4,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use decklog_journal::artifacts::{LOGS_DIR, RESUME_DIR, TURNS_DIR};
+use decklog_journal::read::{Item, JournalReader};
+use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::verify::find_artifact;
 use serde::Serialize;
 
@@ -96,17 +98,25 @@ pub fn find(dir: &Path, name: &str) -> Result<LogFile, LogError> {
     Err(LogError::NotFound { name: name.to_owned(), known: all.into_iter().map(|log| log.name).collect() })
 }
 
-/// Opens a log for reading, uncompressed.
+/// Opens a log for reading, uncompressed. Reading fails where what is compressed expands to more than the journal says, or than
+/// its size allows where the journal says nothing.
 ///
 /// # Errors
 /// [`LogError::Io`].
-pub fn open(dir: &Path, log: &LogFile) -> Result<Box<dyn Read>, LogError> {
+pub fn open(dir: &Path, log: &LogFile) -> Result<Box<dyn Read + Send>, LogError> {
     let io = |error| LogError::Io { path: log.path.clone(), error };
     let found = find_artifact(dir, &log.path).map_err(io)?;
-    if found.compressed {
-        return Ok(Box::new(zstd::Decoder::new(found.file).map_err(io)?));
-    }
-    Ok(Box::new(found.file))
+    let recorded = if found.compressed { recorded_bytes(dir, &log.path) } else { None };
+    found.content(recorded).map_err(io)
+}
+
+/// How long the journal says that the artifact at `path` is, which is stored compressed.
+fn recorded_bytes(dir: &Path, path: &str) -> Option<u64> {
+    let plain = path.strip_suffix(".zst").unwrap_or(path);
+    JournalReader::open(&dir.join(JOURNAL_FILE)).ok()?.map_while(Result::ok).find_map(|item| match item {
+        Item::Event(event) => event.body.artifacts().iter().find(|it| it.path == plain).map(|it| it.bytes),
+        Item::Fault(_) => None,
+    })
 }
 
 /// The full path of a log.

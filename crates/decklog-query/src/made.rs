@@ -1,6 +1,6 @@
 //! Turn files that a session does not have, made from its journal: thousands of imported histories are two files each.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use decklog_journal::event::{ArtifactRef, EventBody};
@@ -78,9 +78,7 @@ pub fn write(dir: &Path, turn: u32, kind: Kind, out: &mut dyn Write) -> io::Resu
 fn whole(dir: &Path, text: &str, artifact: Option<&ArtifactRef>, out: &mut dyn Write) -> io::Result<()> {
     let Some(artifact) = artifact else { return out.write_all(text.as_bytes()) };
     let found = find_artifact(dir, &artifact.path)?;
-    let mut source: Box<dyn Read> =
-        if found.compressed { Box::new(zstd::Decoder::new(found.file)?) } else { Box::new(found.file) };
-    io::copy(&mut source, out).map(drop)
+    io::copy(&mut found.content(Some(artifact.bytes))?, out).map(drop)
 }
 
 #[cfg(test)]

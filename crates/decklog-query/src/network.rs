@@ -2,7 +2,7 @@
 //!
 //! Must not know: who wrote it, how it is shown. Every value in it may be a stranger's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
@@ -25,6 +25,10 @@ struct Line {
     #[serde(rename = "id.resp_p")]
     resp_p: u16,
     proto: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    conn_state: String,
     #[serde(default = "unknown")]
     service: String,
     #[serde(default)]
@@ -40,12 +44,52 @@ struct Line {
     host: Option<String>,
     #[serde(rename = "decklog.claimed")]
     claimed: Option<String>,
+    #[serde(rename = "decklog.count", default = "one")]
+    count: u64,
     #[serde(rename = "decklog.calls", default)]
     calls: Vec<String>,
 }
 
 fn unknown() -> String {
     "-".into()
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What an opening and its end have in common: the connection, and when the connection or a question over it began.
+type Flow = (String, u64);
+
+impl Line {
+    /// Whether something began, of which another line tells how it ended.
+    fn is_opening(&self) -> bool {
+        self.conn_state == "OPEN"
+    }
+
+    fn flow(&self) -> Flow {
+        (self.uid.clone(), self.ts.to_bits())
+    }
+
+    /// The calls during which it began: their turns and ids.
+    fn calls(&self) -> impl Iterator<Item = (u32, String)> {
+        self.calls.iter().filter_map(|call| {
+            let (turn, id) = call.split_once('/')?;
+            Some((turn.parse().ok()?, id.to_owned()))
+        })
+    }
+}
+
+/// The record in a line. Where half of a record stands before a whole one in it, as after a full disk: the whole one, and
+/// that there was something else.
+fn parse(bytes: &[u8]) -> (Option<Line>, bool) {
+    /// How every record begins; inside of one, the quotes would be escaped.
+    const BEGINNING: &[u8] = b"{\"ts\":";
+    if let Ok(line) = serde_json::from_slice(bytes) {
+        return (Some(line), false);
+    }
+    let last = bytes.windows(BEGINNING.len()).rposition(|window| window == BEGINNING).filter(|at| *at > 0);
+    (last.and_then(|at| serde_json::from_slice(&bytes[at..]).ok()), true)
 }
 
 /// Connections to one place that came out alike.
@@ -116,33 +160,47 @@ pub fn read(dir: &Path) -> io::Result<(Network, OfCalls)> {
         Err(error) => return Err(error),
     };
     let mut reader = BufReader::new(file);
-    let mut all = Sum::default();
-    let mut calls: BTreeMap<(u32, String), Sum> = BTreeMap::new();
+    let mut sums = Sums::default();
+    // What has begun and has not ended: the recorder is at work, or was killed.
+    let mut open: HashMap<Flow, Line> = HashMap::new();
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
         if reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes)? == 0 {
             break;
         }
-        let Ok(line) = serde_json::from_slice::<Line>(&bytes) else {
-            // The last line of a recorder at work may be half there.
-            all.unreadable += u64::from(bytes.ends_with(b"\n"));
-            continue;
-        };
+        let (line, is_torn) = parse(&bytes);
+        // The last line of a recorder at work may be half there.
+        sums.all.unreadable += u64::from(is_torn && (bytes.ends_with(b"\n") || line.is_some()));
         // Over which connection questions came is told by the questions.
-        if line.rule == "dns" && line.query.is_none() {
-            continue;
+        let Some(line) = line.filter(|line| line.rule != "dns" || line.query.is_some()) else { continue };
+        if line.is_opening() {
+            open.insert(line.flow(), line);
+        } else {
+            open.remove(&line.flow());
+            sums.add(&line);
         }
-        for call in &line.calls {
-            if let Some((turn, id)) = call.split_once('/')
-                && let Ok(turn) = turn.parse()
-            {
-                calls.entry((turn, id.to_owned())).or_default().add(&line);
-            }
-        }
-        all.add(&line);
     }
-    Ok((all.finish(), calls.into_iter().map(|(call, sum)| (call, sum.finish())).collect()))
+    for line in open.into_values() {
+        sums.add(&line);
+    }
+    Ok((sums.all.finish(), sums.calls.into_iter().map(|(call, sum)| (call, sum.finish())).collect()))
+}
+
+/// The sums of a whole record.
+#[derive(Default)]
+struct Sums {
+    all: Sum,
+    calls: BTreeMap<(u32, String), Sum>,
+}
+
+impl Sums {
+    fn add(&mut self, line: &Line) {
+        for call in line.calls() {
+            self.calls.entry(call).or_default().add(line);
+        }
+        self.all.add(line);
+    }
 }
 
 /// What makes connections alike.
@@ -157,7 +215,9 @@ struct Sum {
 impl Sum {
     fn add(&mut self, line: &Line) {
         let host = line.host.as_ref().or(line.query.as_ref()).unwrap_or(&line.resp_h).clone();
-        let protocol = if line.query.is_some() { "dns" } else { &line.proto }.to_owned();
+        // A sum of refused questions has no one name.
+        let is_question = line.query.is_some() || line.service == "dns";
+        let protocol = if is_question { "dns" } else { &line.proto }.to_owned();
         #[expect(clippy::cast_possible_truncation, reason = "it saturates, and such a time is nobody's")]
         let at = Timestamp::from_microsecond((line.ts * 1e6) as i64).unwrap_or_default();
         let Line { resp_p, service, action, rule, claimed, orig_bytes, resp_bytes, .. } = line;
@@ -177,7 +237,7 @@ impl Sum {
             first: at,
             last: at,
         });
-        place.connections += 1;
+        place.connections = place.connections.saturating_add(line.count);
         place.bytes_out = place.bytes_out.saturating_add(*orig_bytes);
         place.bytes_in = place.bytes_in.saturating_add(*resp_bytes);
         place.first = place.first.min(at);
@@ -220,6 +280,68 @@ mod tests {
         assert_eq!(all.unreadable, 1, "the torn line at the end is not counted");
         let of = |turn: u32| calls[&(turn, "x".to_owned())].places[0].connections;
         assert_eq!((of(1), of(2), calls.len()), (2, 1, 2));
+    }
+
+    /// What is read of these lines: host, connections and bytes out of each place, and lines that are none.
+    fn places(lines: &[String]) -> (Vec<(String, u64, u64)>, u64) {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("logs")).expect("a directory");
+        std::fs::write(dir.path().join(CONNECTIONS_FILE), lines.join("\n")).expect("a file");
+        let (all, calls) = read(dir.path()).expect("a record");
+        let connections: u64 = all.places.iter().map(|place| place.connections).sum();
+        let of_calls: u64 = calls.values().flat_map(|network| &network.places).map(|place| place.connections).sum();
+        assert_eq!(connections, of_calls, "each has one call");
+        let mut places: Vec<_> = all.places.into_iter().map(|p| (p.host, p.connections, p.bytes_out)).collect();
+        places.sort();
+        (places, all.unreadable)
+    }
+
+    fn flow(uid: &str, ts: u64, state: &str, bytes: u64, more: &str) -> String {
+        format!(
+            r#"{{"ts":{ts}.5,"uid":"{uid}","id.resp_h":"198.51.100.7","id.resp_p":80,"proto":"tcp","orig_bytes":{bytes},"resp_bytes":1,"conn_state":"{state}","decklog.action":"allow","decklog.rule":"r",{more}"decklog.calls":["1/x"]}}"#
+        )
+    }
+
+    #[test]
+    fn a_flow_counts_once_whether_its_end_is_there_or_not() {
+        let host = r#""decklog.host":"a.test","#;
+        let question = r#""query":"b.test","#;
+        let lines = [
+            flow("C1", 1, "OPEN", 0, host),
+            flow("C2", 2, "OPEN", 0, host),
+            flow("C3", 3, "OPEN", 0, question),
+            flow("C1", 1, "SF", 10, host),
+            // Questions over one connection share its name.
+            flow("C3", 4, "OPEN", 0, question),
+            flow("C3", 4, "SF", 20, question),
+            flow("C3", 3, "SF", 20, question),
+            flow("C3", 5, "OPEN", 0, question),
+        ];
+        let expected = vec![("a.test".to_owned(), 2, 10), ("b.test".to_owned(), 3, 40)];
+        assert_eq!(places(&lines), (expected, 0));
+    }
+
+    #[test]
+    fn a_sum_counts_for_all_of_it() {
+        let lines = [
+            flow("C1", 1, "REJ", 0, r#""decklog.host":"a.test","#),
+            flow("C2", 2, "REJ", 5, r#""decklog.host":"a.test","decklog.count":1000,"#),
+            flow("C3", 3, "SF", 5, r#""service":"dns","decklog.count":70,"#),
+        ];
+        let expected = vec![("198.51.100.7".to_owned(), 70, 5), ("a.test".to_owned(), 1001, 5)];
+        assert_eq!(places(&lines), (expected, 0));
+    }
+
+    #[test]
+    fn half_a_line_hides_no_other() {
+        let whole = |uid: &str| flow(uid, 1, "SF", 10, r#""decklog.host":"a.test","decklog.claimed":"x{\"ts\":1}","#);
+        let half = whole("C9")[..70].to_owned();
+        let long = "x".repeat(600 * 1024);
+        let lines =
+            [whole("C1"), format!("{half}{}", whole("C2")), half, long, whole("C3"), "{\"ts\":1}".into(), whole("C4")];
+        let (found, unreadable) = places(&lines);
+        assert_eq!(found, [("a.test".to_owned(), 4, 40)]);
+        assert!(unreadable >= 4, "{unreadable}");
     }
 
     #[test]

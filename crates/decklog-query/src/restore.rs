@@ -2,6 +2,7 @@
 //!
 //! Putting it back in place is recorded as a session, so `decklog-run` does that; here is seen where that would be.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,15 @@ use decklog_journal::Session;
 use decklog_journal::artifacts::OBJECTS_DIR;
 use decklog_journal::event::Withheld;
 use decklog_snapshot::{Restored, SnapshotError, SnapshotReader, Tree};
+
+/// How the names of directories begin in which a tree is written before it is moved to its place. Those of a restoration in
+/// place are called otherwise: they can hold files of the user's.
+const STAGING: &str = ".decklog-tree-";
+/// What such a directory holds, and nothing else.
+const TREE: &str = "tree";
+
+/// How often a directory is made again that another process removed.
+const TRIES: usize = 8;
 
 /// A tree of a session.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,13 +77,16 @@ pub fn find(session: &Session, turn: Option<u32>) -> Result<Point, RestoreError>
     let at = number.max(1);
     let found = session.turns.iter().rev().find(|turn| turn.turn == at);
     let found = found.ok_or(RestoreError::NoTurn { turn: at, count: session.turns.len() })?;
-    let tree = if number == 0 { &found.snapshot_before } else { &found.snapshot_after };
+    let (tree, withheld) = match number {
+        0 => (&found.snapshot_before, &found.withheld_before),
+        _ => (&found.snapshot_after, &found.withheld_after),
+    };
     let tree = match tree {
         Some(tree) => Tree::parse(tree)?,
         None if number > 0 && found.outcome.is_none() => return Err(RestoreError::NotEnded(number)),
         None => return Err(RestoreError::NoSnapshot(at)),
     };
-    Ok(Point { turn: number, tree, withheld: found.withheld.clone() })
+    Ok(Point { turn: number, tree, withheld: withheld.clone() })
 }
 
 fn reader(dir: &Path, session: &Session) -> Result<SnapshotReader, SnapshotError> {
@@ -83,7 +96,7 @@ fn reader(dir: &Path, session: &Session) -> Result<SnapshotReader, SnapshotError
 /// Writes a tree of the session in `dir` into `target`, which must be absent or an empty directory.
 ///
 /// # Errors
-/// [`RestoreError`]; an absent `target` is then still absent.
+/// [`RestoreError`]; an absent `target` is then still absent, and an empty one empty.
 pub fn write_into(dir: &Path, session: &Session, point: &Point, target: &Path) -> Result<Restored, RestoreError> {
     let refuse = |problem: String| RestoreError::Directory { path: target.to_owned(), problem };
     let refused = |error: io::Error| refuse(error.to_string());
@@ -100,7 +113,11 @@ pub fn write_into(dir: &Path, session: &Session, point: &Point, target: &Path) -
             if inside(&place) {
                 return Err(refuse("lies in the session's own directory: give another".into()));
             }
-            Ok(reader.restore_into(&point.tree, &place)?)
+            let staging = staging_in(&place).map_err(refused)?;
+            let restored = reader.restore_into(&point.tree, &staging.tree)?;
+            move_entries(&staging.tree, &place).map_err(refused)?;
+            staging.dir.close().map_err(refused)?;
+            Ok(restored)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = target.file_name().ok_or_else(|| refuse("names no directory".into()))?;
@@ -109,16 +126,80 @@ pub fn write_into(dir: &Path, session: &Session, point: &Point, target: &Path) -
             if inside(&parent) {
                 return Err(refuse("lies in the session's own directory: give another".into()));
             }
-            let staging = tempfile::Builder::new().prefix(".decklog-restore-").tempdir_in(&parent).map_err(refused)?;
-            let tree = staging.path().join("tree");
-            std::fs::create_dir(&tree).map_err(refused)?;
-            let restored = reader.restore_into(&point.tree, &tree)?;
+            let staging = staging_in(&parent).map_err(refused)?;
+            let restored = reader.restore_into(&point.tree, &staging.tree)?;
             // In one step: whoever sees the directory sees all of it.
-            std::fs::rename(&tree, parent.join(name)).map_err(refused)?;
+            std::fs::rename(&staging.tree, parent.join(name)).map_err(refused)?;
             Ok(restored)
         }
         Err(error) => Err(refused(error)),
     }
+}
+
+/// A directory in which a tree is written.
+struct Staging {
+    dir: tempfile::TempDir,
+    tree: PathBuf,
+    /// Says that a process is at work in it.
+    _lock: File,
+}
+
+/// Makes a directory in `parent` to write a tree in. Those that killed processes left are removed.
+fn staging_in(parent: &Path) -> io::Result<Staging> {
+    sweep(parent)?;
+    for _ in 0..TRIES {
+        let dir = tempfile::Builder::new().prefix(STAGING).tempdir_in(parent)?;
+        let lock = match File::open(dir.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            lock => lock?,
+        };
+        // Where the file system has no locks, nothing is swept.
+        if !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) && dir.path().is_dir() {
+            let tree = dir.path().join(TREE);
+            std::fs::create_dir(&tree)?;
+            return Ok(Staging { dir, tree, _lock: lock });
+        }
+    }
+    Err(io::Error::other("another process removes the directory again and again"))
+}
+
+/// Removes the directories that killed processes left in `parent`.
+fn sweep(parent: &Path) -> io::Result<()> {
+    for entry in parent.read_dir()?.flatten() {
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(STAGING));
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let Ok(lock) = File::open(entry.path()) else { continue };
+        let holds_a_tree = |inside: std::fs::ReadDir| inside.flatten().all(|entry| entry.file_name() == TREE);
+        if lock.try_lock().is_ok() && entry.path().read_dir().is_ok_and(holds_a_tree) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Moves all that is in one directory into another, in which nothing of it may be; all of it, or nothing.
+fn move_entries(from: &Path, to: &Path) -> io::Result<()> {
+    let mut moved = Vec::new();
+    let mut move_all = || -> io::Result<()> {
+        for entry in from.read_dir()? {
+            let name = entry?.file_name();
+            if to.join(&name).symlink_metadata().is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name:?} was made there meanwhile")));
+            }
+            std::fs::rename(from.join(&name), to.join(&name))?;
+            moved.push(name);
+        }
+        Ok(())
+    };
+    let result = move_all();
+    if result.is_err() {
+        for name in moved {
+            std::fs::rename(to.join(&name), from.join(&name))?;
+        }
+    }
+    result
 }
 
 /// The top of the working tree that `point` can be put back in, if that can be told for certain.
@@ -197,6 +278,31 @@ mod tests {
             apply(serde_json::from_value::<TurnEnd>(end).expect("an end").into());
         }
         fold.finish().expect("a session")
+    }
+
+    #[test]
+    fn only_what_exports_left_is_removed() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let held = staging_in(parent.path()).expect("a staging directory");
+        for name in [".decklog-tree-left/tree", ".decklog-tree-theirs/tree", ".decklog-restore-1-0/new"] {
+            std::fs::create_dir_all(parent.path().join(name)).expect("a directory");
+        }
+        std::fs::write(parent.path().join(".decklog-tree-left/tree/file"), "x").expect("a file");
+        std::fs::write(parent.path().join(".decklog-tree-theirs/file"), "x").expect("a file");
+        std::fs::write(parent.path().join(".decklog-restore-1-0/1"), "x").expect("a file");
+        sweep(parent.path()).expect("swept");
+        let names = || {
+            let entries = parent.path().read_dir().expect("a directory");
+            let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+            names.sort();
+            names
+        };
+        let own = held.dir.path().file_name().expect("a name").to_owned();
+        let mut expected = vec![".decklog-restore-1-0".into(), ".decklog-tree-theirs".into(), own];
+        expected.sort();
+        assert_eq!(names(), expected);
+        drop(held);
+        assert_eq!(names().len(), 2);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Search by reading: a text as it stands, signs and all, or a regular expression, in the texts of every session.
+//! Search by reading: a text as it stands, signs and all, or a regular expression, in the texts of every session; and what a
+//! query asks for, where there is no index.
 //!
 //! Sessions are read in parallel, newest first, until there are enough hits. A line of a journal that cannot hold what is
 //! searched for is not parsed. Must not know: the terminal, the index of words.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -15,7 +17,8 @@ use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
 
 use crate::excerpt;
-use crate::search::Hit;
+use crate::query::Query;
+use crate::search::{Hit, Hits, RANKED};
 use crate::text::{Passage, Passages};
 use crate::words::BREAK;
 
@@ -81,6 +84,45 @@ pub fn scan(store: &SessionStore, sessions: &[SessionId], pattern: &Pattern, lim
     hits
 }
 
+/// Turns of `sessions` that hold what `query` asks for, in the order of the sessions: up to `limit` of them, and how many there
+/// are, counted up to [`RANKED`].
+pub(crate) fn query(store: &SessionStore, sessions: &[SessionId], query: &Query, limit: Option<usize>) -> Hits {
+    let mut hits = Vec::new();
+    let look = |id: &SessionId| {
+        let hit = |passage: &Passage| {
+            let excerpt = excerpt::best(passage, |field, text| query.places(field, text));
+            Hit { id: id.clone(), turn: passage.turn, at: passage.at, excerpt }
+        };
+        let mut found = Vec::new();
+        each_passage(&store.entry(id), |passage| found.extend(query.takes(&passage).then(|| hit(&passage))));
+        one_per_turn(&mut found);
+        found.sort_by_key(|hit| std::cmp::Reverse(hit.at));
+        found
+    };
+    on_two_threads(sessions, look, |found| {
+        hits.extend(found);
+        if hits.len() < RANKED { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    hits.truncate(RANKED);
+    let matching = hits.len();
+    hits.truncate(limit.unwrap_or(usize::MAX));
+    Hits { hits, matching }
+}
+
+/// Hands on the passages of the session in `dir`, as far as it can be read.
+fn each_passage(dir: &Path, mut take: impl FnMut(Passage)) {
+    let Ok(reader) = JournalReader::open(&dir.join(JOURNAL_FILE)) else { return };
+    let mut passages = Passages::new(dir);
+    for item in reader {
+        match item {
+            Ok(Item::Event(event)) => passages.event(&event, 0, 0).into_iter().for_each(&mut take),
+            Ok(Item::Fault(_)) => {}
+            Err(_) => break,
+        }
+    }
+    passages.finish().into_iter().for_each(take);
+}
+
 fn in_session(dir: &Path, id: &SessionId, pattern: &Pattern) -> Vec<Hit> {
     let path = dir.join(JOURNAL_FILE);
     let held = decklog_journal::files::read_limited(&path, MAX_HELD).ok();
@@ -89,36 +131,25 @@ fn in_session(dir: &Path, id: &SessionId, pattern: &Pattern) -> Vec<Hit> {
         _ => {}
     }
     let mut found = Vec::new();
-    let mut passages = Passages::new(dir);
-    let mut look = |passages: Vec<Passage>| {
-        for mut passage in passages {
-            for text in passage.texts.iter_mut().filter(|text| text.contains(BREAK)) {
-                *text = text.replace(BREAK, "\n");
-            }
-            let excerpt = excerpt::best(&passage, |_, text| {
-                pattern
-                    .regex
-                    .find_iter(text)
-                    .filter(|found| !found.is_empty())
-                    .map(|found| (0, found.range()))
-                    .collect()
-            });
-            if excerpt.field.is_some() {
-                found.push(Hit { id: id.clone(), turn: passage.turn, at: passage.at, excerpt });
-            }
+    each_passage(dir, |mut passage| {
+        for text in passage.texts.iter_mut().filter(|text| text.contains(BREAK)) {
+            *text = text.replace(BREAK, "\n");
         }
-    };
-    let Ok(reader) = JournalReader::open(&path) else { return Vec::new() };
-    for item in reader {
-        match item {
-            Ok(Item::Event(event)) => look(passages.event(&event, 0, 0)),
-            Ok(Item::Fault(_)) => {}
-            Err(_) => break,
+        let excerpt = excerpt::best(&passage, |_, text| {
+            pattern.regex.find_iter(text).filter(|found| !found.is_empty()).map(|found| (0, found.range())).collect()
+        });
+        if excerpt.field.is_some() {
+            found.push(Hit { id: id.clone(), turn: passage.turn, at: passage.at, excerpt });
         }
-    }
-    look(passages.finish());
-    found.dedup_by_key(|hit| hit.turn);
+    });
+    one_per_turn(&mut found);
     found
+}
+
+/// Keeps the first hit of each turn. Turns can run side by side, so those of one need not be neighbours.
+fn one_per_turn(found: &mut Vec<Hit>) {
+    let mut known = HashSet::new();
+    found.retain(|hit| known.insert(hit.turn));
 }
 
 impl Needle {

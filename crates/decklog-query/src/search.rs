@@ -67,7 +67,7 @@ pub struct Hits {
 ///
 /// # Errors
 /// [`IndexError`].
-pub fn search(
+pub(crate) fn search(
     store: &SessionStore,
     (rows, texts): (&mut RowIndex, &TextIndex),
     query: &Query,
@@ -146,7 +146,7 @@ fn allowed(rows: &mut RowIndex, texts: &TextIndex, filter: &SessionFilter) -> Re
     }
     let all = SessionFilter { limit: None, ..filter.clone() };
     let mut allowed = HashSet::new();
-    each_row(rows, Some(texts), &all, |row| {
+    each_row(rows, Some(texts), &all, None, |row| {
         allowed.insert(row.number);
     })?;
     Ok(Some(allowed))

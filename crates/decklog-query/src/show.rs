@@ -9,19 +9,24 @@ use std::path::Path;
 
 use decklog_journal::Session;
 use decklog_journal::store::{Listed, listed};
-use decklog_journal::words::{Outcome, Permissions, ShownStatus};
+use decklog_journal::words::{Outcome, Permissions, ShownOutcome, ShownStatus};
 use decklog_text::format::duration;
 use decklog_text::visible;
 use jiff::Timestamp;
 use serde_json::{Value, json, to_value};
 
-/// A head as JSON, with the status that is shown: what `ls --json` lists.
+/// A head as JSON, with the status that is shown, and the outcome where the record of a completed session has none: what
+/// `ls --json` lists.
 ///
 /// # Errors
 /// Those of making JSON, of which none is known.
 pub fn shown_head(listed: &Listed) -> serde_json::Result<BTreeMap<String, Value>> {
     let mut head: BTreeMap<String, Value> = serde_json::from_value(to_value(&listed.head)?)?;
     head.insert("status".into(), listed.status.as_str().into());
+    let outcome = ShownOutcome::of(listed.status, listed.head.outcome);
+    if let Some(unknown @ ShownOutcome::Unknown) = outcome {
+        head.insert("outcome".into(), unknown.as_str().into());
+    }
     Ok(head)
 }
 
@@ -53,10 +58,10 @@ pub fn shown(dir: &Path, session: &Session, turn: Option<u32>) -> serde_json::Re
 /// What a session is shown as: its outcome once it has one, else its status.
 #[must_use]
 pub fn outcome(status: ShownStatus, outcome: Option<Outcome>) -> &'static str {
-    match (status, outcome) {
-        (ShownStatus::Completed, Some(outcome)) => outcome.as_str(),
-        (ShownStatus::Active, _) => "running",
-        (status, _) => status.as_str(),
+    match status {
+        ShownStatus::Active => "running",
+        ShownStatus::Completed => ShownOutcome::of(status, outcome).map_or(status.as_str(), ShownOutcome::as_str),
+        status => status.as_str(),
     }
 }
 

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use decklog_journal::Row;
 use decklog_journal::event::Tokens;
+use decklog_journal::row::Used;
 use decklog_journal::words::{Outcome, ShownOutcome, ShownStatus};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
 
-/// What sessions are grouped by. One with several agents or models counts in the group of each.
+/// What sessions are grouped by. One with several agents or models counts in the group of each, with the tokens and the cost
+/// of that agent's or that model's turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
@@ -23,7 +25,7 @@ pub enum By {
     Agent,
     /// Model.
     Model,
-    /// Outcome; a session that has none is named by its status.
+    /// Outcome; a session that is not completed is named by its status.
     Outcome,
     /// Actor and critic of a loop, `claude → codex`.
     Pair,
@@ -126,7 +128,10 @@ pub struct Group {
     pub interrupted: u64,
     /// Loops that ran out of iterations.
     pub max_iterations_reached: u64,
-    /// `success` by `completed`, 0 to 1; absent when none is completed.
+    /// Completed, with an outcome that the record does not hold.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unknown: u64,
+    /// `success` by those completed sessions whose outcome is known, 0 to 1; absent when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub success_rate: Option<f64>,
     /// Turns of a session.
@@ -156,6 +161,11 @@ pub struct Group {
     pub cost_usd_total: f64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Sessions counted.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stats {
@@ -171,11 +181,16 @@ pub struct StatsFold {
     zone: TimeZone,
     /// Piece by piece: one list of all would be copied whole each time it grows, and when two are merged.
     sessions: Vec<Vec<Counted>>,
+    /// Of sessions with several agents or models, what one of these has: with its tokens and its cost alone.
+    shares: Vec<Counted>,
     by: Vec<Groups>,
     days: Option<(Date, Date)>,
     /// The day of the session before, and when it begins and ends: neighbours mostly share it.
     day: Option<(Date, Timestamp, Timestamp)>,
 }
+
+/// The bit of a member that stands for a place in [`StatsFold::shares`].
+const IS_SHARE: u32 = 1 << 31;
 
 /// Sessions in a piece.
 const PIECE: usize = 4096;
@@ -185,11 +200,11 @@ fn u32_of(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// What counts of a session. Groups hold its place among all: it is kept once, however many groups it is in.
+/// What counts of a session, or of what one agent or model has in it. Groups hold its place among all: it is kept once, however many groups it is in.
 #[derive(Debug, Clone, Copy)]
 struct Counted {
     status: ShownStatus,
-    /// Of a completed session.
+    /// Of a completed session; absent too where the record does not hold it.
     outcome: Option<Outcome>,
     turns: u32,
     iterations: Option<u32>,
@@ -215,7 +230,14 @@ impl StatsFold {
     #[must_use]
     pub fn new(by: &[By], zone: TimeZone) -> Self {
         let groups = |by: &By| Groups { by: *by, places: HashMap::new(), members: Vec::new(), today: None };
-        Self { zone, sessions: Vec::new(), by: by.iter().map(groups).collect(), days: None, day: None }
+        Self {
+            zone,
+            sessions: Vec::new(),
+            shares: Vec::new(),
+            by: by.iter().map(groups).collect(),
+            days: None,
+            day: None,
+        }
     }
 
     /// Takes in a session.
@@ -233,19 +255,21 @@ impl StatsFold {
             piece.push(Counted::from(row));
         }
         for groups in &mut self.by {
-            groups.add(row, day, member);
+            groups.add(row, day, member, &mut self.shares);
         }
     }
 
     /// Both together, which must have been made alike: first the sessions of this one.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        let before = self.places();
+        let (before, shares) = (self.places(), u32_of(self.shares.len()));
+        let moved = |member: &u32| if member & IS_SHARE == 0 { before + member } else { shares + member };
         self.sessions.extend(other.sessions);
+        self.shares.extend(other.shares);
         for (groups, others) in self.by.iter_mut().zip(other.by) {
             for (key, from) in others.places {
                 let place = groups.place(&key);
-                groups.members[place].extend(others.members[from].iter().map(|member| before + member));
+                groups.members[place].extend(others.members[from].iter().map(moved));
             }
         }
         self.days = match (self.days, other.days) {
@@ -282,10 +306,13 @@ impl StatsFold {
     /// What it adds up to.
     #[must_use]
     pub fn finish(self) -> Stats {
-        let Self { sessions, by, .. } = self;
+        let Self { sessions, shares, by, .. } = self;
         let by = by.into_iter().map(|Groups { by, places, members, .. }| {
             let group = |(key, place): (String, usize)| {
-                let counted = |member: &u32| &sessions[*member as usize / PIECE][*member as usize % PIECE];
+                let counted = |member: &u32| match *member & IS_SHARE {
+                    0 => &sessions[*member as usize / PIECE][*member as usize % PIECE],
+                    _ => &shares[(*member & !IS_SHARE) as usize],
+                };
                 Group::of(key, &|| members[place].iter().map(counted))
             };
             let mut groups: Vec<Group> = places.into_iter().map(group).collect();
@@ -301,11 +328,11 @@ impl StatsFold {
 }
 
 impl Groups {
-    fn add(&mut self, row: &Row<'_>, day: Date, member: u32) {
+    fn add(&mut self, row: &Row<'_>, day: Date, member: u32, shares: &mut Vec<Counted>) {
         match self.by {
             By::Project => self.count(row.project, member),
-            By::Agent => row.agents.iter().for_each(|agent| self.count(agent, member)),
-            By::Model => row.models.iter().for_each(|model| self.count(model, member)),
+            By::Agent => self.share_out(row, row.agents, member, shares, Row::used_by_agent),
+            By::Model => self.share_out(row, row.models, member, shares, Row::used_of_model),
             By::Outcome => self.count(row.shown_outcome().map_or(row.status.as_str(), ShownOutcome::as_str), member),
             By::Pair => {
                 if let Some(actor) = row.actor {
@@ -318,6 +345,27 @@ impl Groups {
                 self.today = Some(place);
                 self.members[place].push(member);
             }
+        }
+    }
+
+    /// Counts a session in the group of each of `names`, with what `used` says that this one used.
+    fn share_out<'a>(
+        &mut self,
+        row: &Row<'a>,
+        names: &[String],
+        member: u32,
+        shares: &mut Vec<Counted>,
+        used: impl Fn(&Row<'a>, usize) -> Used,
+    ) {
+        for (place, name) in names.iter().enumerate() {
+            let (tokens, cost) = used(row, place);
+            let member = if (tokens, cost) == (row.tokens, row.cost_usd) {
+                member
+            } else {
+                shares.push(Counted { tokens, cost, ..Counted::from(row) });
+                IS_SHARE | (u32_of(shares.len()) - 1)
+            };
+            self.count(name, member);
         }
     }
 
@@ -371,13 +419,14 @@ impl Group {
         let mut values = Vec::new();
         let mut average_of = |value: &dyn Fn(&Counted) -> Option<f64>| {
             values.clear();
-            values.extend(sessions().filter(|session| session.outcome.is_some()).filter_map(value));
+            values.extend(sessions().filter(|session| session.status == ShownStatus::Completed).filter_map(value));
             average(&mut values)
         };
         let [active, checkpointed, completed, crashed] = statuses;
         let [success, failed, interrupted, max_iterations_reached] = outcomes;
+        let known: u64 = outcomes.iter().sum();
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let success_rate = (completed > 0).then(|| success as f64 / completed as f64);
+        let success_rate = (known > 0).then(|| success as f64 / known as f64);
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let critic_agreement = (judged > 0).then(|| agreed as f64 / judged as f64);
         let to_success =
@@ -395,6 +444,7 @@ impl Group {
             failed,
             interrupted,
             max_iterations_reached,
+            unknown: completed.saturating_sub(known),
             success_rate,
             turns: average_of(&|session| Some(session.turns.into())),
             iterations: average_of(&|session| session.iterations.map(f64::from)),

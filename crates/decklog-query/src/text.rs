@@ -304,11 +304,7 @@ fn read(dir: &Path, artifact: &ArtifactRef) -> Option<String> {
     use std::io::Read;
     let found = find_artifact(dir, &artifact.path).ok()?;
     let mut bytes = Vec::new();
-    if found.compressed {
-        zstd::Decoder::new(found.file).ok()?.take(MAX_ARTIFACT).read_to_end(&mut bytes).ok()?;
-    } else {
-        found.file.take(MAX_ARTIFACT).read_to_end(&mut bytes).ok()?;
-    }
+    found.content(Some(artifact.bytes)).ok()?.take(MAX_ARTIFACT).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 

@@ -17,9 +17,10 @@ use decklog_journal::words::{
     Outcome, Role, SessionKind, ShownOutcome, ShownStatus, ToolKind, ToolStatus, TurnOutcome,
 };
 use decklog_journal::{Durability, SessionFilter, SessionId, SessionStore, SessionWriter, WriterOptions};
-use decklog_query::index::{RowIndex, TextIndex, each_row, sum_up};
+use decklog_query::index::Lookup;
 use decklog_query::query::Query;
-use decklog_query::search::{RANKED, search};
+use decklog_query::search::RANKED;
+use decklog_query::stats::{By, StatsFold};
 use decklog_query::text::Passages;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -96,6 +97,10 @@ impl World {
         self.dir.path().join("cache")
     }
 
+    fn lookup(&self) -> Lookup {
+        Lookup::new(self.cache(), self.store.clone())
+    }
+
     fn options(&mut self) -> WriterOptions {
         self.at += SignedDuration::from_millis(7);
         WriterOptions { clock: Clock::fixed(self.at), durability: Durability::Os, redactor: Redactor::none() }
@@ -134,7 +139,7 @@ impl World {
                 }
                 let at = usize::from(*which) % self.writers.len();
                 let mut writer = self.writers.swap_remove(at);
-                let (outcome, exit_code) = (*outcome, i32::from(*outcome != Outcome::Success));
+                let (outcome, exit_code) = (Some(*outcome), Some(i32::from(*outcome != Outcome::Success)));
                 let (iterations, summary, confidence) = (None, None, None);
                 let duration_secs = number as f64;
                 let end =
@@ -373,46 +378,62 @@ fn filters(at: Timestamp) -> Vec<SessionFilter> {
     ]
 }
 
+/// The present time; or later, when what happened so far is no longer fresh.
+fn now(later: bool) -> Timestamp {
+    Timestamp::now() + SignedDuration::from_secs(if later { 60 } else { 0 })
+}
+
 /// What the index says and what reading every session says must be one.
-fn check(index: &mut RowIndex, world: &World, later: bool) {
-    let now = Timestamp::now() + SignedDuration::from_secs(if later { 60 } else { 0 });
-    let refreshed = index.refresh(now, &mut |_| {}).expect("up to date");
+fn check(lookup: &mut Lookup, world: &World, later: bool) {
+    let now = now(later);
     for filter in filters(world.at) {
         let mut scanned = Vec::new();
         let mut unreadable = Vec::new();
-        let entries = world.store.each(&filter, |read| match read {
-            Ok(listed) => scanned.push(format!("{:?}", listed.row())),
+        let (new, zone) = (|| StatsFold::new(&By::ALL, TimeZone::UTC), TimeZone::UTC);
+        let mut read = StatsFold::new(&By::ALL, zone);
+        let entries = world.store.each(&filter, |one| match one {
+            Ok(mut listed) => {
+                listed.read_usage();
+                read.add(&listed.row());
+                scanned.push(format!("{:?}", listed.row()));
+            }
             Err(error) => unreadable.push(error),
         });
         let mut indexed = Vec::new();
-        each_row(index, None, &filter, |row| indexed.push(format!("{row:?}"))).expect("rows");
+        let take = |row: &decklog_journal::Row<'_>| indexed.push(format!("{row:?}"));
+        let refreshed = lookup.each(&filter, now, &mut |_, _| {}, take).expect("rows");
+        assert!(lookup.problem().is_none());
         assert_eq!(indexed, scanned, "{filter:?}");
         assert_eq!(refreshed.entries, entries.expect("entries"));
         if filter.limit.is_none() {
             assert_eq!(refreshed.unreadable, unreadable);
         }
+        let (sums, _) = lookup.sum_up(&filter, now, &mut |_, _| {}, new, StatsFold::add).expect("sums");
+        assert!(lookup.problem().is_none());
+        let sum = sums.into_iter().reduce(StatsFold::merge).expect("a sum").finish();
+        assert_eq!(sum, read.finish(), "{filter:?}");
     }
 }
 
 #[test]
 fn a_session_that_nothing_is_written_in_is_no_change_while_its_recorder_is_there() {
     let mut world = World::new();
-    let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");
+    let mut index = world.lookup();
     world.apply(&Step::Begin { second: 0, linked: false }, 0);
     world.apply(&Step::Wait, 0);
     check(&mut index, &world, true);
-    let state = index.state().expect("a state");
+    let state = index.state(now(true)).expect("a state");
     check(&mut index, &world, true);
-    assert_eq!(index.state().expect("a state"), state);
+    assert_eq!(index.state(now(true)).expect("a state"), state);
     world.apply(&Step::Die(0), 0);
     check(&mut index, &world, true);
-    assert_ne!(index.state().expect("a state"), state);
+    assert_ne!(index.state(now(true)).expect("a state"), state);
 }
 
 #[test]
 fn a_session_that_was_removed_is_gone_though_its_directory_stays() {
     let mut world = World::new();
-    let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");
+    let mut index = world.lookup();
     for number in 0..2 {
         world.apply(&Step::Begin { second: 0, linked: false }, number);
         world.apply(&Step::End(0, Outcome::Success), number);
@@ -432,22 +453,20 @@ fn sums_on_two_threads_are_of_every_session_once_and_in_order() {
         world.begin(0, false, number as usize);
         world.writers.clear();
     }
-    let mut index = RowIndex::open(&world.cache(), &world.store).expect("an index");
-    index.refresh(Timestamp::now() + SignedDuration::from_secs(60), &mut |_| {}).expect("up to date");
+    let mut index = world.lookup();
     for filter in filters(world.at) {
         let mut each = Vec::new();
-        each_row(&mut index, None, &filter, |row| each.push(row.number)).expect("rows");
-        let sums = sum_up(&mut index, None, &filter, Vec::new, |sum, row| sum.push(row.number)).expect("sums");
+        index.each(&filter, now(true), &mut |_, _| {}, |row| each.push(row.number)).expect("rows");
+        let add = |sum: &mut Vec<i64>, row: &decklog_journal::Row<'_>| sum.push(row.number);
+        let (sums, _) = index.sum_up(&filter, now(true), &mut |_, _| {}, Vec::new, add).expect("sums");
         assert_eq!(sums.len(), if filter.limit.is_none() { 2 } else { 1 });
         assert_eq!(sums.concat(), each, "{filter:?}");
     }
 }
 
 /// What a search finds and what reading every text finds must be one.
-fn check_search(rows: &mut RowIndex, texts: &mut TextIndex, world: &World) {
+fn check_search(lookup: &mut Lookup, world: &World) {
     let now = Timestamp::now();
-    rows.refresh(now, &mut |_| {}).expect("up to date");
-    texts.refresh(rows, &mut |_| {}).expect("up to date");
     let touched =
         SessionFilter { touched: vec![Touched::new("src/1.rs").expect("a path")], ..SessionFilter::default() };
     let completed = SessionFilter { statuses: vec![ShownStatus::Completed], ..SessionFilter::default() };
@@ -462,7 +481,8 @@ fn check_search(rows: &mut RowIndex, texts: &mut TextIndex, world: &World) {
         ("prüfe", SessionFilter::default()),
     ] {
         let query = Query::parse(query).expect("a query");
-        let found = search(&world.store, (rows, texts), &query, &filter, now).expect("found");
+        let found = lookup.search(&query, &filter, now, &mut |_, _| {}).expect("found");
+        assert!(lookup.problem().is_none());
         let found: BTreeSet<_> = found.hits.into_iter().map(|hit| (hit.id, hit.turn)).collect();
         assert_eq!(found, read_all(&world.store, &query, &filter), "{query:?}");
     }
@@ -501,10 +521,7 @@ fn a_word_that_very_many_hold_is_found_as_it_was_typed() {
         (0..turns).for_each(|turn| tell(&mut world.writers[number], text, turn));
     }
     let now = Timestamp::now();
-    let mut rows = RowIndex::open(&world.cache(), &world.store).expect("an index");
-    let mut texts = TextIndex::open(&world.cache(), &world.store).expect("an index");
-    rows.refresh(now, &mut |_| {}).expect("up to date");
-    texts.refresh(&rows, &mut |_| {}).expect("up to date");
+    let mut lookup = world.lookup();
     let few = SessionFilter { limit: Some(10), ..SessionFilter::default() };
     let active = SessionFilter { statuses: vec![ShownStatus::Active], ..few.clone() };
     let newer = world.store.ids().expect("ids")[1].clone();
@@ -517,7 +534,7 @@ fn a_word_that_very_many_hold_is_found_as_it_was_typed() {
         ("parsers", &few, 3, 3),
     ] {
         let query = Query::parse_typed(typed).expect("a query");
-        let found = search(&world.store, (&mut rows, &texts), &query, filter, now).expect("found");
+        let found = lookup.search(&query, filter, now, &mut |_, _| {}).expect("found");
         assert_eq!(found.matching, matching, "{typed}");
         assert_eq!(found.hits.iter().filter(|hit| hit.id == newer).count(), of_newer, "{typed}");
         assert!(found.hits.iter().take(of_newer).all(|hit| hit.id == newer), "{typed}: the newest come first");
@@ -535,12 +552,9 @@ fn the_word_as_it_was_typed_comes_first_however_few_sessions_there_are() {
             tell(&mut world.writers[number], if number == 0 { "the parse" } else { "then parsers, parsers" }, 0);
         }
         let now = Timestamp::now();
-        let mut rows = RowIndex::open(&world.cache(), &world.store).expect("an index");
-        let mut texts = TextIndex::open(&world.cache(), &world.store).expect("an index");
-        rows.refresh(now, &mut |_| {}).expect("up to date");
-        texts.refresh(&rows, &mut |_| {}).expect("up to date");
+        let mut lookup = world.lookup();
         let query = Query::parse_typed("parse").expect("a query");
-        let found = search(&world.store, (&mut rows, &texts), &query, &SessionFilter::default(), now).expect("found");
+        let found = lookup.search(&query, &SessionFilter::default(), now, &mut |_, _| {}).expect("found");
         let order: Vec<SessionId> = found.hits.into_iter().map(|hit| hit.id).collect();
         let mut newest_first = world.store.ids().expect("ids");
         newest_first[1..].reverse();
@@ -554,15 +568,14 @@ proptest! {
     #[test]
     fn the_index_says_what_the_sessions_say(steps in steps()) {
         let mut world = World::new();
-        let mut indexes: Vec<RowIndex> =
-            (0..2).map(|_| RowIndex::open(&world.cache(), &world.store).expect("an index")).collect();
+        let mut indexes = [world.lookup(), world.lookup()];
         for (number, step) in steps.iter().enumerate() {
             world.apply(step, number);
             // Once in a while a question comes later; and now and then from another process.
             let asks = number % indexes.len();
             let later = matches!(step, Step::Wait);
             if matches!(step, Step::DeleteIndex | Step::DamageIndex(_)) {
-                indexes[asks] = RowIndex::open(&world.cache(), &world.store).expect("an index");
+                indexes[asks] = world.lookup();
             }
             check(&mut indexes[asks], &world, later);
         }
@@ -571,21 +584,13 @@ proptest! {
     #[test]
     fn a_search_finds_what_reading_finds(steps in steps()) {
         let mut world = World::new();
-        let open = |world: &World| {
-            let rows = RowIndex::open(&world.cache(), &world.store).expect("an index");
-            (rows, TextIndex::open(&world.cache(), &world.store).expect("an index"))
-        };
-        let mut indexes = [open(&world), open(&world)];
+        let mut indexes = [world.lookup(), world.lookup()];
         for (number, step) in steps.iter().enumerate() {
-            if matches!(step, Step::DamageIndex(_)) {
-                continue;
-            }
             world.apply(step, number);
-            if matches!(step, Step::DeleteIndex) {
-                indexes[number % 2] = open(&world);
+            if matches!(step, Step::DeleteIndex | Step::DamageIndex(_)) {
+                indexes[number % 2] = world.lookup();
             }
-            let (rows, texts) = &mut indexes[number % 2];
-            check_search(rows, texts, &world);
+            check_search(&mut indexes[number % 2], &world);
         }
     }
 }

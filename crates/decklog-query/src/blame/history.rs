@@ -9,6 +9,7 @@ use decklog_journal::lock::{self, Held};
 use decklog_journal::session::JOURNAL_FILE;
 use decklog_journal::store::{Listed, StoreError};
 use decklog_journal::verify::find_artifact;
+use decklog_journal::withheld::Covered;
 use decklog_journal::words::{Role, ShownStatus};
 use decklog_journal::{Event, SessionFilter, SessionId, SessionStore, files, wire};
 use jiff::Timestamp;
@@ -86,9 +87,7 @@ impl Turn {
 
 /// Whether `path`, or a directory it lies in, is among these.
 pub(super) fn is_named(withheld: &[Withheld], path: &str) -> bool {
-    withheld
-        .iter()
-        .any(|file| path.strip_prefix(file.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    Covered::by(withheld).holds(path)
 }
 
 /// Reads the turns of all sessions in whose trees `file` can lie.

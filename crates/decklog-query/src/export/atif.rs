@@ -6,6 +6,7 @@
 use decklog_journal::event::Tokens;
 use decklog_journal::session::{Step, ToolUse, Turn};
 use decklog_journal::time::micros;
+use decklog_journal::words::ShownOutcome;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -49,7 +50,7 @@ pub fn document(whole: &Whole) -> Value {
         "working_dir": head.working_dir,
         "started_at": micros(whole.times.0),
     });
-    put(&mut extra, "outcome", head.outcome);
+    put(&mut extra, "outcome", ShownOutcome::of(head.status.into(), head.outcome));
     put(&mut extra, "exit_code", head.exit_code);
     put(&mut extra, "ended_at", whole.times.1.map(micros));
     put(&mut extra, "git", head.git.as_ref());

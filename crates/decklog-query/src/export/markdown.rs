@@ -5,6 +5,7 @@
 
 use decklog_journal::session::{Step, ToolUse, Turn};
 use decklog_journal::time::micros;
+use decklog_journal::words::ShownOutcome;
 
 use super::{TurnTexts, Whole};
 
@@ -18,7 +19,8 @@ pub fn page(whole: &Whole) -> String {
             page += &format!("- {name}: {}\n", code(&value));
         }
     };
-    let outcome = head.outcome.map_or(head.status.as_str(), |outcome| outcome.as_str());
+    let outcome = ShownOutcome::of(head.status.into(), head.outcome);
+    let outcome = outcome.map_or(head.status.as_str(), ShownOutcome::as_str);
     fact("kind", Some(head.kind.to_string()));
     fact("outcome", Some(outcome.to_owned()));
     fact("agents", head.agents.as_ref().map(|agents| agents.join(", ")));

@@ -9,7 +9,7 @@
 
 use decklog_journal::session::{Step, ToolUse, Turn};
 use decklog_journal::wire::sha256_hex;
-use decklog_journal::words::{Outcome, Status, ToolStatus, TurnOutcome};
+use decklog_journal::words::{ShownOutcome, ToolStatus, TurnOutcome};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -34,15 +34,18 @@ pub fn request(whole: &Whole) -> Value {
     root.text("gen_ai.conversation.id", Some(id));
     root.text("decklog.session.kind", Some(head.kind.as_str()));
     root.text("decklog.session.status", Some(head.status.as_str()));
-    root.text("decklog.session.outcome", head.outcome.map(Outcome::as_str));
+    let outcome = ShownOutcome::of(head.status.into(), head.outcome);
+    root.text("decklog.session.outcome", outcome.map(ShownOutcome::as_str));
     root.number("decklog.session.exit_code", head.exit_code.map(i64::from));
     root.text("decklog.session.project", Some(&head.project));
     root.number("decklog.session.files_changed", head.files_changed.map(saturate));
     root.decimal("decklog.session.cost_usd", head.cost_usd);
     root.text("vcs.ref.head.revision", head.git.as_ref().and_then(|git| git.head.as_deref()));
     root.text("vcs.ref.head.name", head.git.as_ref().and_then(|git| git.branch.as_deref()));
-    if head.status == Status::Completed && head.outcome != Some(Outcome::Success) {
-        root.fail(head.outcome.map_or("failed", Outcome::as_str));
+    if let Some(outcome) = outcome
+        && !matches!(outcome, ShownOutcome::Success | ShownOutcome::Unknown)
+    {
+        root.fail(outcome.as_str());
     }
     let parent = root.id.clone();
     let mut spans = vec![root.json()];

@@ -58,7 +58,11 @@ const REMEMBERED: &str = "SELECT n, inode, modified, settled, active, bytes, wri
 fn remembered(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, Known)> {
     let outside = Outside { inode: row.get(1)?, modified: row.get(2)? };
     let journal = row.get::<_, Option<i64>>(5)?.zip(row.get(6)?);
-    let (settled, active, reason) = (row.get(3)?, row.get(4)?, row.get(7)?);
+    let (settled, active, reason): (_, _, Option<String>) = (row.get(3)?, row.get(4)?, row.get(7)?);
+    // Nothing is kept of the journal of what cannot be read.
+    if reason.is_some() && journal.is_some() {
+        return Err(rusqlite::Error::InvalidColumnType(7, "reason".into(), rusqlite::types::Type::Text));
+    }
     Ok((row.get(0)?, Known { outside, settled, active, journal, reason }))
 }
 

@@ -122,7 +122,12 @@ fn look_at_all(index: &RowIndex, batch: &[Work], known: &HashMap<i64, Known>) ->
         }
         let (looked, still) = meanwhile(&entry, journal, || store.look(&id));
         let look = match looked {
-            Ok(Some(listed)) => Look::Session(Box::new(listed), journal, still),
+            Ok(Some(mut listed)) => {
+                listed.read_usage();
+                Look::Session(Box::new(listed), journal, still)
+            }
+            // What stays of a removed session: files that are not decklog's.
+            Ok(None) if known.is_some() => Look::Gone,
             Ok(None) => Look::Starting,
             Err(_) if entry.symlink_metadata().is_err() => Look::Gone,
             Err(it) if known.is_some_and(|known| known.reason.as_ref() == Some(&it.reason)) => Look::Same,

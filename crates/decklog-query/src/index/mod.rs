@@ -1,14 +1,16 @@
 //! The index: what lists, statistics and searches would otherwise have to read from every session, kept in the cache
 //! directory. It is derived: whatever it says, the sessions said, and it is brought up to date before it is asked.
 //!
-//! Two files per session root: one of rows, brought up to date by every list, and one of texts, brought up to date by
-//! searches. Both can be deleted at any time.
+//! Three files per session root: one of rows, brought up to date by every list, and two shards of texts, brought up to date
+//! by searches. All can be deleted at any time. One that is damaged is made anew beside the old one, by whoever finds it so;
+//! everybody else reads the sessions meanwhile.
 //!
 //! Must not know: the terminal, where the cache directory is. Nothing here writes into a session.
 
 mod db;
 mod differences;
 mod freshness;
+mod lookup;
 mod packed;
 mod rows;
 mod shard;
@@ -21,12 +23,12 @@ use std::path::{Path, PathBuf};
 use decklog_journal::store::Unreadable;
 use decklog_journal::{Row, SessionFilter, SessionStore};
 
-pub use rows::RowIndex;
-pub(crate) use texts::Found;
-pub use texts::TextIndex;
+pub use lookup::{Lookup, Stage, Tell};
+pub(crate) use rows::RowIndex;
+pub(crate) use texts::{Found, TextIndex};
 
 /// Version of what is kept: a part of the files' names, so that an older or newer decklog uses its own.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Why an index could not be used. The sessions can always be read without one.
 #[derive(Debug, thiserror::Error)]
@@ -39,15 +41,51 @@ pub enum IndexError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// The database refused.
+    /// The database of rows refused.
     #[error("the index cannot be used: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The database of a shard of texts refused.
+    #[error("the index of texts cannot be used: {1}")]
+    Texts(usize, rusqlite::Error),
+    /// A file of it was damaged, and another process is making it anew.
+    #[error("the index is being rebuilt")]
+    Rebuilding,
     /// It was deleted while it was read, and there is another.
     #[error("the index was made anew meanwhile")]
     Replaced,
     /// The sessions cannot be listed.
     #[error(transparent)]
     Store(#[from] decklog_journal::store::StoreError),
+}
+
+impl IndexError {
+    /// The damaged file, if a new one helps.
+    fn damage(&self) -> Option<Part> {
+        match self {
+            Self::Database(error) if db::is_damage(error) => Some(Part::Rows),
+            Self::Texts(shard, error) if db::is_damage(error) => Some(Part::Texts(*shard)),
+            _ => None,
+        }
+    }
+
+    fn is_damage(&self) -> bool {
+        self.damage().is_some()
+    }
+
+    /// The same, where it is a shard's that told it.
+    fn of_shard(self, shard: usize) -> Self {
+        match self {
+            Self::Database(error) => Self::Texts(shard, error),
+            error => error,
+        }
+    }
+}
+
+/// A file of the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Rows,
+    Texts(usize),
 }
 
 /// How far bringing up to date has come.
@@ -68,19 +106,27 @@ pub struct Refreshed {
     pub unreadable: Vec<Unreadable>,
 }
 
-/// Hands on the rows that `filter` takes, newest first: of indexes that are up to date. `texts` decides about files touched;
-/// without it the journals do.
+/// Hands on the rows that `filter` takes, newest first: of indexes that are up to date, and from the one that follows `after`.
+/// `texts` decides about files touched; without it the journals do.
 ///
 /// # Errors
 /// [`IndexError`].
-pub fn each_row(
+pub(crate) fn each_row(
     rows: &mut RowIndex,
     texts: Option<&TextIndex>,
     filter: &SessionFilter,
+    after: Option<Place>,
     take: impl FnMut(&Row<'_>),
 ) -> Result<(), IndexError> {
     let rest = Rest::new(rows, texts, filter)?;
-    rows.each(filter, |row| rest.takes(row), take)
+    rows.each(filter, |row| after.is_none_or(|after| place(row) < after) && rest.takes(row), take)
+}
+
+/// Where a row is in the order of lists: what is newer is greater.
+pub(crate) type Place = (i64, i64, i64);
+
+pub(crate) fn place(row: &Row<'_>) -> Place {
+    (rows::second(row.number), row.started_at.as_microsecond(), row.number)
 }
 
 /// Sums up the rows that [`each_row`] would hand on: many of them on two threads, each with a sum of its own. The sums come
@@ -88,7 +134,7 @@ pub fn each_row(
 ///
 /// # Errors
 /// [`IndexError`].
-pub fn sum_up<S: Send>(
+pub(crate) fn sum_up<S: Send>(
     rows: &mut RowIndex,
     texts: Option<&TextIndex>,
     filter: &SessionFilter,

@@ -2,10 +2,12 @@
 //!
 //! Must not know: SQL.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use decklog_journal::event::Tokens;
+use decklog_journal::row::Share;
 use decklog_journal::words::{Outcome, SessionKind, ShownStatus};
 use decklog_journal::{Row, SessionId};
 use jiff::Timestamp;
@@ -27,6 +29,7 @@ pub(crate) struct Packed<'a> {
     iterations_agreed: Option<u32>,
     tokens: Option<Tokens>,
     cost_usd: Option<f64>,
+    shares: Cow<'a, [Share]>,
     files_changed: Option<u64>,
     agents: i64,
     models: i64,
@@ -39,6 +42,23 @@ pub(crate) struct Packed<'a> {
     linked_to: Option<&'a [u8]>,
     image: Option<&'a str>,
     container: Option<&'a str>,
+}
+
+/// Lists of names that there may be: they are numbered from 1.
+const MOST: usize = 1 << 24;
+
+/// Bytes of the sum at the end of a packed row.
+const SUM: usize = size_of::<u64>();
+
+/// A sum over `bytes` that notices what a disk does to them, and nobody who wants to deceive: FNV's, of eight bytes at a time.
+pub(super) fn sum(bytes: &[u8], number: i64, started_at: i64) -> u64 {
+    let mix = |sum: u64, more: u64| (sum ^ more).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+    let start = mix(mix(0xcbf2_9ce4_8422_2325, number.cast_unsigned()), started_at.cast_unsigned());
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let sum = words.iter().fold(start, |sum, word| mix(sum, u64::from_le_bytes(*word)));
+    mix(mix(sum, u64::from_le_bytes(last)), bytes.len() as u64)
 }
 
 /// Lists of names by their number.
@@ -55,13 +75,15 @@ impl Names {
     }
 
     /// Learns the list with this number, given as a JSON array.
-    pub(crate) fn learn(&mut self, number: i64, list: &str) {
-        let names: Vec<String> = serde_json::from_str(list).unwrap_or_default();
-        let Ok(place) = usize::try_from(number) else { return };
+    /// `None` when it is none.
+    pub(crate) fn learn(&mut self, number: i64, list: &str) -> Option<()> {
+        let names: Vec<String> = serde_json::from_str(list).ok()?;
+        let place = usize::try_from(number).ok().filter(|place| *place < MOST)?;
         if self.0.len() <= place {
             self.0.resize(place + 1, None);
         }
         self.0[place] = Some(names.into());
+        Some(())
     }
 
     fn list(&self, number: i64) -> &[String] {
@@ -100,6 +122,7 @@ impl<'a> Packed<'a> {
             iterations_agreed: row.iterations_agreed,
             tokens: row.tokens,
             cost_usd: row.cost_usd,
+            shares: row.shares.clone(),
             files_changed: row.files_changed,
             agents: numbers.agents,
             models: numbers.models,
@@ -112,12 +135,17 @@ impl<'a> Packed<'a> {
             image: row.image,
             container: row.container,
         };
-        postcard::to_allocvec(&packed).unwrap_or_default()
+        let mut bytes = postcard::to_allocvec(&packed).unwrap_or_default();
+        let sum = sum(&bytes, row.number, row.started_at.as_microsecond());
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes
     }
 
-    /// The packed row in `bytes`; `None` when they are none.
-    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+    /// The row in `bytes`, of the session with this number and start; `None` when it is not what was packed.
+    pub(crate) fn read(bytes: &'a [u8], number: i64, started_at: i64) -> Option<Self> {
+        let (packed, end) = bytes.split_at_checked(bytes.len().checked_sub(SUM)?)?;
+        let is_whole = end == sum(packed, number, started_at).to_le_bytes();
+        if is_whole { postcard::from_bytes(packed).ok() } else { None }
     }
 
     /// Numbers of the names it needs.
@@ -153,6 +181,7 @@ impl<'a> Packed<'a> {
             iterations_agreed: self.iterations_agreed,
             tokens: self.tokens,
             cost_usd: self.cost_usd,
+            shares: Cow::Borrowed(&self.shares),
             files_changed: self.files_changed,
             image: self.image,
             container: self.container,

@@ -2,16 +2,17 @@
 //!
 //! Must not know: how it is found out what changed.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use decklog_journal::parallel::both;
 use decklog_journal::store::Listed;
 use decklog_journal::{Row, SessionFilter, SessionId, SessionStore};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::db::{self, Identity, Opened};
 use super::packed::{Names, Numbers, Packed};
-use super::{IndexError, Progress, Refreshed, db, file, freshness};
+use super::{IndexError, Progress, Refreshed, file, freshness};
 
 /// `entries`: what was seen of each entry under the root, and when; `settled` ones change only when the root does.
 /// `sessions`: a row each, in the order of lists. `gone` and `change`: what changed since when, for other indexes.
@@ -42,6 +43,16 @@ pub(super) fn second(number: i64) -> i64 {
     number >> 16
 }
 
+/// Which rows.
+#[derive(Debug, Clone, Copy)]
+enum Seconds {
+    All,
+    /// Of sessions that began then or later.
+    From(i64),
+    /// Of those that began earlier.
+    Before(i64),
+}
+
 /// A session's number, with length and time of its journal if it can be read.
 pub(super) type Changed = (i64, Option<(i64, i64)>);
 
@@ -49,12 +60,14 @@ pub(super) type Changed = (i64, Option<(i64, i64)>);
 const MAPPED: i64 = 1 << 30;
 
 /// The rows of the sessions under one root.
-pub struct RowIndex {
+pub(crate) struct RowIndex {
     pub(super) store: SessionStore,
     path: PathBuf,
     pub(super) db: Connection,
     is_mapped: bool,
-    pub(super) names: Names,
+    /// The file that `db` was opened from.
+    pub(super) opened: Option<Identity>,
+    names: Names,
 }
 
 impl std::fmt::Debug for RowIndex {
@@ -68,33 +81,48 @@ impl RowIndex {
     ///
     /// # Errors
     /// [`IndexError`]: then read the store itself.
-    pub fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
-        let path = file(cache, store, "rows")?;
-        let db = Self::open_file(&path, false)?;
-        Ok(Self { store: store.clone(), db, path, is_mapped: false, names: Names::default() })
+    pub(crate) fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
+        Self::open_file(&file(cache, store, "rows")?, store, false)
     }
 
-    /// Brings it up to date, telling `progress` how far that is. When it is damaged, it is made anew. `now` is the time on
-    /// the system's clock: what changed a moment before it is looked at again the next time.
+    /// Brings it up to date, telling `progress` how far that is. `now` is the time on the system's clock: what changed a
+    /// moment before it is looked at again the next time.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn refresh(&mut self, now: Timestamp, progress: &mut dyn FnMut(Progress)) -> Result<Refreshed, IndexError> {
-        match freshness::refresh(self, now, progress) {
-            Err(IndexError::Database(error)) if db::is_damage(&error) => {
-                self.renew()?;
-                freshness::refresh(self, now, progress)
-            }
-            refreshed => refreshed,
-        }
+    pub(crate) fn refresh(
+        &mut self,
+        now: Timestamp,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Refreshed, IndexError> {
+        freshness::refresh(self, now, progress)
     }
 
-    fn open_file(path: &Path, is_mapped: bool) -> Result<Connection, IndexError> {
-        let db = db::open(path, SCHEMA)?;
+    /// Makes the index anew where its file is damaged: see [`db::rebuild`].
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(crate) fn rebuild(
+        cache: &Path,
+        store: &SessionStore,
+        damaged: Option<Identity>,
+        now: Timestamp,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), IndexError> {
+        db::rebuild(&file(cache, store, "rows")?, SCHEMA, damaged, |path| {
+            let mut index = Self::open_file(path, store, false)?;
+            index.refresh(now, progress)?;
+            Ok(index.db)
+        })
+    }
+
+    fn open_file(path: &Path, store: &SessionStore, is_mapped: bool) -> Result<Self, IndexError> {
+        let Opened { db, file } = db::open(path, SCHEMA)?;
         if is_mapped {
             db.pragma_update(None, "mmap_size", MAPPED)?;
         }
-        Ok(db)
+        let (store, path, names) = (store.clone(), path.to_owned(), Names::default());
+        Ok(Self { store, path, db, is_mapped, opened: file, names })
     }
 
     /// Has the file in memory while it is read: what reads all of it once is faster then. Who stays, and asks again and
@@ -102,16 +130,9 @@ impl RowIndex {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn map(&mut self) -> Result<(), IndexError> {
+    pub(crate) fn map(&mut self) -> Result<(), IndexError> {
         self.db.pragma_update(None, "mmap_size", MAPPED)?;
         self.is_mapped = true;
-        Ok(())
-    }
-
-    fn renew(&mut self) -> Result<(), IndexError> {
-        db::remove(&self.path);
-        self.db = Self::open_file(&self.path, self.is_mapped)?;
-        self.names = Names::default();
         Ok(())
     }
 
@@ -126,7 +147,7 @@ impl RowIndex {
         also: impl FnMut(&Row<'_>) -> bool,
         take: impl FnMut(&Row<'_>),
     ) -> Result<(), IndexError> {
-        self.read(i64::MIN..i64::MAX, filter, also, take)
+        self.read(Seconds::All, filter, also, take)
     }
 
     /// The same with many rows on two threads, each of which sums its own part up: the newer part first.
@@ -145,21 +166,17 @@ impl RowIndex {
             index.read(seconds, filter, &also, |row| add(&mut sum, row)).map(|()| sum)
         };
         let Some(middle) = self.middle()?.filter(|_| filter.limit.is_none()) else {
-            return Ok(vec![part(self, i64::MIN..i64::MAX)?]);
+            return Ok(vec![part(self, Seconds::All)?]);
         };
         let (epoch, path, store, is_mapped) = (self.epoch()?, &self.path.clone(), self.store.clone(), self.is_mapped);
-        std::thread::scope(|scope| {
-            let older = scope.spawn(|| {
-                let db = Self::open_file(path, is_mapped)?;
-                let mut index = Self { store, db, path: path.clone(), is_mapped, names: Names::default() };
-                // The file may have been deleted meanwhile, and another been made.
-                let is_other = index.epoch()? != epoch;
-                if is_other { Err(IndexError::Replaced) } else { part(&mut index, i64::MIN..middle) }
-            });
-            let newer = part(self, middle..i64::MAX);
-            let older = older.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok(vec![newer?, older?])
-        })
+        let older = || {
+            let mut index = Self::open_file(path, &store, is_mapped)?;
+            // The file may have been deleted meanwhile, and another been made.
+            let is_other = index.epoch()? != epoch;
+            if is_other { Err(IndexError::Replaced) } else { part(&mut index, Seconds::Before(middle)) }
+        };
+        let (newer, older) = both(|| part(self, Seconds::From(middle)), older);
+        Ok(vec![newer?, older?])
     }
 
     /// The second in which about half of the sessions had begun, if there are many.
@@ -169,32 +186,41 @@ impl RowIndex {
         Ok(self.db.query_row(sql, [MANY], |row| row.get(0)).optional()?.flatten())
     }
 
-    /// Hands on the rows of the sessions that began within `seconds`.
+    /// Hands on the rows of the sessions that began within `seconds`, newest first.
     fn read(
         &mut self,
-        seconds: Range<i64>,
+        seconds: Seconds,
         filter: &SessionFilter,
         mut also: impl FnMut(&Row<'_>) -> bool,
         mut take: impl FnMut(&Row<'_>),
     ) -> Result<(), IndexError> {
         let Self { db, names, .. } = self;
         let mut names_of = db.prepare_cached("SELECT list FROM names WHERE id = ?")?;
-        let mut select =
-            db.prepare_cached("SELECT n, started, packed FROM sessions WHERE second >= ? AND second < ?")?;
-        let mut rows = select.query([seconds.start, seconds.end])?;
+        // Every row is in one part, whatever it holds: what is no second is none that may be left out.
+        let (part, bound) = match seconds {
+            Seconds::All => ("", None),
+            Seconds::From(second) => ("WHERE second >= ?", Some(second)),
+            Seconds::Before(second) => ("WHERE second < ?", Some(second)),
+        };
+        let mut select = db.prepare_cached(&format!("SELECT n, started, packed, second FROM sessions {part}"))?;
+        let mut rows = select.query(rusqlite::params_from_iter(bound))?;
         let mut left = filter.limit.unwrap_or(usize::MAX);
         while left > 0
             && let Some(found) = rows.next()?
         {
             let packed = found.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
             let damaged = || rusqlite::Error::InvalidColumnType(2, "packed".into(), rusqlite::types::Type::Blob);
-            let packed = Packed::read(packed).ok_or_else(damaged)?;
+            let (number, started) = (found.get(0)?, found.get(1)?);
+            let packed = Packed::read(packed, number, started)
+                .filter(|_| found.get(3).is_ok_and(|began: i64| began == second(number)))
+                .ok_or_else(damaged)?;
             for number in packed.names() {
                 if !names.has(number) {
-                    names.learn(number, &names_of.query_row([number], |row| row.get::<_, String>(0))?);
+                    let list: String = names_of.query_row([number], |row| row.get(0))?;
+                    names.learn(number, &list).ok_or_else(damaged)?;
                 }
             }
-            let row = packed.row(found.get(0)?, found.get(1)?, names).ok_or_else(damaged)?;
+            let row = packed.row(number, started, names).ok_or_else(damaged)?;
             if filter.takes_row(&row) && also(&row) {
                 left -= 1;
                 take(&row);
@@ -207,7 +233,7 @@ impl RowIndex {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn state(&self) -> Result<(String, i64), IndexError> {
+    pub(crate) fn state(&self) -> Result<(String, i64), IndexError> {
         Ok((self.epoch()?, self.change()?))
     }
 

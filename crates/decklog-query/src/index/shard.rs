@@ -12,9 +12,11 @@ use decklog_journal::filter::Touched;
 use decklog_journal::read::Position;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::IndexError;
+use super::db::{self, Identity, Opened};
+use super::packed::sum;
 use super::rows::Changed;
 use super::shard_read::{self, Batch, End, Job, Words};
-use super::{IndexError, db};
 
 /// `words`: a document for each passage, `passages`: where it stands. `texts`: how much of a session is in them, and from
 /// where to go on. `paths` and `touched`: files that sessions changed.
@@ -35,7 +37,7 @@ const SCHEMA: &str = "
         n INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, written INTEGER NOT NULL,
         lines INTEGER NOT NULL, at INTEGER NOT NULL, seq INTEGER NOT NULL, sum TEXT
     );
-    CREATE TABLE paths (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE);
+    CREATE TABLE paths (id INTEGER PRIMARY KEY, path TEXT NOT NULL);
     CREATE TABLE touched (path INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (path, n)) WITHOUT ROWID;
     CREATE INDEX touched_by ON touched (n);
 ";
@@ -48,10 +50,17 @@ pub(super) const PLACE_BITS: u32 = 4;
 /// Sessions whose reading is worth tidying up after.
 const MANY: usize = 100;
 
+/// The number of a path: made of it, so that one that was altered is noticed.
+fn path_id(path: &str) -> i64 {
+    sum(path.as_bytes(), 0, 0).cast_signed()
+}
+
 /// The words of half of the sessions under one root.
 pub(super) struct Shard {
     db: Connection,
     store: SessionStore,
+    /// The file that `db` was opened from.
+    pub(super) opened: Option<Identity>,
 }
 
 /// The state of the rows up to which a shard is up to date, or is to be brought: which index it is, and its last change.
@@ -73,7 +82,22 @@ impl Work {
 
 impl Shard {
     pub(super) fn open(path: &Path, store: &SessionStore) -> Result<Self, IndexError> {
-        Ok(Self { db: db::open(path, SCHEMA)?, store: store.clone() })
+        let Opened { db, file } = db::open(path, SCHEMA)?;
+        Ok(Self { db, store: store.clone(), opened: file })
+    }
+
+    /// Makes a shard anew where its file is damaged: see [`db::rebuild`]. `fill` brings the new one up to date.
+    pub(super) fn rebuild(
+        path: &Path,
+        store: &SessionStore,
+        damaged: Option<Identity>,
+        fill: &mut dyn FnMut(&mut Self) -> Result<(), IndexError>,
+    ) -> Result<(), IndexError> {
+        db::rebuild(path, SCHEMA, damaged, |path| {
+            let mut shard = Self::open(path, store)?;
+            fill(&mut shard)?;
+            Ok(shard.db)
+        })
     }
 
     /// Up to where it is up to date.
@@ -225,10 +249,9 @@ impl Shard {
             )?
             .execute(params![job.number, job.bytes, job.written, lines, at, seq, next.sum])?;
         for path in touched {
-            self.db.prepare_cached("INSERT OR IGNORE INTO paths (path) VALUES (?)")?.execute([path])?;
-            self.db
-                .prepare_cached("INSERT OR IGNORE INTO touched SELECT id, ? FROM paths WHERE path = ?")?
-                .execute(params![job.number, path])?;
+            let id = path_id(path);
+            self.db.prepare_cached("INSERT OR IGNORE INTO paths VALUES (?, ?)")?.execute(params![id, path])?;
+            self.db.prepare_cached("INSERT OR IGNORE INTO touched VALUES (?, ?)")?.execute([id, job.number])?;
         }
         Ok(())
     }
@@ -274,13 +297,18 @@ impl Shard {
 
     /// Adds the numbers of the sessions that changed a file which one of `patterns` names.
     pub(super) fn touched(&self, patterns: &[Touched], sessions: &mut HashSet<i64>) -> Result<(), IndexError> {
+        // What is no number comes after all numbers, and would never be asked for.
+        self.db.query_row("SELECT max(path) FROM touched", [], |row| row.get::<_, Option<i64>>(0))?;
         let mut select = self.db.prepare("SELECT id, path FROM paths")?;
         let mut rows = select.query([])?;
         let mut by = self.db.prepare("SELECT n FROM touched WHERE path = ?")?;
         while let Some(row) = rows.next()? {
-            let path = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+            let (id, path): (i64, _) = (row.get(0)?, row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?);
+            if path_id(path) != id {
+                return Err(rusqlite::Error::InvalidColumnType(1, "path".into(), rusqlite::types::Type::Text).into());
+            }
             if patterns.iter().any(|pattern| pattern.matches(path)) {
-                for number in by.query_map([row.get::<_, i64>(0)?], |row| row.get(0))? {
+                for number in by.query_map([id], |row| row.get(0))? {
                     sessions.insert(number?);
                 }
             }

@@ -3,19 +3,21 @@
 //! Must not know: how a query is written, or what an excerpt is.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use decklog_journal::SessionStore;
 use decklog_journal::filter::Touched;
+use decklog_journal::parallel::both;
 use rusqlite::Rows;
 
+use super::db::Identity;
 use super::rows::RowIndex;
 use super::shard::{PLACE_BITS, Shard, State, UNIT_BITS, Work};
 use super::{IndexError, Progress, file};
 
 /// The words of the sessions under one root.
-pub struct TextIndex {
+pub(crate) struct TextIndex {
     shards: [Shard; 2],
 }
 
@@ -23,6 +25,10 @@ impl std::fmt::Debug for TextIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TextIndex").finish_non_exhaustive()
     }
+}
+
+fn path(cache: &Path, store: &SessionStore, which: usize) -> Result<PathBuf, IndexError> {
+    file(cache, store, ["texts-0", "texts-1"][which])
 }
 
 /// In which shard a session is: ids end in chance.
@@ -48,6 +54,10 @@ impl Found {
     }
 
     fn next(shard: usize, rows: &mut Rows<'_>) -> Result<Option<Self>, IndexError> {
+        Self::try_next(shard, rows).map_err(|error| IndexError::Texts(shard, error))
+    }
+
+    fn try_next(shard: usize, rows: &mut Rows<'_>) -> rusqlite::Result<Option<Self>> {
         let Some(row) = rows.next()? else { return Ok(None) };
         let (from, to): (i64, i64) = (row.get(3)?, row.get(4)?);
         let (document, number, turn) = (numbered(row.get(0)?, shard), row.get(1)?, row.get(2)?);
@@ -65,9 +75,35 @@ impl TextIndex {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
-        let open = |kind| Shard::open(&file(cache, store, kind)?, store);
-        Ok(Self { shards: [open("texts-0")?, open("texts-1")?] })
+    pub(crate) fn open(cache: &Path, store: &SessionStore) -> Result<Self, IndexError> {
+        let open = |which| Shard::open(&path(cache, store, which)?, store).map_err(|error| error.of_shard(which));
+        Ok(Self { shards: [open(0)?, open(1)?] })
+    }
+
+    /// The file that a shard was opened from.
+    pub(super) fn opened(&self, which: usize) -> Option<Identity> {
+        self.shards[which].opened
+    }
+
+    /// Makes the shard `which` anew where its file is damaged: see [`super::db::rebuild`]. `rows` must be up to date.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub(super) fn rebuild(
+        (cache, store): (&Path, &SessionStore),
+        which: usize,
+        damaged: Option<Identity>,
+        rows: &RowIndex,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), IndexError> {
+        let state: State = rows.state()?;
+        Shard::rebuild(&path(cache, store, which)?, store, damaged, &mut |shard| {
+            let Some(work) = work(rows, shard, which, &state)? else { return Ok(()) };
+            let all = work.jobs();
+            shard
+                .refresh(&work, &state, &mut |done| progress(Progress { done, all }))
+                .map_err(|error| error.of_shard(which))
+        })
     }
 
     /// Brings it up to date with `rows`, which must be so, telling `progress` how far that is. What is done stays done
@@ -75,7 +111,7 @@ impl TextIndex {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn refresh(&mut self, rows: &RowIndex, progress: &mut dyn FnMut(Progress)) -> Result<(), IndexError> {
+    pub(crate) fn refresh(&mut self, rows: &RowIndex, progress: &mut dyn FnMut(Progress)) -> Result<(), IndexError> {
         let state: State = rows.state()?;
         let [first, second] = &mut self.shards;
         let works = [work(rows, first, 0, &state)?, work(rows, second, 1, &state)?];
@@ -86,25 +122,28 @@ impl TextIndex {
             }
         });
         let [here, there] = &works;
-        std::thread::scope(|scope| {
-            let other = there.as_ref().map(|work| {
-                let refresh = || second.refresh(work, &state, &mut |done| others.store(done, Ordering::Relaxed));
-                scope.spawn(refresh)
-            });
-            if let Some(work) = here {
-                first.refresh(work, &state, &mut |done| tell(done + others.load(Ordering::Relaxed)))?;
-            }
-            other.map_or(Ok(()), |other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-        })
+        let mut refresh_first = || match here {
+            Some(work) => first.refresh(work, &state, &mut |done| tell(done + others.load(Ordering::Relaxed))),
+            None => Ok(()),
+        };
+        let Some(there) = there else { return refresh_first().map_err(|error| error.of_shard(0)) };
+        let refresh_second = || second.refresh(there, &state, &mut |done| others.store(done, Ordering::Relaxed));
+        let (first, second) = both(refresh_first, refresh_second);
+        first.map_err(|error| error.of_shard(0)).and(second.map_err(|error| error.of_shard(1)))
     }
 
     /// Hands on the passages that hold what `expression` asks for, those of the newest turns first, until `take` says that it
     /// has enough.
     pub(crate) fn find(&self, expression: &str, mut take: impl FnMut(Found) -> bool) -> Result<(), IndexError> {
         let [first, second] = &self.shards;
-        let mut statements = [first.find()?, second.find()?];
+        let of = |which: usize| move |error: IndexError| error.of_shard(which);
+        let mut statements = [first.find().map_err(of(0))?, second.find().map_err(of(1))?];
         let [first, second] = &mut statements;
-        let mut rows = [first.query([expression])?, second.query([expression])?];
+        let query = |which: usize, error: rusqlite::Error| IndexError::Texts(which, error);
+        let mut rows = [
+            first.query([expression]).map_err(|error| query(0, error))?,
+            second.query([expression]).map_err(|error| query(1, error))?,
+        ];
         let mut next = [Found::next(0, &mut rows[0])?, Found::next(1, &mut rows[1])?];
         loop {
             let newer = usize::from(next[1].map(|it| it.document) > next[0].map(|it| it.document));
@@ -120,7 +159,7 @@ impl TextIndex {
     pub(crate) fn scores(&self, expression: &str, oldest: i64) -> Result<Vec<(i64, f64)>, IndexError> {
         let mut scores = Vec::new();
         for (which, shard) in self.shards.iter().enumerate() {
-            let of = shard.scores(expression, oldest >> 1)?;
+            let of = shard.scores(expression, oldest >> 1).map_err(|error| error.of_shard(which))?;
             scores.extend(of.into_iter().map(|(document, score)| (numbered(document, which), score)));
         }
         Ok(scores)
@@ -128,23 +167,28 @@ impl TextIndex {
 
     /// How many passages there are from `oldest` on, counted up to `most` in each half of the index.
     pub(crate) fn count_from(&self, oldest: i64, most: i64) -> Result<i64, IndexError> {
-        self.shards.iter().map(|shard| shard.count_from(oldest >> 1, most)).sum()
+        let count = |(which, shard): (usize, &Shard)| {
+            shard.count_from(oldest >> 1, most).map_err(|error| error.of_shard(which))
+        };
+        self.shards.iter().enumerate().map(count).sum()
     }
 
     /// Numbers of the sessions that changed a file which one of `patterns` names.
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn touched(&self, patterns: &[Touched]) -> Result<HashSet<i64>, IndexError> {
+    pub(crate) fn touched(&self, patterns: &[Touched]) -> Result<HashSet<i64>, IndexError> {
         let mut sessions = HashSet::new();
-        self.shards.iter().try_for_each(|shard| shard.touched(patterns, &mut sessions))?;
+        for (which, shard) in self.shards.iter().enumerate() {
+            shard.touched(patterns, &mut sessions).map_err(|error| error.of_shard(which))?;
+        }
         Ok(sessions)
     }
 }
 
 /// What there is to do in a shard; `None` when it is up to date.
 fn work(rows: &RowIndex, shard: &Shard, which: usize, state: &State) -> Result<Option<Work>, IndexError> {
-    let known = shard.state()?;
+    let known = shard.state().map_err(|error| error.of_shard(which))?;
     if known.as_ref() == Some(state) {
         return Ok(None);
     }
@@ -152,5 +196,5 @@ fn work(rows: &RowIndex, shard: &Shard, which: usize, state: &State) -> Result<O
     let (mut present, mut gone) = rows.changed(since)?;
     present.retain(|(number, _)| shard_of(*number) == which);
     gone.retain(|number| shard_of(*number) == which);
-    shard.work(&present, &gone, since.is_none()).map(Some)
+    shard.work(&present, &gone, since.is_none()).map(Some).map_err(|error| error.of_shard(which))
 }
