@@ -1,12 +1,12 @@
 //! What is made of a turn once it is over: its state file, and its raw stream compressed.
 
-use std::fs::File;
 use std::io::{self, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use decklog_journal::artifacts::TurnFile;
 use decklog_journal::event::ArtifactRef;
+use decklog_journal::files::{Access, open_in, remove_in, rename_in};
 use serde_json::json;
 
 use crate::log::Log;
@@ -51,33 +51,44 @@ pub(crate) fn write_state(
 }
 
 /// Replaces the raw stream of `turn` by a compressed one, plain zstd. The journal names it without the suffix.
+///
+/// # Errors
+/// When something else than the stream is there, or the disk refuses. The stream stays then.
 pub(crate) fn compress_stream(dir: &Path, turn: u32) -> io::Result<()> {
-    let raw = dir.join(TurnFile::Stream.path(turn));
-    let source = match File::open(&raw) {
+    let raw = TurnFile::Stream.path(turn);
+    let source = match open_in(dir, &raw, Access::Read) {
         Ok(source) => source,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let length = source.metadata()?.len();
-    if !(SMALL..=LARGE).contains(&length) {
+    let meta = source.metadata()?;
+    if !(SMALL..=LARGE).contains(&meta.len()) {
         return Ok(());
     }
-    let whole = dir.join(format!("{}.zst", TurnFile::Stream.path(turn)));
-    let part = dir.join(format!("{}.zst.part", TurnFile::Stream.path(turn)));
+    if meta.nlink() != 1 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the file has a second name: another process linked it",
+        ));
+    }
+    let whole = format!("{raw}.zst");
+    let part = format!("{whole}.part");
     let made = (|| {
-        let target = File::options().write(true).create_new(true).mode(0o600).open(&part)?;
+        remove_in(dir, &part)?;
+        let target = open_in(dir, &part, Access::Create)?;
         let mut encoder = zstd::Encoder::new(target, 1)?;
         io::copy(&mut BufReader::with_capacity(1 << 20, source), &mut encoder)?;
         let mut target = encoder.finish()?;
         target.flush()?;
         // The raw bytes go next: what replaces them must be on the disk.
         target.sync_data()?;
-        std::fs::rename(&part, &whole)
+        rename_in(dir, &part, &whole, true)
     })();
     if let Err(error) = made {
-        let _ = std::fs::remove_file(&part);
+        let _ = remove_in(dir, &part);
         // The raw stream is whole: nothing is lost by keeping it.
-        return if error.kind() == io::ErrorKind::StorageFull { Ok(()) } else { Err(error) };
+        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        return if is_full { Ok(()) } else { Err(error) };
     }
-    std::fs::remove_file(&raw)
+    remove_in(dir, &raw)
 }

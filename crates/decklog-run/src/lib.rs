@@ -2,6 +2,8 @@
 //!
 //! Must not know: `decklog-query` (the journal is the interface), the terminal, the home directory.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod agents;
 mod check;
 mod finish;

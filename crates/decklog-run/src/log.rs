@@ -70,6 +70,11 @@ impl Log {
         self.writer().head().map_or_else(|| self.clock.now(), |head| head.started_at)
     }
 
+    /// The exit code that the journal states, once it states one.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        self.writer().head().and_then(|head| head.exit_code)
+    }
+
     /// Where the session stands.
     pub(crate) fn state(&self) -> State {
         self.writer().state().clone()
@@ -84,6 +89,10 @@ impl Log {
         let body = body.into();
         self.follow(&body);
         self.writer().append(body)
+    }
+
+    pub(crate) fn withdraw_end(&self) -> Result<(), WriteError> {
+        self.writer().withdraw_end()
     }
 
     fn follow(&self, body: &EventBody) {

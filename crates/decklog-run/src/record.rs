@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use crate::agents::{AgentEvent, Asking, Leave};
 use crate::log::Log;
 use crate::observe::{AgentStream, Observer};
+use crate::trees::NoTree;
 
 /// Pieces of a text wait so long for more before they are recorded.
 const GATHER: Duration = Duration::from_millis(200);
@@ -51,6 +52,13 @@ pub(crate) struct TurnFacts {
     pub(crate) tools: Vec<(String, String, Option<String>, ToolStatus)>,
 }
 
+/// A tool call of the turn.
+struct Call {
+    began: Instant,
+    /// Its place in [`TurnFacts::tools`].
+    place: usize,
+}
+
 struct Pieces {
     thought: bool,
     redact: RedactStream,
@@ -70,9 +78,11 @@ pub(crate) struct TurnRecorder<'a> {
     output: Option<ArtifactWriter>,
     readable: ReadableTurn,
     pieces: Option<Pieces>,
-    calls: HashMap<String, Instant>,
+    calls: HashMap<String, Call>,
     facts: TurnFacts,
     trouble: bool,
+    /// The failure to write that was reported last.
+    reported: Option<String>,
 }
 
 /// Files that a turn left.
@@ -100,6 +110,7 @@ impl<'a> TurnRecorder<'a> {
             calls: HashMap::new(),
             facts: TurnFacts::default(),
             trouble: false,
+            reported: None,
         };
         recorder.stream = recorder.open(TurnFile::Stream);
         recorder.stderr = recorder.open(TurnFile::Stderr);
@@ -156,6 +167,16 @@ impl<'a> TurnRecorder<'a> {
         }
     }
 
+    /// Records that there is no tree from before the turn, and so no diff of it.
+    pub(crate) fn no_tree(&mut self, why: &NoTree) {
+        if why.is_limitation {
+            self.observer.trouble(&why.reason);
+            self.notice("no_snapshot", why.reason.clone());
+        } else {
+            self.lost(&why.reason);
+        }
+    }
+
     fn lost(&mut self, what: &str) {
         self.tell(what);
         let notice =
@@ -180,9 +201,11 @@ impl<'a> TurnRecorder<'a> {
             }
             Err(error @ WriteError::Illegal(_)) => self.tell(&error.to_string()),
             Err(error) => {
-                // One word for a full disk, however many events it costs; the count is recorded later.
-                if self.writer.lost() == 1 {
-                    self.tell(&error.to_string());
+                // A full disk is reported once, however many events it costs; the count is recorded later.
+                let text = error.to_string();
+                if self.reported.as_ref() != Some(&text) {
+                    self.tell(&text);
+                    self.reported = Some(text);
                 }
                 self.trouble = true;
             }
@@ -214,18 +237,21 @@ impl<'a> TurnRecorder<'a> {
             AgentEvent::ToolCall { id, name, kind, title, input, status } => {
                 let (id, name) = (self.clip(id, SHORT), self.clip(name, SHORT));
                 let title = title.map(|title| self.clip(title, SHORT));
-                self.calls.entry(id.clone()).or_insert_with(Instant::now);
-                match self.facts.tools.iter_mut().find(|tool| tool.0 == id) {
-                    Some(tool) => tool.3 = status,
-                    None => self.facts.tools.push((id.clone(), name.clone(), title.clone(), status)),
+                let tools = &mut self.facts.tools;
+                match self.calls.get(&id) {
+                    Some(call) => tools[call.place].3 = status,
+                    None => {
+                        self.calls.insert(id.clone(), Call { began: Instant::now(), place: tools.len() });
+                        tools.push((id.clone(), name.clone(), title.clone(), status));
+                    }
                 }
                 self.append(ToolCall { turn, call_id: id, name, kind, title, input, input_artifact: None, status });
             }
             AgentEvent::ToolResult { id, status, output, exit_code, duration_secs } => {
                 let id = self.clip(id, SHORT);
-                let seen = self.calls.get(&id).map(|start| millis(start.elapsed()));
-                if let Some(tool) = self.facts.tools.iter_mut().find(|tool| tool.0 == id) {
-                    tool.3 = status;
+                let seen = self.calls.get(&id).map(|call| millis(call.began.elapsed()));
+                if let Some(call) = self.calls.get(&id) {
+                    self.facts.tools[call.place].3 = status;
                 }
                 let duration_secs = duration_secs.or(seen).filter(|_| !self.writer.clock().is_fixed());
                 self.append(ToolResult {

@@ -6,9 +6,12 @@ use std::io::Read;
 use std::path::Path;
 
 use decklog_journal::artifacts::TurnFile;
-use decklog_journal::event::{ArtifactRef, FileChange, GitState};
+use decklog_journal::event::{ArtifactRef, FileChange, GitState, Withheld};
 use decklog_journal::redact::Redactor;
-use decklog_snapshot::{FileScanner, Limits, LinkedWorktree, Merged, Restored, SnapshotError, Snapshotter, Tree};
+use decklog_journal::withheld::{self, Covered};
+use decklog_snapshot::{
+    Discovered, FileScanner, Incomplete, Limits, LinkedWorktree, Merged, Restored, SnapshotError, Snapshotter, Tree,
+};
 
 use crate::log::Log;
 use crate::record::clip;
@@ -18,9 +21,55 @@ const NAMED_BYTES: usize = 64 * 1024;
 
 /// Takes a session's snapshots.
 pub(crate) struct Trees {
-    snapshotter: Result<Snapshotter, String>,
-    /// The snapshot taken last.
-    last: Option<decklog_snapshot::Taken>,
+    snapshotter: Result<Snapshotter, NoTree>,
+    /// The snapshot taken last, or why it could not be taken.
+    last: Result<decklog_snapshot::Taken, NoTree>,
+    redactor: Redactor,
+}
+
+/// Why there is no tree.
+#[derive(Debug, Clone)]
+pub(crate) struct NoTree {
+    /// The reason, for people.
+    pub(crate) reason: String,
+    /// Whether the working tree is of a kind that is not snapshotted. Else taking the snapshot failed.
+    pub(crate) is_limitation: bool,
+}
+
+/// Commit and branch of the repository around a directory, if there is one.
+pub(crate) fn git_state(discovered: &Result<Discovered, SnapshotError>) -> Option<GitState> {
+    let repository = discovered.as_ref().ok()?.repository()?;
+    Some(GitState { head: repository.head.clone(), branch: repository.branch.clone() })
+}
+
+impl From<SnapshotError> for NoTree {
+    fn from(error: SnapshotError) -> Self {
+        let reason = format!("no snapshot of the working tree was taken, so there is no diff: {error}");
+        Self { reason, is_limitation: error.is_limitation() }
+    }
+}
+
+/// Why the files of the working tree could not be replaced.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReplaceError {
+    /// Nothing is known of the present tree, so nothing was done. Why.
+    #[error("{0}")]
+    NoSnapshot(String),
+    /// See [`SnapshotError::Incomplete`].
+    #[error("{0}")]
+    Incomplete(Incomplete),
+    /// Something else, before any file was changed.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
+}
+
+impl From<SnapshotError> for ReplaceError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Incomplete(files) => Self::Incomplete(*files),
+            other => Self::Snapshot(other),
+        }
+    }
 }
 
 /// A tree that was taken, or why not.
@@ -28,15 +77,16 @@ pub(crate) struct Trees {
 pub(crate) struct Taken {
     /// The tree's id.
     pub(crate) tree: Option<String>,
-    /// What was left out.
-    pub(crate) withheld: Vec<decklog_journal::event::Withheld>,
+    /// What was left out: all of it, of which an event names as much as [`named`] gives.
+    pub(crate) withheld: Vec<Withheld>,
     /// Why there is no tree.
-    pub(crate) trouble: Option<String>,
+    pub(crate) trouble: Option<NoTree>,
 }
 
 impl Taken {
-    fn of(taken: &decklog_snapshot::Taken) -> Self {
-        Self { tree: Some(taken.tree.to_string()), withheld: withheld(taken.withheld.clone()), trouble: None }
+    fn of(taken: &decklog_snapshot::Taken, redactor: &Redactor) -> Self {
+        let withheld = recorded(&taken.withheld, redactor);
+        Self { tree: Some(taken.tree.to_string()), withheld, trouble: None }
     }
 }
 
@@ -52,7 +102,7 @@ pub(crate) struct Changes {
     /// The patch.
     pub(crate) patch: Option<ArtifactRef>,
     /// What was left out of the patch.
-    pub(crate) withheld: Vec<decklog_journal::event::Withheld>,
+    pub(crate) withheld: Vec<Withheld>,
     /// Why this is not all.
     pub(crate) trouble: Option<String>,
 }
@@ -86,86 +136,92 @@ impl FileScanner for Scanner {
 impl Default for Trees {
     /// Takes none.
     fn default() -> Self {
-        Self { snapshotter: Err(String::new()), last: None }
+        let none = NoTree { reason: "no snapshot of the working tree was taken".into(), is_limitation: false };
+        Self { snapshotter: Err(none.clone()), last: Err(none), redactor: Redactor::none() }
     }
 }
 
 impl Trees {
-    /// Prepares to snapshot `working_dir` into `objects`. Records that lie in the tree, at `left_out`, are no part
-    /// of what an agent did.
+    /// Prepares to snapshot `working_dir` into `objects`. Records that are in the tree, at `left_out`, are no part of
+    /// what an agent did.
     pub(crate) fn open(working_dir: &Path, objects: &Path, redactor: &Redactor, left_out: &[&Path]) -> Self {
+        Self::open_discovered(Discovered::at(working_dir), objects, redactor, left_out)
+    }
+
+    /// The same for a directory that was looked at before, or could not be.
+    pub(crate) fn open_discovered(
+        discovered: Result<Discovered, SnapshotError>,
+        objects: &Path,
+        redactor: &Redactor,
+        left_out: &[&Path],
+    ) -> Self {
         let scanner = Box::new(Scanner(redactor.clone()));
-        let snapshotter = Snapshotter::open(working_dir, objects, Limits::default(), scanner).and_then(|snapshotter| {
+        let open = |discovered| Snapshotter::open_discovered(discovered, objects, Limits::default(), scanner);
+        let snapshotter = discovered.and_then(open).and_then(|snapshotter| {
             left_out.iter().try_for_each(|path| snapshotter.exclude(path))?;
             Ok(snapshotter)
         });
-        Self { snapshotter: snapshotter.map_err(|error| error.to_string()), last: None }
+        let redactor = redactor.clone();
+        Self { snapshotter: snapshotter.map_err(NoTree::from), redactor, ..Self::default() }
     }
 
-    /// The repository's commit and branch, if there is one.
-    #[must_use]
-    pub(crate) fn git_state(&self) -> Option<GitState> {
-        let repository = self.snapshotter.as_ref().ok()?.repository()?;
-        Some(GitState { head: repository.head.clone(), branch: repository.branch.clone() })
-    }
-
-    /// Snapshots the tree as it is.
+    /// Snapshots the tree as it is. What failed once is tried again: a full disk or too many open files can pass.
     pub(crate) fn take(&mut self) -> Taken {
-        let taken = match &mut self.snapshotter {
-            Ok(snapshotter) => snapshotter.take().map_err(|error| error.to_string()),
+        self.last = match &mut self.snapshotter {
+            Ok(snapshotter) => snapshotter.take().map_err(NoTree::from),
             Err(error) => Err(error.clone()),
         };
-        match taken {
-            Ok(taken) => Taken::of(self.last.insert(taken)),
-            Err(error) => {
-                self.last = None;
-                // Said once; the turns that follow have no diffs either.
-                self.snapshotter = Err(String::new());
-                let trouble = (!error.is_empty()).then(|| format!("no diffs are recorded: {error}"));
-                Taken { trouble, ..Taken::default() }
-            }
-        }
+        self.last_taken()
     }
 
-    /// The snapshot taken last, for who knows that the tree is as it was then; one of now where there is none.
+    /// The snapshot taken last, for a caller that knows that nothing has changed since; one of now where there is none.
     pub(crate) fn last_or_take(&mut self) -> Taken {
+        if self.last.is_ok() { self.last_taken() } else { self.take() }
+    }
+
+    fn last_taken(&self) -> Taken {
         match &self.last {
-            Some(last) => Taken::of(last),
-            None => self.take(),
+            Ok(taken) => Taken::of(taken, &self.redactor),
+            Err(error) => Taken { trouble: Some(error.clone()), ..Taken::default() },
         }
     }
 
-    /// Makes the working tree `target`, whose objects lie in `objects`, right after it was snapshotted.
-    pub(crate) fn restore(&self, target: &Tree, objects: &Path) -> Result<Restored, String> {
-        match (&self.snapshotter, &self.last) {
-            (Ok(snapshotter), Some(present)) => {
-                snapshotter.restore(present, target, objects).map_err(|error| error.to_string())
-            }
-            _ => Err("there is no snapshot of the present tree".into()),
-        }
+    fn present(&self) -> Result<(&Snapshotter, &decklog_snapshot::Taken), String> {
+        let snapshotter = self.snapshotter.as_ref().map_err(|error| error.reason.clone())?;
+        Ok((snapshotter, self.last.as_ref().map_err(|error| error.reason.clone())?))
+    }
+
+    /// Makes the working tree `target`, whose objects lie in `objects` and whose snapshot withheld some files, right after
+    /// it was snapshotted.
+    ///
+    /// # Errors
+    /// [`ReplaceError`].
+    pub(crate) fn restore(
+        &self,
+        target: &Tree,
+        objects: &Path,
+        withheld: &[Withheld],
+    ) -> Result<Restored, ReplaceError> {
+        let (snapshotter, present) = self.present().map_err(ReplaceError::NoSnapshot)?;
+        let covered = Covered::by(withheld);
+        let is_withheld = |path: &[u8]| covered.holds(&String::from_utf8_lossy(path));
+        Ok(snapshotter.restore(present, target, objects, &is_withheld)?)
     }
 
     /// Makes a linked worktree at `path` with the files of the tree that was snapshotted last.
-    pub(crate) fn link(
-        &self,
-        working_dir: &Path,
-        path: &Path,
-        objects: &Path,
-    ) -> Result<LinkedWorktree, SnapshotError> {
-        match &self.last {
-            Some(last) => LinkedWorktree::create(working_dir, path, &last.tree, objects, &last.withheld),
-            None => Err(SnapshotError::NoRepository { path: working_dir.to_owned() }),
-        }
+    pub(crate) fn link(&self, working_dir: &Path, path: &Path, objects: &Path) -> Result<LinkedWorktree, String> {
+        let (_, last) = self.present()?;
+        LinkedWorktree::create(working_dir, path, &last.tree, objects, &last.withheld)
+            .map_err(|error| error.to_string())
     }
 
     /// Brings the change from one tree to another into the working tree, right after that was snapshotted.
-    pub(crate) fn merge(&self, from: &Tree, to: &Tree, objects: &Path) -> Result<Merged, String> {
-        match (&self.snapshotter, &self.last) {
-            (Ok(snapshotter), Some(present)) => {
-                snapshotter.merge(present, from, to, objects).map_err(|error| error.to_string())
-            }
-            _ => Err("there is no snapshot of the present tree".into()),
-        }
+    ///
+    /// # Errors
+    /// [`ReplaceError`].
+    pub(crate) fn merge(&self, from: &Tree, to: &Tree, objects: &Path) -> Result<Merged, ReplaceError> {
+        let (snapshotter, present) = self.present().map_err(ReplaceError::NoSnapshot)?;
+        Ok(snapshotter.merge(present, from, to, objects)?)
     }
 
     /// What lies between two trees, with the patch written as turn `turn`'s.
@@ -244,7 +300,7 @@ impl Trees {
                 });
             }
         }
-        made.withheld = withheld(patch.withheld);
+        made.withheld = recorded(&patch.withheld, &self.redactor);
         made.patch = Some(ArtifactRef { path, bytes: patch.bytes });
         Ok(made)
     }
@@ -265,16 +321,16 @@ fn written(text: &str) -> usize {
     serde_json::to_string(text).map_or(0, |text| text.len())
 }
 
-fn withheld(all: Vec<decklog_snapshot::Withheld>) -> Vec<decklog_journal::event::Withheld> {
-    let mut named = 0;
-    all.into_iter()
-        .map(|file| decklog_journal::event::Withheld {
-            path: clip(String::from_utf8_lossy(&file.path).into_owned(), 4096),
-            reason: clip(file.reason.to_string(), 300),
-        })
-        .take_while(|file| {
-            named += written(&file.path) + written(&file.reason) + 50;
-            named <= NAMED_BYTES / 2
-        })
-        .collect()
+/// As many of these as an event can name, and directories for the others.
+pub(crate) fn named(withheld: &[Withheld]) -> Vec<Withheld> {
+    withheld::within(withheld, NAMED_BYTES / 2)
+}
+
+/// A name may be what a file is withheld for: it is redacted before it is cut, or half a secret would be left.
+fn recorded(all: &[decklog_snapshot::Withheld], redactor: &Redactor) -> Vec<Withheld> {
+    let recorded = |file: &decklog_snapshot::Withheld| Withheld {
+        path: clip(redactor.redact_str(&String::from_utf8_lossy(&file.path)).into_owned(), 4096),
+        reason: clip(file.reason.to_string(), 300),
+    };
+    all.iter().map(recorded).collect()
 }

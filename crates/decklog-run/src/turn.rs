@@ -18,7 +18,7 @@ use crate::observe::{AgentStream, Observer};
 use crate::record::{TurnFacts, TurnRecorder, clip_safely};
 use crate::sandbox::Inside;
 use crate::supervise::{Ended, Exit, Handler, Io, Limits, Received, Signals, SpawnError, StopCause, Supervised, drive};
-use crate::trees::Trees;
+use crate::trees::{NoTree, Trees, named};
 
 /// How a turn is to be run.
 pub(crate) struct TurnPlan<'a> {
@@ -49,6 +49,8 @@ pub(crate) struct TurnResult {
     pub(crate) outcome: TurnOutcome,
     /// The signal that stopped it, if one did.
     pub(crate) stopped_by: Option<Received>,
+    /// Exit code of the agent's process, and the signal that ended it.
+    pub(crate) exit: (Option<i32>, Option<i32>),
     /// What is known of it.
     pub(crate) facts: TurnFacts,
     /// What went wrong.
@@ -57,14 +59,23 @@ pub(crate) struct TurnResult {
     pub(crate) files_changed: u64,
     /// Lines added and removed in them.
     pub(crate) lines: (u64, u64),
-    /// Files it left that no snapshot holds.
+    /// Files it left that no snapshot holds, and that were not there before.
     pub(crate) withheld: Vec<Withheld>,
+    /// Those that no snapshot held before either: whether it changed them is not known.
+    pub(crate) withheld_before: Vec<Withheld>,
     /// The trees before and after, as far as they could be taken.
     pub(crate) trees: (Option<String>, Option<String>),
     /// Whether everything could be kept.
     pub(crate) kept: bool,
     /// Seconds it took.
     pub(crate) duration_secs: f64,
+}
+
+impl TurnResult {
+    /// Whether what it changed is known.
+    pub(crate) fn has_diff(&self) -> bool {
+        self.trees.0.is_some() && self.trees.1.is_some()
+    }
 }
 
 /// Bytes of a JSON line that are read; longer ones are only kept raw.
@@ -118,15 +129,15 @@ pub(crate) fn run_turn(
         prompt: String::new(),
         prompt_artifact,
         snapshot: before.tree.clone(),
-        withheld: before.withheld,
+        withheld: named(&before.withheld),
     };
     if let Some(event) = keep(writer.append(start), &mut kept, observer) {
         observer.event(&event);
     }
 
     let mut recorder = TurnRecorder::new(writer, observer, turn, &plan.agent.name);
-    if let Some(trouble) = before.trouble {
-        recorder.notice("no_snapshot", trouble);
+    if let Some(trouble) = &before.trouble {
+        recorder.no_tree(trouble);
     }
     let mut opening = Output::default();
     adapter.begin(request, &mut opening);
@@ -144,8 +155,9 @@ pub(crate) fn run_turn(
         redact,
     };
     let ended = match &prepared.spec {
-        Ok(spec) => Supervised::spawn(spec)
-            .and_then(|process| drive(process, &mut conversation, signals, plan.limits, io).map_err(SpawnError::from)),
+        Ok(spec) => {
+            Supervised::spawn(spec).and_then(|process| drive(process, &mut conversation, signals, plan.limits, io))
+        }
         Err(why) => Ok(Ended { exit: Exit::NotStarted(why.clone()), cause: None }),
     };
     conversation.end(ended.as_ref().ok());
@@ -169,9 +181,12 @@ pub(crate) fn run_turn(
     let (outcome, error) = verdict(&ended, &facts, &stderr);
     let after = trees.take();
     let changes = trees.changes(writer, turn, before.tree.as_deref(), after.tree.as_deref());
-    if let Some(trouble) = after.trouble.or(changes.trouble) {
-        not_kept(writer, Some(turn), &trouble, observer);
-        kept = false;
+    // One that was reported at the turn's start is not reported again.
+    let is_new = |trouble: &NoTree| before.trouble.as_ref().is_none_or(|known| known.reason != trouble.reason);
+    let missing = after.trouble.filter(is_new).map(|trouble| (trouble.reason, trouble.is_limitation));
+    if let Some((reason, is_limitation)) = missing.or(changes.trouble.map(|reason| (reason, false))) {
+        not_kept(writer, Some(turn), &reason, observer);
+        kept &= is_limitation;
     }
     let (exit_code, signal) = match &ended {
         Ok(Ended { exit: Exit::Code(code), .. }) => (Some(*code), None),
@@ -181,7 +196,8 @@ pub(crate) fn run_turn(
     let duration_secs = seconds_between(started, writer.clock().now());
     let mut withheld = after.withheld;
     withheld.extend(changes.withheld);
-    let mut left: Vec<Withheld> = withheld.iter().filter(|file| !known.contains(&file.path)).cloned().collect();
+    let (withheld_before, mut left): (Vec<Withheld>, Vec<Withheld>) =
+        withheld.iter().cloned().partition(|file| known.contains(&file.path));
     left.dedup_by(|a, b| a.path == b.path);
     let end = TurnEnd {
         turn,
@@ -197,7 +213,7 @@ pub(crate) fn run_turn(
         files_changed: changes.count,
         patch: String::new(),
         patch_artifact: changes.patch,
-        withheld,
+        withheld: named(&withheld),
         stream_artifact: files.stream,
         stderr_artifact: files.stderr,
         output_artifact: output,
@@ -213,11 +229,13 @@ pub(crate) fn run_turn(
     Ok(TurnResult {
         outcome,
         stopped_by,
+        exit: (exit_code, signal),
         facts,
         error,
         files_changed: changes.count,
         lines: changes.lines,
         withheld: left,
+        withheld_before,
         trees: (before.tree, after.tree),
         kept,
         duration_secs,
@@ -253,6 +271,9 @@ fn stop_notice(recorder: &mut TurnRecorder<'_>, cause: StopCause, limits: Limits
         }
         StopCause::Signal(Received::Interrupt) => recorder.notice("interrupted", "stopped by Ctrl-C".into()),
         StopCause::Signal(Received::Terminate) => recorder.notice("interrupted", "stopped by a signal".into()),
+        StopCause::Signal(Received::HangUp) => {
+            recorder.notice("interrupted", "stopped by the terminal's hangup".into())
+        }
         StopCause::Finished => {}
     }
 }

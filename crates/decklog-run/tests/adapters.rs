@@ -315,3 +315,75 @@ fn hostile_lines() {
         adapter.end(1, "it broke", &mut Output::default());
     }
 }
+
+/// A line of each agent's stream whose text is cut in the middle of an emoji, and what comes with it.
+#[test]
+fn half_of_a_character_costs_no_line() {
+    let lines: [(&str, &[&str]); 6] = [
+        (
+            "claude",
+            &[
+                r#"{"type":"assistant","message":{"id":"m","model":"c","usage":{"input_tokens":3,"output_tokens":4},"content":[{"type":"text","text":"TEXT"}]}}"#,
+                r#"{"type":"result","subtype":"success","is_error":false,"result":"TEXT","usage":{"input_tokens":3,"output_tokens":4},"session_id":"s"}"#,
+            ],
+        ),
+        (
+            "codex",
+            &[
+                r#"{"type":"item.completed","item":{"id":"i","type":"agent_message","text":"TEXT"}}"#,
+                r#"{"type":"turn.completed","note":"TEXT","usage":{"input_tokens":3,"cached_input_tokens":0,"output_tokens":4}}"#,
+            ],
+        ),
+        (
+            "gemini",
+            &[
+                r#"{"type":"message","role":"assistant","content":"TEXT","delta":true}"#,
+                r#"{"type":"result","status":"success","note":"TEXT","stats":{"total_tokens":7,"input_tokens":3,"output_tokens":4}}"#,
+            ],
+        ),
+        (
+            "opencode",
+            &[
+                r#"{"type":"text","sessionID":"s","part":{"id":"p","type":"text","text":"TEXT"}}"#,
+                r#"{"type":"step_finish","sessionID":"s","part":{"type":"step-finish","reason":"stop","note":"TEXT","tokens":{"input":3,"output":4,"reasoning":0,"cache":{"read":0,"write":0}}}}"#,
+            ],
+        ),
+        (
+            "builtin",
+            &[
+                r#"{"type":"text_delta","text":"TEXT"}"#,
+                r#"{"type":"usage","note":"TEXT","input":3,"output":4,"model":"m"}"#,
+            ],
+        ),
+        (
+            "claude-acp",
+            &[
+                r#"{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"TEXT"}}}}"#,
+            ],
+        ),
+    ];
+    let cuts: [(&[u8], &str); 5] = [
+        (br"cut \ud83d", "cut \u{fffd}"),
+        (br"\ude00 cut", "\u{fffd} cut"),
+        (br"\ude00\ud83d", "\u{fffd}\u{fffd}"),
+        (br"\\ud83d \ud83d\ude00 \ud83d\n.", "\\ud83d \u{1f600} \u{fffd}\n."),
+        (b"cut \xf0\x9f", "cut \u{fffd}"),
+    ];
+    for (name, lines) in lines {
+        let whole = |text: &[u8]| -> Vec<u8> {
+            let lines = lines.join("\n");
+            let parts: Vec<&[u8]> = lines.split("TEXT").map(str::as_bytes).collect();
+            parts.join(text)
+        };
+        let events = |stream: &[u8]| feed(agent(name).adapter().as_mut(), stream).events;
+        for (cut, expected) in cuts {
+            let expected = serde_json::to_string(expected).expect("JSON");
+            let expected = expected.trim_matches('"');
+            let told = events(&whole(cut));
+            assert_eq!(told, events(&whole(expected.as_bytes())), "{name}: {expected}");
+            let has = |wanted: &str| told.iter().any(|event| format!("{event:?}").contains(wanted));
+            assert!(has("Text") && !has("Notice"), "{name}: {told:?}");
+            assert!(has("Usage") || name == "claude-acp", "{name}: {told:?}");
+        }
+    }
+}

@@ -215,3 +215,43 @@ fn sound(store: &SessionStore, story: &dyn Fn() -> String) {
 fn entries(root: &Path) -> usize {
     std::fs::read_dir(root).map_or(0, Iterator::count)
 }
+
+/// A history whose texts are cut in the middle of an emoji is imported as if they held the replacement character.
+#[test]
+fn half_of_a_character_costs_no_line() {
+    let redactor = Redactor::none();
+    for (tool, path, lines) in HISTORIES {
+        let texts: &[&str] = if tool == Tool::Codeloops { &["o", "p"] } else { &["go", "x"] };
+        let imported = |cut: &[u8]| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("from").join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let mut bytes = Vec::new();
+            for line in lines {
+                let mut line = (*line).to_owned();
+                for text in texts {
+                    line = line.replace(&format!(":\"{text}\""), &format!(":\"CUT{text}\""));
+                }
+                let parts: Vec<&[u8]> = line.split("CUT").map(str::as_bytes).collect();
+                bytes.extend(parts.join(cut));
+                bytes.push(b'\n');
+            }
+            std::fs::write(&file, bytes).unwrap();
+            let store = SessionStore::open(dir.path().join("sessions"));
+            let report = import(&store, &Root { tool, path: dir.path().join("from") }, &redactor);
+            assert_eq!(report.count(Outcome::Imported), 1, "{report:?}");
+            assert_eq!(report.sources[0].unread.count, 0, "{report:?}");
+            let session = store.entry(report.sources[0].session.as_ref().unwrap());
+            let journal = std::fs::read_to_string(session.join("journal.jsonl")).unwrap();
+            // Sizes and sums differ.
+            let keys = ["type", "prompt", "text", "tokens", "input", "actor_output"];
+            let events = journal.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            events.map(|event| keys.map(|key| event.get(key).cloned().unwrap_or_default())).collect::<Vec<_>>()
+        };
+        let expected = imported("\u{fffd}".as_bytes());
+        assert!(format!("{expected:?}").contains('\u{fffd}'), "{tool:?}: {expected:?}");
+        for cut in [&b"\\ud83d"[..], b"\\uDE00", b"\xff"] {
+            assert_eq!(imported(cut), expected, "{tool:?} {}", String::from_utf8_lossy(cut));
+        }
+    }
+}

@@ -491,7 +491,7 @@ impl Adapter for Acp {
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
-        let Ok(message) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
+        let Ok(message) = decklog_text::json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         let (id, method) = (&message["id"], text(&message, "method"));
         if method == "session/update" {
             self.update(&message["params"]["update"], raw, out);

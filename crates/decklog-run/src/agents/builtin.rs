@@ -170,7 +170,7 @@ impl Adapter for Builtin {
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
-        let Ok(line) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
+        let Ok(line) = decklog_text::json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         match text(&line, "type") {
             "session" => out.events.extend(some_text(&line, "id").map(AgentEvent::Session)),
             "model" => out.events.extend(some_text(&line, "model").map(AgentEvent::Model)),

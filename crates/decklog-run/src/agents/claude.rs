@@ -194,7 +194,7 @@ impl Adapter for Claude {
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
-        let Ok(line) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
+        let Ok(line) = decklog_text::json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         match text(&line, "type") {
             "system" => self.system(&line, raw, out),
             "assistant" => self.assistant(&line, out),

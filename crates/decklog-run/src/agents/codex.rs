@@ -157,7 +157,7 @@ impl Adapter for Codex {
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
-        let Ok(line) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
+        let Ok(line) = decklog_text::json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         match text(&line, "type") {
             "thread.started" => out.events.extend(some_text(&line, "thread_id").map(AgentEvent::Session)),
             "turn.started" => {}

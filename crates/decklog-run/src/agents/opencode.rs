@@ -48,7 +48,7 @@ impl Adapter for Opencode {
     }
 
     fn line(&mut self, raw: &[u8], out: &mut Output) {
-        let Ok(line) = serde_json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
+        let Ok(line) = decklog_text::json::from_slice::<Value>(raw) else { return out.unknown_line(raw) };
         if self.session.is_none() {
             self.session = some_text(&line, "sessionID");
             out.events.extend(self.session.clone().map(AgentEvent::Session));

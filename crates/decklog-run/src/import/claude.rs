@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::changes::{self, Edit, whole_file};
 use super::draft::{Draft, Ending};
 use super::lines::{Line, Lines};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, stat, walk};
 use crate::agents::claude::{tokens, tool_result, tool_use};
 use crate::agents::common::{content_text, list, some_text, text};
 use crate::agents::{AgentEvent, Output};
@@ -117,7 +117,8 @@ fn beginning(path: &Path) -> io::Result<Beginning> {
     for _ in 0..BEGINNING {
         let Some(line) = lines.next()? else { break };
         let Line::Whole(line) = line else { continue };
-        let Ok(entry) = serde_json::from_slice::<Entry<'_>>(line) else {
+        let mut repaired = Vec::new();
+        let Ok(entry) = decklog_text::json::from_slice_in::<Entry<'_>>(line, &mut repaired) else {
             told.broken = true;
             continue;
         };
@@ -162,7 +163,13 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
     for (dir, files) in &agents {
         if main.contains_key(dir) {
             for file in files {
-                let session = beginning(file).ok().and_then(|told| told.session).unwrap_or_default();
+                let session = match beginning(file) {
+                    Ok(told) => told.session.unwrap_or_default(),
+                    Err(error) => {
+                        finds.failed(file.clone(), &error);
+                        continue;
+                    }
+                };
                 beside.entry(dir.clone()).or_default().entry(session).or_default().push(file.clone());
             }
         }
@@ -177,7 +184,7 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
             }
             match found(&chain, parts) {
                 Ok(one) => finds.found.push(one),
-                Err(error) => finds.troubles.push(Trouble { path: chain[0].0.clone(), reason: error.to_string() }),
+                Err(error) => finds.failed(chain[0].0.clone(), &error),
             }
         }
     }
@@ -194,11 +201,11 @@ fn chains(files: Vec<PathBuf>, finds: &mut Finds) -> Vec<Chain> {
         match beginning(&path) {
             Ok(told) if told.session.is_none() && told.uuid.is_none() => {
                 if told.broken {
-                    finds.troubles.push(Trouble { path, reason: "nothing in it can be read".into() });
+                    finds.not_understood(path);
                 }
             }
             Ok(told) => open.push((path, told)),
-            Err(error) => finds.troubles.push(Trouble { path, reason: error.to_string() }),
+            Err(error) => finds.failed(path, &error),
         }
     }
     open.sort_by_cached_key(|(path, told)| (told.parent.is_some(), told.started, stat(path).ok().map(|(_, at)| at)));
@@ -345,7 +352,7 @@ impl Reader {
             if is_passed_over(line) {
                 continue;
             }
-            match serde_json::from_slice::<Entry<'_>>(line) {
+            match decklog_text::json::from_slice_in::<Entry<'_>>(line, &mut Vec::new()) {
                 Ok(entry) if self.is_ours(&entry, path, sidechain) => self.entry(entry, draft, sidechain),
                 Ok(_) => {}
                 Err(error) => draft.unread(format!("{name}:{}", lines.number()), error),

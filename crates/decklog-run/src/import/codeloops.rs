@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::draft::{Draft, Ending};
 use super::lines::{Line, Lines};
 use super::sqlite::{self, has_table, is_database};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, stat, walk};
 use crate::agents::AgentEvent;
 use crate::agents::common::{count, some_text, text};
 
@@ -35,7 +35,7 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
         };
         match found {
             Ok(found) => finds.found.extend(found),
-            Err(error) => finds.troubles.push(Trouble { path, reason: error.to_string() }),
+            Err(error) => finds.failed(path, &error),
         }
     };
     if root.is_file() {
@@ -51,7 +51,7 @@ fn in_file(path: &Path) -> io::Result<Vec<Found>> {
     for _ in 0..BEGINNING {
         let Some(line) = lines.next()? else { break };
         let Line::Whole(line) = line else { continue };
-        let line: Value = serde_json::from_slice(line).unwrap_or_default();
+        let line: Value = decklog_text::json::from_slice(line).unwrap_or_default();
         if is_start(&line) {
             (first, is_loop) = (line, true);
             break;
@@ -130,12 +130,8 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     } else {
         reader.file(&found.path, draft)?;
     }
-    // Without its end it was cut off.
-    let Some(ending) = reader.ending else {
-        let outcome = Some(Outcome::Interrupted);
-        return Ok(Ending { outcome, iterations: Some(reader.iterations), ..Ending::default() });
-    };
-    Ok(ending)
+    // Without its end it is at work, or was cut off.
+    Ok(reader.ending.unwrap_or(Ending { iterations: Some(reader.iterations), ..Ending::default() }))
 }
 
 #[derive(Default)]
@@ -153,7 +149,7 @@ impl Reader {
         loop {
             let number = lines.number() + 1;
             match lines.next() {
-                Ok(Some(Line::Whole(line))) => match serde_json::from_slice::<Value>(line) {
+                Ok(Some(Line::Whole(line))) => match decklog_text::json::from_slice::<Value>(line) {
                     Ok(line) => match text(&line, "type") {
                         "session_start" => self.start(&line, draft),
                         "iteration" => self.iteration(&line, draft),
@@ -262,15 +258,15 @@ impl Reader {
     fn end(&mut self, end: &Value, draft: &mut Draft<'_>) {
         draft.end_turn();
         draft.at(time(end, &["ended_at", "timestamp"]));
-        let outcome = match text(end, "outcome") {
+        let outcome = some_text(end, "outcome").map(|outcome| match outcome.as_str() {
             "success" => Outcome::Success,
             "interrupted" | "user_interrupted" => Outcome::Interrupted,
             "max_iterations_reached" | "max_iterations" => Outcome::MaxIterationsReached,
             _ => Outcome::Failed,
-        };
+        });
         let told = end.get("iterations").or_else(|| end.get("iteration_count")).and_then(Value::as_u64);
         self.ending = Some(Ending {
-            outcome: Some(outcome),
+            outcome,
             iterations: Some(told.and_then(|told| u32::try_from(told).ok()).unwrap_or(self.iterations)),
             summary: some_text(end, "summary"),
             confidence: end["confidence"].as_f64().or(self.confidence).filter(|value| (0.0..=1.0).contains(value)),

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use self::words::{command_line, edit, exit_code, output_text, patched, texts, words_line};
 use super::draft::{Draft, Ending};
 use super::lines::{Line, Lines};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, stat, walk};
 use crate::agents::AgentEvent;
 use crate::agents::common::{content_text, count, list, some_text, text, tool_kind, tool_title};
 
@@ -60,7 +60,7 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
                 started,
             }),
             Ok((_, None)) => {}
-            Err(error) => finds.troubles.push(Trouble { path: path.to_owned(), reason: error.to_string() }),
+            Err(error) => finds.failed(path.to_owned(), &error),
         }
     };
     if root.is_file() {
@@ -82,7 +82,8 @@ fn identity(path: &Path, name: &str) -> io::Result<Option<(String, Option<Timest
     }
     let mut lines = Lines::open(path)?;
     let Some(Line::Whole(line)) = lines.next()? else { return Ok(None) };
-    let Ok(entry) = serde_json::from_slice::<Entry<'_>>(line) else { return Ok(None) };
+    let mut repaired = Vec::new();
+    let Ok(entry) = decklog_text::json::from_slice_in::<Entry<'_>>(line, &mut repaired) else { return Ok(None) };
     Ok(some_text(&entry.payload, "id").map(|id| (id, entry.at())))
 }
 
@@ -93,10 +94,12 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     loop {
         let number = lines.number() + 1;
         match lines.next() {
-            Ok(Some(Line::Whole(line))) => match serde_json::from_slice::<Entry<'_>>(line) {
-                Ok(entry) => reader.entry(entry, draft),
-                Err(error) => draft.unread(format!("line {number}"), error),
-            },
+            Ok(Some(Line::Whole(line))) => {
+                match decklog_text::json::from_slice_in::<Entry<'_>>(line, &mut Vec::new()) {
+                    Ok(entry) => reader.entry(entry, draft),
+                    Err(error) => draft.unread(format!("line {number}"), error),
+                }
+            }
             Ok(Some(Line::TooLong(bytes))) => {
                 draft.unread(format!("line {number}"), format!("it is {bytes} bytes long"));
             }
@@ -113,7 +116,7 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     }
     // A turn that was begun and not completed was cut off.
     if reader.at_work {
-        draft.set_outcome(TurnOutcome::Interrupted, None);
+        draft.cut_off();
     }
     Ok(Ending::default())
 }
@@ -251,7 +254,7 @@ impl Reader {
         let id = some_text(item, "call_id").or_else(|| some_text(item, "id")).unwrap_or_default();
         let name = some_text(item, "name").unwrap_or_else(|| "shell".into());
         let input = match (some_text(item, "arguments"), some_text(item, "input")) {
-            (Some(arguments), _) => serde_json::from_str(&arguments).unwrap_or(Value::String(arguments)),
+            (Some(arguments), _) => decklog_text::json::from_str(&arguments).unwrap_or(Value::String(arguments)),
             (None, Some(input)) => Value::String(input),
             (None, None) => item["action"].clone(),
         };

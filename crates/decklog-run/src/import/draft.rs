@@ -60,10 +60,12 @@ pub(super) struct Opening {
     pub(super) max_iterations: Option<u32>,
 }
 
-/// How a session ended, where the source tells.
+/// How a session ended, where the source reports it.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
+    /// Absent: the outcome that the source reports of the last turn, if that did not simply end.
     pub(super) outcome: Option<Outcome>,
+    /// Absent: what decklog exits with after such an outcome.
     pub(super) exit_code: Option<i32>,
     pub(super) iterations: Option<u32>,
     pub(super) summary: Option<String>,
@@ -93,6 +95,7 @@ pub(super) struct Draft<'a> {
     turn: u32,
     open: Option<OpenTurn>,
     unread: Unread,
+    /// What the source reports of the last turn.
     last_outcome: Option<TurnOutcome>,
 }
 
@@ -101,7 +104,9 @@ struct OpenTurn {
     usage: Vec<(Option<String>, Tokens, Option<f64>)>,
     changes: Changes,
     exit_code: Option<i32>,
+    /// As the source reports it.
     outcome: Option<TurnOutcome>,
+    is_cut_off: bool,
     error: Option<String>,
     model: Option<String>,
 }
@@ -143,6 +148,11 @@ impl<'a> Draft<'a> {
             self.first.get_or_insert(at);
             self.at = self.at.max(at);
         }
+    }
+
+    /// Where the work was done, as far as the source says; may be empty.
+    pub(super) fn working_dir(&self) -> &str {
+        &self.opening.working_dir
     }
 
     /// Whether there is no sense in telling more.
@@ -206,6 +216,7 @@ impl<'a> Draft<'a> {
             changes: Changes::default(),
             exit_code: None,
             outcome: None,
+            is_cut_off: false,
             error: None,
             model: None,
         });
@@ -321,6 +332,13 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The source ends within the open turn: its agent is still at work, or was killed.
+    pub(super) fn cut_off(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.is_cut_off = true;
+        }
+    }
+
     /// The patch that the source tells of the open turn, as git wrote it.
     pub(super) fn patch(&mut self, diff: &str) {
         if let Some(open) = &mut self.open {
@@ -393,8 +411,9 @@ impl<'a> Draft<'a> {
             self.append(Usage { turn: self.turn, tokens, cost_usd, model });
         }
         let told = open.changes.take();
-        let outcome = open.outcome.unwrap_or(TurnOutcome::Success);
-        self.last_outcome = Some(outcome);
+        let assumed = if open.is_cut_off { TurnOutcome::Interrupted } else { TurnOutcome::Success };
+        let outcome = open.outcome.unwrap_or(assumed);
+        self.last_outcome = open.outcome;
         self.append(TurnEnd {
             turn: self.turn,
             outcome,
@@ -520,17 +539,17 @@ impl<'a> Draft<'a> {
                 format!("{} places of the source could not be read:\n{places}", self.unread.count),
             );
         }
-        let outcome = ending.outcome.unwrap_or(match self.last_outcome {
-            None | Some(TurnOutcome::Success) => Outcome::Success,
-            Some(TurnOutcome::Interrupted) => Outcome::Interrupted,
-            Some(_) => Outcome::Failed,
+        let outcome = ending.outcome.or(match self.last_outcome {
+            None | Some(TurnOutcome::Success) => None,
+            Some(TurnOutcome::Interrupted) => Some(Outcome::Interrupted),
+            Some(_) => Some(Outcome::Failed),
         });
-        let exit_code = ending.exit_code.unwrap_or(match outcome {
+        let exit_code = ending.exit_code.or(outcome.map(|outcome| match outcome {
             Outcome::Success => 0,
             Outcome::MaxIterationsReached => 1,
             Outcome::Failed => 2,
             Outcome::Interrupted => 130,
-        });
+        }));
         let start = self.first.unwrap_or(self.source.modified);
         self.append(SessionEnd {
             outcome,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::changes::{Edit, count_lines, hunks_of, whole_file};
 use super::draft::{Draft, Ending};
 use super::lines::{Line, Lines, MAX_LINE};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, stat, walk};
 use crate::agents::AgentEvent;
 use crate::agents::common::{content_text, count, list, some_text, text, tool_kind, tool_title};
 use decklog_journal::files;
@@ -41,8 +41,7 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
             Ok(((bytes, modified), header)) => {
                 let Some(id) = some_text(&header, "sessionId") else {
                     if bytes > 0 {
-                        let reason = "nothing in it can be read".to_owned();
-                        finds.troubles.push(Trouble { path: path.to_owned(), reason });
+                        finds.not_understood(path.to_owned());
                     }
                     return;
                 };
@@ -57,7 +56,7 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
                     started: text(&header, "startTime").parse().ok(),
                 });
             }
-            Err(error) => finds.troubles.push(Trouble { path: path.to_owned(), reason: error.to_string() }),
+            Err(error) => finds.failed(path.to_owned(), &error),
         }
     };
     if root.is_file() {
@@ -77,7 +76,7 @@ fn header(path: &Path) -> io::Result<Value> {
     for _ in 0..BEGINNING {
         let Some(line) = lines.next()? else { break };
         let Line::Whole(line) = line else { continue };
-        let line: Value = serde_json::from_slice(line).unwrap_or_default();
+        let line: Value = decklog_text::json::from_slice(line).unwrap_or_default();
         if some_text(&line, "sessionId").is_some() {
             return Ok(line);
         }
@@ -90,7 +89,7 @@ fn header(path: &Path) -> io::Result<Value> {
 
 fn whole(path: &Path) -> io::Result<Value> {
     let bytes = files::read_limited(path, MAX_LINE as u64)?;
-    serde_json::from_slice(&bytes).map_err(io::Error::from)
+    decklog_text::json::from_slice(&bytes).map_err(io::Error::from)
 }
 
 /// Messages in order, and where each stands.
@@ -172,7 +171,7 @@ fn lines(found: &Found, chat: &mut Chat, draft: &mut Draft<'_>) -> io::Result<()
                     draft.unread(format!("line {number}"), "the chat is too large: what follows is left out");
                     return Ok(());
                 }
-                match serde_json::from_slice::<Value>(line) {
+                match decklog_text::json::from_slice::<Value>(line) {
                     Ok(line) => chat.line(line),
                     Err(error) => draft.unread(format!("line {number}"), error),
                 }
@@ -197,7 +196,7 @@ fn project(path: &Path) -> Option<String> {
         return Some(String::from_utf8_lossy(&root).trim().to_owned());
     }
     let known = files::read_limited(&dir.parent()?.parent()?.join("projects.json"), 16 * 1024 * 1024).ok()?;
-    let known: Value = serde_json::from_slice(&known).ok()?;
+    let known: Value = decklog_text::json::from_slice(&known).ok()?;
     let name = dir.file_name()?.to_str()?;
     known["projects"].as_object()?.iter().find(|(_, short)| short.as_str() == Some(name)).map(|(path, _)| path.clone())
 }

@@ -21,6 +21,8 @@ mod run;
 mod sqlite;
 
 use std::fmt;
+use std::fs::{DirEntry, FileType};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -120,6 +122,9 @@ pub struct Trouble {
     pub path: PathBuf,
     /// Why.
     pub reason: String,
+    /// Whether reading it failed: there may be a history in it.
+    #[serde(skip)]
+    pub is_failure: bool,
 }
 
 /// What looking for histories gave.
@@ -129,6 +134,45 @@ pub struct Finds {
     pub found: Vec<Found>,
     /// What could not be looked at.
     pub troubles: Vec<Trouble>,
+}
+
+impl Finds {
+    /// Records that `path` could not be read.
+    fn failed(&mut self, path: PathBuf, error: &io::Error) {
+        self.troubles.push(Trouble { path, reason: error.to_string(), is_failure: is_failure(error) });
+    }
+
+    /// Records that `path` was read and holds nothing that is known.
+    fn not_understood(&mut self, path: PathBuf) {
+        self.troubles.push(Trouble { path, reason: "nothing in it can be read".to_owned(), is_failure: false });
+    }
+
+    /// [`entries`]; that they cannot be listed is recorded.
+    fn entries(&mut self, dir: &Path) -> Vec<(PathBuf, FileType)> {
+        entries(dir).unwrap_or_else(|error| {
+            self.failed(dir.to_owned(), &error);
+            Vec::new()
+        })
+    }
+}
+
+/// The entries of a directory, in the order of their names, links not followed; none if it does not exist.
+fn entries(dir: &Path) -> io::Result<Vec<(PathBuf, FileType)>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let of = |entry: io::Result<DirEntry>| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)));
+    let mut all = entries.map(of).collect::<io::Result<Vec<_>>>()?;
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(all)
+}
+
+/// Whether an error is of reading, and not of what was read.
+fn is_failure(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::InvalidData
 }
 
 /// Where a tool keeps its histories.
@@ -215,7 +259,8 @@ fn tool_of(path: &Path) -> Option<Tool> {
         return path.parent()?.parent()?.ends_with("session").then_some(Tool::Opencode);
     }
     if path.file_name().is_some_and(|name| name == "session.json" || name == "meta.json") {
-        let record = serde_json::from_slice(&decklog_journal::files::read_limited(path, MAX_RECORD).ok()?).ok()?;
+        let record =
+            decklog_text::json::from_slice(&decklog_journal::files::read_limited(path, MAX_RECORD).ok()?).ok()?;
         if outrig::is_record(&record) {
             return Some(Tool::Outrig);
         }
@@ -224,7 +269,7 @@ fn tool_of(path: &Path) -> Option<Tool> {
     let mut lines = lines::Lines::open(path).ok()?;
     for _ in 0..3 {
         let lines::Line::Whole(line) = lines.next().ok()?? else { continue };
-        let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+        let Ok(line) = decklog_text::json::from_slice::<serde_json::Value>(line) else { continue };
         let has = |key: &str| line.get(key).is_some();
         if has("sessionId") && (has("projectHash") || has("startTime")) {
             return Some(Tool::Gemini);
@@ -308,7 +353,7 @@ pub fn stamp(roots: &[Root]) -> u64 {
 }
 
 /// A file's size, and when it was changed, to the microsecond: what a journal can hold.
-fn stat(path: &Path) -> std::io::Result<(u64, Timestamp)> {
+fn stat(path: &Path) -> io::Result<(u64, Timestamp)> {
     let meta = path.metadata()?;
     Ok((meta.len(), timestamp(meta.modified()?)))
 }
@@ -327,18 +372,11 @@ fn walk(dir: &Path, finds: &mut Finds, take: &mut dyn FnMut(PathBuf, &mut Finds)
 }
 
 fn walk_to(dir: &Path, depth: usize, finds: &mut Finds, take: &mut dyn FnMut(PathBuf, &mut Finds)) {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => return finds.troubles.push(Trouble { path: dir.to_owned(), reason: error.to_string() }),
-    };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| (entry.path(), entry.file_type().ok())).collect();
-    paths.sort_by(|a, b| a.0.cmp(&b.0));
-    for (path, kind) in paths {
+    for (path, kind) in finds.entries(dir) {
         match kind {
-            Some(kind) if kind.is_dir() && NOT_SEARCHED.iter().any(|name| path.ends_with(name)) => {}
-            Some(kind) if kind.is_dir() && depth > 0 => walk_to(&path, depth - 1, finds, take),
-            Some(kind) if kind.is_file() => take(path, finds),
+            kind if kind.is_dir() && NOT_SEARCHED.iter().any(|name| path.ends_with(name)) => {}
+            kind if kind.is_dir() && depth > 0 => walk_to(&path, depth - 1, finds, take),
+            kind if kind.is_file() => take(path, finds),
             _ => {}
         }
     }

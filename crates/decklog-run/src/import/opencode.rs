@@ -17,7 +17,7 @@ use super::changes::{Edit, count_lines, hunks_of, replaced, whole_file};
 use super::draft::{Draft, Ending};
 use super::lines::MAX_LINE;
 use super::sqlite::{self, has_table, is_database};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, entries, stat, walk};
 use crate::agents::common::{list, some_text, text};
 use crate::agents::opencode::{tokens, tool_use};
 use crate::agents::{AgentEvent, Output};
@@ -38,10 +38,8 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
     if root.is_file() {
         return in_database(root, finds);
     }
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let mut databases: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let mut databases: Vec<PathBuf> = finds.entries(root).into_iter().map(|(path, _)| path).collect();
     databases.retain(|path| path.extension().is_some_and(|extension| extension == "db") && is_database(path));
-    databases.sort();
     databases.iter().for_each(|path| in_database(path, finds));
     let storage = root.join("storage");
     let storage = if storage.is_dir() { storage } else { root.to_owned() };
@@ -85,7 +83,7 @@ fn in_database(path: &Path, finds: &mut Finds) {
             modified: Timestamp::from_millisecond(updated).unwrap_or(Timestamp::UNIX_EPOCH),
             started: Timestamp::from_millisecond(created).ok(),
         })),
-        Err(error) => finds.troubles.push(Trouble { path: path.to_owned(), reason: error.to_string() }),
+        Err(error) => finds.failed(path.to_owned(), &error),
     }
 }
 
@@ -96,17 +94,21 @@ fn in_storage(storage: &Path, path: &Path, finds: &mut Finds) {
         return;
     }
     let told = json(path);
-    let (mut bytes, mut modified) = match stat(path) {
-        Ok(stat) => stat,
-        Err(error) => return finds.troubles.push(Trouble { path: path.to_owned(), reason: error.to_string() }),
-    };
-    for (message, _) in files_in(&storage.join("message").join(id)) {
-        for (_, path) in files_in(&storage.join("part").join(&message)) {
-            let (more, at) = stat(&path).unwrap_or((0, Timestamp::UNIX_EPOCH));
-            bytes += more;
-            modified = modified.max(at);
+    let of_all = || -> io::Result<(u64, Timestamp)> {
+        let (mut bytes, mut modified) = stat(path)?;
+        for (message, _) in files_in(&storage.join("message").join(id))? {
+            for (_, path) in files_in(&storage.join("part").join(&message))? {
+                let (more, at) = stat(&path)?;
+                bytes += more;
+                modified = modified.max(at);
+            }
         }
-    }
+        Ok((bytes, modified))
+    };
+    let (bytes, modified) = match of_all() {
+        Ok(stat) => stat,
+        Err(error) => return finds.failed(path.to_owned(), &error),
+    };
     let started = told.ok().and_then(|told| millis(&told["time"]["created"]));
     finds.found.push(Found {
         tool: Tool::Opencode,
@@ -126,17 +128,16 @@ fn is_plain(id: &str) -> bool {
 }
 
 /// JSON files of a directory, by name without its ending: ids are in order of time.
-fn files_in(dir: &Path) -> BTreeMap<String, PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let named = entries.filter_map(|path| {
+fn files_in(dir: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
+    let named = entries(dir)?.into_iter().filter_map(|(path, _)| {
         let name = path.file_name()?.to_str()?.strip_suffix(".json")?.to_owned();
         is_plain(&name).then_some((name, path))
     });
-    named.collect()
+    Ok(named.collect())
 }
 
 fn json(path: &Path) -> io::Result<Value> {
-    serde_json::from_slice(&files::read_limited(path, MAX_FILE)?).map_err(io::Error::from)
+    decklog_text::json::from_slice(&files::read_limited(path, MAX_FILE)?).map_err(io::Error::from)
 }
 
 /// Reads a session.
@@ -149,7 +150,7 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
         reader.storage(found, draft)?;
     }
     if reader.unfinished {
-        draft.set_outcome(TurnOutcome::Interrupted, None);
+        draft.cut_off();
     }
     Ok(Ending { summary: reader.title, ..Ending::default() })
 }
@@ -208,7 +209,7 @@ impl Reader {
         );
         draft.at(millis(&told["time"]["created"]));
         let storage = found.path.ancestors().nth(3).unwrap_or(Path::new(""));
-        for (id, path) in files_in(&storage.join("message").join(&found.id)) {
+        for (id, path) in files_in(&storage.join("message").join(&found.id))? {
             let message = match json(&path) {
                 Ok(message) => message,
                 Err(error) => {
@@ -217,7 +218,7 @@ impl Reader {
                 }
             };
             let mut parts = Vec::new();
-            for (part, path) in files_in(&storage.join("part").join(&id)) {
+            for (part, path) in files_in(&storage.join("part").join(&id))? {
                 match json(&path) {
                     Ok(part) => parts.push(part),
                     Err(error) => draft.unread(part, error),
@@ -286,7 +287,7 @@ impl Reader {
 }
 
 fn parse(data: &str, place: &str, draft: &mut Draft<'_>) -> Option<Value> {
-    serde_json::from_str(data).map_err(|error| draft.unread(place.to_owned(), error)).ok()
+    decklog_text::json::from_str(data).map_err(|error| draft.unread(place.to_owned(), error)).ok()
 }
 
 fn tool(part: &Value, draft: &mut Draft<'_>) {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::draft::{Draft, Ending};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, entries, stat, walk};
 use crate::agents::common::{list, some_text, text};
 
 /// The record in a session's directory.
@@ -34,9 +34,8 @@ pub(super) fn find(root: &Path, finds: &mut Finds) {
         }
     });
     // A session with a directory of its own stands in outrig's root as a link.
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink())).map(|entry| entry.path());
-    dirs.extend(links.filter(|dir| dir.join(RECORD).is_file()));
+    let links = finds.entries(root).into_iter().filter(|(_, kind)| kind.is_symlink());
+    dirs.extend(links.map(|(dir, _)| dir).filter(|dir| dir.join(RECORD).is_file()));
     dirs.iter().for_each(|dir| take(dir, finds));
 }
 
@@ -48,7 +47,7 @@ fn take(dir: &Path, finds: &mut Finds) {
         }
         let (mut bytes, mut modified) = stat(&dir.join(RECORD))?;
         let mut parts = Vec::new();
-        for log in logs(dir) {
+        for log in logs(dir)? {
             let (more, at) = stat(&log)?;
             bytes += more;
             modified = modified.max(at);
@@ -60,12 +59,12 @@ fn take(dir: &Path, finds: &mut Finds) {
     };
     match found() {
         Ok(found) => finds.found.extend(found),
-        Err(error) => finds.troubles.push(Trouble { path: dir.to_owned(), reason: error.to_string() }),
+        Err(error) => finds.failed(dir.to_owned(), &error),
     }
 }
 
 fn record(dir: &Path) -> io::Result<Value> {
-    serde_json::from_slice(&files::read_limited(&dir.join(RECORD), MAX_RECORD)?).map_err(io::Error::from)
+    decklog_text::json::from_slice(&files::read_limited(&dir.join(RECORD), MAX_RECORD)?).map_err(io::Error::from)
 }
 
 /// Whether a `session.json` is outrig's: decklog's own has a `format`.
@@ -74,11 +73,9 @@ pub(super) fn is_record(record: &Value) -> bool {
 }
 
 /// Files in `logs/`, links not followed.
-fn logs(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir.join("logs")).into_iter().flatten().flatten();
-    let mut all: Vec<_> = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).collect();
-    all.sort_by_key(std::fs::DirEntry::file_name);
-    all.into_iter().map(|entry| entry.path()).take(MAX_LOGS).collect()
+fn logs(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let files = entries(&dir.join("logs"))?.into_iter().filter(|(_, kind)| kind.is_file());
+    Ok(files.map(|(path, _)| path).take(MAX_LOGS).collect())
 }
 
 /// Reads a session.
@@ -103,12 +100,10 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
         }
     }
     let exit_code = record["exit_code"].as_i64().and_then(|code| i32::try_from(code).ok());
-    let outcome = match exit_code {
-        // It never came to its end.
-        None => Outcome::Interrupted,
-        Some(0) => Outcome::Success,
-        Some(130 | 143) => Outcome::Interrupted,
-        Some(_) => Outcome::Failed,
-    };
-    Ok(Ending { outcome: Some(outcome), exit_code, ..Ending::default() })
+    let outcome = exit_code.map(|code| match code {
+        0 => Outcome::Success,
+        129 | 130 | 143 => Outcome::Interrupted,
+        _ => Outcome::Failed,
+    });
+    Ok(Ending { outcome, exit_code, ..Ending::default() })
 }

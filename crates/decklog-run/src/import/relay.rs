@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::codeloops::agent_name;
 use super::draft::{Draft, Ending};
 use super::lines::{Line, Lines};
-use super::{Finds, Found, Tool, Trouble, stat, walk};
+use super::{Finds, Found, Tool, stat, walk};
 use crate::agents::common::{some_text, text};
 use crate::agents::{AgentEvent, Output, known_agents};
 
@@ -49,7 +49,7 @@ fn take(dir: &Path, finds: &mut Finds) {
     let found = || -> io::Result<Option<Found>> {
         let Some(record) = record(dir)? else { return Ok(None) };
         let (mut bytes, mut modified) = (0, Timestamp::UNIX_EPOCH);
-        for path in all_files(dir) {
+        for path in all_files(dir)? {
             let (more, at) = stat(&path)?;
             bytes += more;
             modified = modified.max(at);
@@ -68,7 +68,7 @@ fn take(dir: &Path, finds: &mut Finds) {
     };
     match found() {
         Ok(found) => finds.found.extend(found),
-        Err(error) => finds.troubles.push(Trouble { path: dir.to_owned(), reason: error.to_string() }),
+        Err(error) => finds.failed(dir.to_owned(), &error),
     }
 }
 
@@ -93,32 +93,27 @@ fn record(dir: &Path) -> io::Result<Option<Value>> {
 }
 
 /// The files of a session that are read.
-fn all_files(dir: &Path) -> Vec<PathBuf> {
+fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut all: Vec<PathBuf> = NAMES.iter().map(|name| dir.join(name)).filter(|path| path.is_file()).collect();
-    all.extend(files_in(&dir.join("journal")));
-    for path in entries(&dir.join("turns")) {
-        if path.is_dir() { all.extend(files_in(&path)) } else { all.push(path) }
+    all.extend(files_in(&dir.join("journal"))?);
+    for path in entries(&dir.join("turns"))? {
+        if path.is_dir() { all.extend(files_in(&path)?) } else { all.push(path) }
     }
-    all
+    Ok(all)
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut all: Vec<_> = entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir()))
-        .map(|entry| entry.path())
-        .take(MAX_FILES)
-        .collect();
-    all.sort();
-    all
+/// Files and directories in a directory, links aside.
+fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let all = super::entries(dir)?.into_iter().filter(|(_, kind)| kind.is_file() || kind.is_dir());
+    Ok(all.map(|(path, _)| path).take(MAX_FILES).collect())
 }
 
-fn files_in(dir: &Path) -> Vec<PathBuf> {
-    entries(dir).into_iter().filter(|path| path.is_file()).collect()
+fn files_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(entries(dir)?.into_iter().filter(|path| path.is_file()).collect())
 }
 
 fn json(path: &Path) -> io::Result<Value> {
-    serde_json::from_slice(&files::read_limited(path, MAX_RECORD)?).map_err(io::Error::from)
+    decklog_text::json::from_slice(&files::read_limited(path, MAX_RECORD)?).map_err(io::Error::from)
 }
 
 fn first_of(value: &Value, keys: &[&str]) -> Option<String> {
@@ -146,12 +141,12 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     draft.agent(&agent_name(&agent));
     draft.begin(&first_of(&record, &["objective", "task", "prompt"]).unwrap_or_default());
     let mut steps: Vec<(Option<Timestamp>, Step)> = Vec::new();
-    for path in files_in(&found.path.join("journal")) {
+    for path in files_in(&found.path.join("journal"))? {
         for event in events(&path, draft) {
             steps.push((time(&event, &["timestamp"]), Step::Event(event)));
         }
     }
-    for files in turns(&found.path.join("turns")).into_values() {
+    for files in turns(&found.path.join("turns"))?.into_values() {
         let state = files.get("state").and_then(|path| json(path).ok()).unwrap_or_default();
         let began = time(&state["metadata"], &["started_at"])
             .or_else(|| time(&state, &["started_at", "timestamp"]))
@@ -161,6 +156,7 @@ pub(super) fn read(found: &Found, draft: &mut Draft<'_>) -> io::Result<Ending> {
     // Stable: what has the same time, or none, stays in its order.
     steps.sort_by_key(|(at, _)| *at);
     let mut outcome = match text(&record, "status") {
+        "completed" => Some(Outcome::Success),
         "failed" => Some(Outcome::Failed),
         "interrupted" => Some(Outcome::Interrupted),
         _ => None,
@@ -189,7 +185,7 @@ fn events(path: &Path, draft: &mut Draft<'_>) -> Vec<Value> {
     loop {
         let place = format!("journal/{name}:{}", lines.number() + 1);
         match lines.next() {
-            Ok(Some(Line::Whole(line))) => match serde_json::from_slice(line) {
+            Ok(Some(Line::Whole(line))) => match decklog_text::json::from_slice(line) {
                 Ok(event) => all.push(event),
                 Err(error) => draft.unread(place, error),
             },
@@ -204,18 +200,18 @@ fn events(path: &Path, draft: &mut Draft<'_>) -> Vec<Value> {
 }
 
 /// The files of each turn, by what they are.
-fn turns(dir: &Path) -> BTreeMap<u32, BTreeMap<&'static str, PathBuf>> {
+fn turns(dir: &Path) -> io::Result<BTreeMap<u32, BTreeMap<&'static str, PathBuf>>> {
     let kind = |name: &str| {
         let stem = name.split('.').next().unwrap_or_default();
         ["prompt", "output", "stderr", "state", "stream"].into_iter().find(|kind| *kind == stem)
     };
     let mut all: BTreeMap<u32, BTreeMap<&'static str, PathBuf>> = BTreeMap::new();
-    for path in entries(dir) {
+    for path in entries(dir)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if path.is_dir() {
             let digits: String = name.chars().filter(char::is_ascii_digit).collect();
             let Ok(number) = digits.parse() else { continue };
-            for file in files_in(&path) {
+            for file in files_in(&path)? {
                 let kind = file.file_name().and_then(|name| name.to_str()).and_then(kind);
                 if let Some(kind) = kind {
                     all.entry(number).or_default().insert(kind, file);
@@ -227,7 +223,7 @@ fn turns(dir: &Path) -> BTreeMap<u32, BTreeMap<&'static str, PathBuf>> {
             all.entry(number).or_default().insert(kind, path);
         }
     }
-    all
+    Ok(all)
 }
 
 fn tell(event: &Value, agent: &mut String, outcome: &mut Option<Outcome>, dir: &Path, draft: &mut Draft<'_>) {

@@ -18,8 +18,8 @@ use decklog_journal::{SessionFilter, SessionId, SessionStore, WriteError};
 use serde::Serialize;
 
 use super::draft::{Desk, Draft, Ending, id_kept};
-use super::recorded::Recorded;
-use super::{Finds, Found, Tool, Trouble, Unread};
+use super::recorded::{LiveTurn, Recorded};
+use super::{Finds, Found, Tool, Trouble, Unread, is_failure};
 
 /// Sources read at the same time.
 const THREADS: usize = 2;
@@ -43,6 +43,8 @@ pub enum Outcome {
     AlreadyRecorded,
     /// It was left out, for the reason given.
     Skipped,
+    /// It could not be read, or its session could not be made, for the reason given.
+    Failed,
 }
 
 /// A history, and what became of it.
@@ -62,6 +64,9 @@ pub struct Imported {
     /// Why it was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it was left out until a live turn is over, which may be what wrote it: it is worth another look even unchanged.
+    #[serde(skip)]
+    pub waits: bool,
     /// Bytes of its files.
     pub bytes: u64,
     /// What of it could not be read.
@@ -89,6 +94,12 @@ impl Report {
     #[must_use]
     pub fn count(&self, outcome: Outcome) -> usize {
         self.sources.iter().filter(|source| source.outcome == outcome).count()
+    }
+
+    /// Whether a history was not imported, or a place not looked at, because something failed.
+    #[must_use]
+    pub fn has_failures(&self) -> bool {
+        self.count(Outcome::Failed) > 0 || self.troubles.iter().any(|trouble| trouble.is_failure)
     }
 }
 
@@ -131,6 +142,7 @@ struct Came {
     outcome: Outcome,
     session: Option<SessionId>,
     reason: Option<String>,
+    waits: bool,
     unread: Unread,
 }
 
@@ -173,7 +185,9 @@ impl Importer<'_> {
             }
         };
         let mut done = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..THREADS.min(found.len())).map(|_| scope.spawn(work)).collect();
+            let others: Vec<_> = (1..THREADS.min(found.len()))
+                .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
             let mut done = work();
             for other in others {
                 done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -197,6 +211,7 @@ impl Importer<'_> {
                 outcome: came.outcome,
                 session: came.session,
                 reason: came.reason,
+                waits: came.waits,
                 bytes: found.bytes.unwrap_or(0),
                 unread: came.unread,
             }
@@ -210,7 +225,11 @@ impl Importer<'_> {
         self.store.each(&SessionFilter::default(), |read| {
             let Ok(listed) = read else { return };
             let head = listed.head;
-            let Some(source) = head.source else { return recorded.add(listed.entry, &head, listed.status) };
+            // An imported session that was continued is a recorded one besides.
+            if head.source.is_none() || head.pid.is_some() {
+                recorded.add(listed.entry, &head, listed.status);
+            }
+            let Some(source) = head.source else { return };
             let (session, events, sum, continued) = (head.id, head.events, head.sum, head.pid.is_some());
             known.insert((source.tool.clone(), source.id.clone()), Known { session, source, events, sum, continued });
         })?;
@@ -223,7 +242,13 @@ impl Importer<'_> {
             let same =
                 known.source.modified == found.modified && found.bytes.is_none_or(|bytes| bytes == known.source.bytes);
             if same {
-                return Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread: Unread::default() });
+                return Ok(Came {
+                    outcome: Outcome::Unchanged,
+                    session,
+                    reason: None,
+                    waits: false,
+                    unread: Unread::default(),
+                });
             }
             if found.bytes.is_some_and(|bytes| bytes < known.source.bytes) {
                 return Ok(skipped(
@@ -240,17 +265,26 @@ impl Importer<'_> {
                 outcome: Outcome::AlreadyRecorded,
                 session: Some(by),
                 reason,
+                waits: false,
                 unread: Unread::default(),
             });
         }
         let outcome = if known.is_some() { Outcome::Updated } else { Outcome::Imported };
         if self.dry_run {
-            return Ok(Came { outcome, session, reason: None, unread: Unread::default() });
+            return Ok(Came { outcome, session, reason: None, waits: false, unread: Unread::default() });
         }
-        self.read(found, known, outcome)
+        let live = if known.is_some() { Vec::new() } else { recorded.live_turns_of(found) };
+        self.read(found, known, outcome, &live)
     }
 
-    fn read(&self, found: &Found, known: Option<&Known>, outcome: Outcome) -> Result<Came, StoreError> {
+    /// Makes a session of `found`, unless it is of work where one of `live` is at work.
+    fn read(
+        &self,
+        found: &Found,
+        known: Option<&Known>,
+        outcome: Outcome,
+        live: &[LiveTurn],
+    ) -> Result<Came, StoreError> {
         let old = known.map(|known| known.session.clone());
         let hash = sha256_hex(format!("{}\0{}", found.tool, found.id).as_bytes());
         let suffix = u16::from_str_radix(&hash[..4], 16).unwrap_or_default();
@@ -259,13 +293,18 @@ impl Importer<'_> {
             let mut draft = Draft::new(&desk, found, agent_name(found.tool), old.clone(), suffix);
             let ending = match read_source(found, &mut draft) {
                 Ok(ending) => ending,
+                Err(error) if is_failure(&error) => return Ok(failed(old, error.to_string())),
                 Err(error) => return Ok(skipped(old, error.to_string())),
             };
+            if let Some(turn) = live.iter().find(|turn| turn.is_at(draft.working_dir())) {
+                let reason = format!("it may be of session {}, which is being recorded", turn.session);
+                return Ok(Came { waits: true, ..skipped(None, reason) });
+            }
             if let Some(there) = draft.there() {
                 // Another import was faster.
                 let session = Some(there.clone());
                 let unread = Unread::default();
-                return Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread });
+                return Ok(Came { outcome: Outcome::Unchanged, session, reason: None, waits: false, unread });
             }
             let (writer, unread) = match draft.finish(ending) {
                 // It is the source that does not fit, not the disk that refuses.
@@ -282,7 +321,7 @@ impl Importer<'_> {
             let events = writer.head().map_or(0, |head| head.events);
             let Some(known) = known else {
                 match writer.finish()? {
-                    Named::Done => return Ok(Came { outcome, session, reason: None, unread }),
+                    Named::Done => return Ok(Came { outcome, session, reason: None, waits: false, unread }),
                     Named::Taken => continue,
                 }
             };
@@ -294,26 +333,30 @@ impl Importer<'_> {
                 Ok(Replaced::Changed { continued: true }) => Ok(Came { unread, ..skipped(old, CONTINUED.into()) }),
                 // Another import was faster.
                 Ok(Replaced::Changed { continued: false }) => {
-                    Ok(Came { outcome: Outcome::Unchanged, session, reason: None, unread })
+                    Ok(Came { outcome: Outcome::Unchanged, session, reason: None, waits: false, unread })
                 }
                 Ok(Replaced::Done(removed)) => {
                     let kept = removed.kept.first().map(|path| {
                         format!("what was not decklog's in the session directory was kept: {}", path.display())
                     });
-                    Ok(Came { outcome, session, reason: kept, unread })
+                    Ok(Came { outcome, session, reason: kept, waits: false, unread })
                 }
                 Err(error @ (WriteError::Lock { .. } | WriteError::Io { .. })) if !is_full(&error) => {
-                    Ok(skipped(old, error.to_string()))
+                    Ok(failed(old, error.to_string()))
                 }
                 Err(error) => Err(error.into()),
             };
         }
-        Ok(skipped(old, "others take every id that it tries".into()))
+        Ok(failed(old, "others take every id that it tries".into()))
     }
 }
 
 fn skipped(session: Option<SessionId>, reason: String) -> Came {
-    Came { outcome: Outcome::Skipped, session, reason: Some(reason), unread: Unread::default() }
+    Came { outcome: Outcome::Skipped, session, reason: Some(reason), waits: false, unread: Unread::default() }
+}
+
+fn failed(session: Option<SessionId>, reason: String) -> Came {
+    Came { outcome: Outcome::Failed, ..skipped(session, reason) }
 }
 
 fn is_full(error: &WriteError) -> bool {

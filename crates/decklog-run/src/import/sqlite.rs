@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::TempDir;
 
 /// A database open for reading.
@@ -94,6 +94,11 @@ pub(super) fn has_column(db: &Connection, table: &str, column: &str) -> bool {
     db.query_row("SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2", [table, column], |_| Ok(())).is_ok()
 }
 
+/// [`io::ErrorKind::InvalidData`] where the file is at fault, and not reading it.
 pub(super) fn error(error: rusqlite::Error) -> io::Error {
-    io::Error::other(format!("the database cannot be read: {error}"))
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => io::ErrorKind::InvalidData,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, format!("the database cannot be read: {error}"))
 }

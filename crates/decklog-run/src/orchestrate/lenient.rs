@@ -2,6 +2,7 @@
 //!
 //! Must not know: what the object is for.
 
+use decklog_text::json;
 use serde_json::Value;
 
 /// Bytes of an answer that are looked through: its end.
@@ -47,9 +48,9 @@ fn end_of_object(text: &str) -> Option<usize> {
     None
 }
 
-/// JSON, with commas before a closing bracket and raw control characters in strings let pass.
+/// JSON, decoded leniently, with commas before a closing bracket let pass.
 fn lenient(text: &str) -> Option<Value> {
-    if let Ok(value) = serde_json::from_str(text) {
+    if let Ok(value) = json::from_str(text) {
         return Some(value);
     }
     let mut mended = String::with_capacity(text.len());
@@ -59,14 +60,10 @@ fn lenient(text: &str) -> Option<Value> {
             _ if escaped => escaped = false,
             '\\' if in_string => escaped = true,
             '"' => in_string = !in_string,
-            c if in_string && c.is_control() => {
-                mended.push_str(&format!("\\u{:04x}", u32::from(c)));
-                continue;
-            }
             ',' if !in_string && text[at + 1..].trim_start().starts_with(['}', ']']) => continue,
             _ => {}
         }
         mended.push(c);
     }
-    serde_json::from_str(&mended).ok()
+    json::from_str(&mended).ok()
 }

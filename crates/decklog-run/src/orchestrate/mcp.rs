@@ -19,6 +19,7 @@ use super::recording::{Ended, Ending, Recording, RunError, Setup, exit, place, r
 use crate::observe::Observer;
 use crate::sandbox::{Sandbox, SandboxPlan, Told};
 use crate::supervise::{Received, Signals};
+use crate::trees::named;
 use crate::turn::not_kept;
 
 /// How often it is looked whether the client has left.
@@ -55,7 +56,8 @@ pub struct McpResult {
     /// Those that failed.
     pub failed: u64,
     /// Files changed.
-    pub files_changed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_changed: Option<u64>,
     /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -91,8 +93,8 @@ pub fn mcp(
     let mut recording = Recording::begin(store, &plan.setup, &redactor, signals, observer, |start| start, about)?;
     let before = recording.trees.take();
     if let Some(trouble) = &before.trouble {
-        not_kept(&recording.writer, None, trouble, recording.observer);
-        recording.kept = false;
+        not_kept(&recording.writer, None, &trouble.reason, recording.observer);
+        recording.kept &= trouble.is_limitation;
     }
     recording.append(TurnStart {
         boxed: false,
@@ -105,7 +107,7 @@ pub fn mcp(
         prompt: String::new(),
         prompt_artifact: None,
         snapshot: before.tree.clone(),
-        withheld: before.withheld,
+        withheld: named(&before.withheld),
     });
     let told = Arc::new(Told::new(recording.writer.clone(), Some(TURN)));
     let stopped = serve(store, plan, &mut recording, &told);
@@ -158,18 +160,20 @@ fn serve(store: &SessionStore, plan: &McpPlan, recording: &mut Recording<'_>, to
 }
 
 fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (calls, failed): (u64, u64)) -> McpResult {
-    let (outcome, turn_outcome, exit_code, error) = match stopped {
+    let (ending, turn_outcome, exit_code, error) = match stopped {
         Stopped::Left => (Outcome::Success, TurnOutcome::Success, exit::DONE, None),
-        Stopped::Signal(signal) => (Outcome::Interrupted, TurnOutcome::Interrupted, exit::stopped(signal), None),
+        Stopped::Signal(signal) => (Outcome::Interrupted, TurnOutcome::Interrupted, signal.exit_code(), None),
         Stopped::Failed(error) => (Outcome::Failed, TurnOutcome::Failed, exit::FAILED, Some(error)),
     };
     let after = recording.trees.take();
     let changes = recording.trees.changes(&recording.writer, TURN, before, after.tree.as_deref());
-    if let Some(trouble) = after.trouble.or(changes.trouble) {
-        not_kept(&recording.writer, Some(TURN), &trouble, recording.observer);
-        recording.kept = false;
+    let missing = after.trouble.map(|trouble| (trouble.reason, trouble.is_limitation));
+    if let Some((reason, is_limitation)) = missing.or(changes.trouble.map(|reason| (reason, false))) {
+        not_kept(&recording.writer, Some(TURN), &reason, recording.observer);
+        recording.kept &= is_limitation;
     }
     let duration_secs = seconds_between(recording.writer.started_at(), recording.now());
+    let after_tree = after.tree.clone();
     let mut withheld = after.withheld;
     withheld.extend(changes.withheld);
     recording.append(TurnEnd {
@@ -186,7 +190,7 @@ fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (ca
         files_changed: changes.count,
         patch: String::new(),
         patch_artifact: changes.patch,
-        withheld,
+        withheld: named(&withheld),
         stream_artifact: None,
         stderr_artifact: None,
         output_artifact: None,
@@ -195,17 +199,17 @@ fn end(mut recording: Recording<'_>, stopped: Stopped, before: Option<&str>, (ca
         0 => format!("{calls} calls"),
         failed => format!("{calls} calls, {failed} of them failed"),
     });
-    let ending = Ending { summary: Some(summary), ..Ending::of(Some(outcome), exit_code) };
-    let Ended { exit_code, recorded, .. } = recording.close(ending, []);
+    let ending = Ending { summary: Some(summary), ..Ending::of(Some(ending), exit_code) };
+    let Ended { outcome, exit_code, recorded, .. } = recording.close(ending, []);
     McpResult {
         id: recording.writer.id().clone(),
         session_dir: recording.writer.dir().to_owned(),
-        outcome,
+        outcome: outcome.unwrap_or(Outcome::Failed),
         exit_code,
         duration_secs,
         calls,
         failed,
-        files_changed: changes.count,
+        files_changed: before.and(after_tree.as_deref()).map(|_| changes.count),
         error,
         recorded,
     }

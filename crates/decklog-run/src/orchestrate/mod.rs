@@ -20,6 +20,6 @@ pub use party::{Party, labels};
 pub use race::{Pick, RaceError, RacePlan, RaceResult, Racer, Sweeping, Swept, race, sweep};
 pub use recording::{CheckResult, RunError, Setup};
 pub use relay::{Candidate, HandedOff, Limited, Packet, Relay, UNTOLD, hand_off, resume};
-pub use restore::{RestoreError, RestorePlan, RestoreResult, last_agents_turn, restore};
+pub use restore::{IncompleteRestore, RestoreError, RestorePlan, RestoreResult, last_agents_turn, restore};
 pub use run::{RunPlan, RunResult, run};
 pub use shell::{Finished, Reply, Shell, UndoError, Undone};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{Checkpoint, EventBody, Notice, SessionEnd, SessionStart};
+use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
+use decklog_journal::event::{Checkpoint, EventBody, GitState, Notice, SessionEnd, SessionStart};
 use decklog_journal::format::FormatVersion;
 use decklog_journal::redact::{Redactor, credential_values};
 use decklog_journal::store::{Place, StoreError};
@@ -16,6 +16,7 @@ use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::wire::prompt_hash;
 use decklog_journal::words::{Outcome, Permissions, Role, SessionKind, Status};
 use decklog_journal::{Durability, SessionId, SessionStore, WriteError, WriterOptions};
+use decklog_snapshot::Discovered;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ use crate::observe::Observer;
 use crate::record::clip_safely;
 use crate::sandbox::{self, Sandbox, SandboxError, SandboxPlan, Told, Tools};
 use crate::supervise::{Limits, Received, Signals, SpawnError};
-use crate::trees::Trees;
+use crate::trees::{Trees, git_state};
 use crate::turn::{TurnPlan, TurnResult, not_kept, run_turn};
 
 /// How often somebody who waits is looked after.
@@ -129,15 +130,6 @@ pub(super) mod exit {
     pub(crate) const FAILED: i32 = 2;
     pub(crate) const LIMITED: i32 = 75;
     pub(crate) const INTERRUPTED: i32 = 130;
-    pub(crate) const TERMINATED: i32 = 143;
-
-    /// Of a session that a signal stopped.
-    pub(crate) fn stopped(by: crate::supervise::Received) -> i32 {
-        match by {
-            crate::supervise::Received::Interrupt => INTERRUPTED,
-            crate::supervise::Received::Terminate => TERMINATED,
-        }
-    }
 }
 
 /// Who is asked what in a turn.
@@ -178,6 +170,8 @@ impl Ending {
 
 /// How a session has been ended.
 pub(super) struct Ended {
+    /// What is recorded; absent: it waits until an agent may go on.
+    pub(super) outcome: Option<Outcome>,
     /// Of the program: nothing succeeds that could not be recorded.
     pub(super) exit_code: i32,
     pub(super) duration_secs: f64,
@@ -187,8 +181,9 @@ pub(super) struct Ended {
 
 /// One session being recorded.
 pub(super) struct Recording<'a> {
-    pub(super) writer: Log,
+    // Dropped before the writer, whose lock keeps others away while these remove their scratch directory.
     pub(super) trees: Trees,
+    pub(super) writer: Log,
     pub(super) setup: &'a Setup,
     pub(super) signals: &'a Signals,
     pub(super) observer: &'a mut dyn Observer,
@@ -209,12 +204,14 @@ impl<'a> Recording<'a> {
         start: impl FnOnce(SessionStart) -> SessionStart,
         (kind, prompt): (SessionKind, &str),
     ) -> Result<Self, RunError> {
-        let mut trees = Trees::default();
+        let discovered = Discovered::at(&setup.working_dir);
+        let git = git_state(&discovered);
         let writer = store.create(&setup.place, options(setup, redactor), setup.id_suffix, |id, dir| {
-            trees = Trees::open(&setup.working_dir, &dir.join(OBJECTS_DIR), redactor, &[store.root(), dir]);
-            let about = Beginning { kind, prompt, working_dir: &setup.working_dir, host: setup.host.clone() };
-            start(about.start(id, dir, &trees, &setup.clock))
+            let about = Beginning { kind, prompt, working_dir: &setup.working_dir, host: setup.host.clone(), git };
+            start(about.start(id, dir, &setup.clock))
         })?;
+        let objects = writer.dir().join(OBJECTS_DIR);
+        let trees = Trees::open_discovered(discovered, &objects, redactor, &[store.root(), writer.dir()]);
         observer.started(writer.id(), writer.dir());
         Self { writer: writer.into(), trees, setup, signals, observer, kept: true, sandbox: None }.boxed(store)
     }
@@ -251,7 +248,7 @@ impl<'a> Recording<'a> {
         };
         let id = self.writer.id().clone();
         let (outcome, exit_code) = match self.signals.received() {
-            Some(signal) => (Outcome::Interrupted, exit::stopped(signal)),
+            Some(signal) => (Outcome::Interrupted, signal.exit_code()),
             None => (Outcome::Failed, exit::FAILED),
         };
         let summary = Some(clip_safely(error.to_string(), 4096, self.writer.redactor()));
@@ -358,43 +355,74 @@ impl<'a> Recording<'a> {
         Ok((result, checked.stopped_by))
     }
 
-    /// Records an event; one that cannot be is told.
-    pub(super) fn append(&mut self, body: impl Into<EventBody>) {
+    /// Records an event, and says whether it is safe; one that is not is reported.
+    pub(super) fn append(&mut self, body: impl Into<EventBody>) -> bool {
         match self.writer.append(body) {
-            Ok(event) => self.observer.event(&event),
+            Ok(event) => {
+                self.observer.event(&event);
+                true
+            }
             Err(error) => {
                 self.kept = false;
-                let lost = self.writer.lost();
-                self.observer.trouble(&format!("{error} ({lost} events are not in the record)"));
+                let lost = match self.writer.lost() {
+                    0 => String::new(),
+                    lost => format!(" ({lost} events are not in the record)"),
+                };
+                self.observer.trouble(&format!("{error}{lost}"));
+                false
             }
         }
     }
 
-    /// Removes the container, records the end, unless the session is checkpointed already, and compresses the raw streams of
-    /// `turns`.
+    /// Removes the container, compresses the raw streams of `turns`, and records the end, unless the session is
+    /// checkpointed already. The end is the last thing that is written. When the disk does not confirm it, it is
+    /// corrected, or else taken away: the record and the exit code never disagree.
     pub(super) fn close(&mut self, ending: Ending, turns: impl IntoIterator<Item = u32>) -> Ended {
-        let Ending { outcome, exit_code, iterations, summary, confidence, picked } = ending;
         self.close_sandbox();
-        // What could not be kept is no success.
-        let told = |exit_code: i32, kept: bool| if !kept && exit_code == exit::DONE { exit::FAILED } else { exit_code };
-        let exit_code = told(exit_code, self.kept);
+        self.finish(turns);
+        let Ending { outcome, exit_code, iterations, summary, confidence, picked } = ending;
+        let (mut outcome, mut exit_code) = self.as_recorded(outcome, exit_code);
         let duration_secs = seconds_between(self.writer.started_at(), self.now());
         if self.writer.state().status() == Some(Status::Active) {
-            match outcome {
-                Some(outcome) => self.append(SessionEnd {
-                    outcome,
-                    iterations,
-                    summary,
-                    confidence,
-                    picked,
-                    duration_secs,
-                    exit_code,
-                }),
-                None => self.append(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }),
+            let summary = &summary;
+            let line = |outcome: Option<Outcome>, exit_code: i32| match outcome {
+                Some(outcome) => {
+                    let (outcome, exit_code, summary) = (Some(outcome), Some(exit_code), summary.clone());
+                    SessionEnd { outcome, iterations, summary, confidence, picked, duration_secs, exit_code }.into()
+                }
+                None => EventBody::from(Checkpoint { reason: "rate_limit".into(), exit_code: Some(exit_code) }),
+            };
+            if !self.append(line(outcome, exit_code)) {
+                let claimed = (outcome, exit_code);
+                (outcome, exit_code) = self.as_recorded(outcome, exit_code);
+                if claimed != (outcome, exit_code) {
+                    self.append(line(outcome, exit_code));
+                }
+                // What the journal says counts, whether the disk confirmed it or not.
+                let is_true = self.writer.exit_code() == Some(exit_code);
+                if !is_true && self.writer.state().status() == Some(Status::Completed) {
+                    self.withdraw_end();
+                }
             }
         }
-        let recorded = self.finish(turns);
-        Ended { exit_code: told(exit_code, recorded), duration_secs, recorded }
+        self.kept &= self.writer.lost() == 0;
+        let (outcome, exit_code) = self.as_recorded(outcome, exit_code);
+        Ended { outcome, exit_code, duration_secs, recorded: self.kept }
+    }
+
+    /// What a session comes to in view of what could be kept: one that is not recorded whole is no success.
+    fn as_recorded(&self, outcome: Option<Outcome>, exit_code: i32) -> (Option<Outcome>, i32) {
+        match (self.kept, outcome, exit_code) {
+            (false, Some(Outcome::Success), _) => (Some(Outcome::Failed), exit::FAILED),
+            (false, outcome, exit::DONE) => (outcome, exit::FAILED),
+            (_, outcome, exit_code) => (outcome, exit_code),
+        }
+    }
+
+    fn withdraw_end(&mut self) {
+        if let Err(error) = self.writer.withdraw_end() {
+            self.observer.trouble(&format!("the record says more than is true: {error}"));
+        }
     }
 
     /// Writes the state file of a turn that is over.
@@ -412,16 +440,16 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Compresses the raw streams of `turns`, and says whether everything was kept.
-    pub(super) fn finish(&mut self, turns: impl IntoIterator<Item = u32>) -> bool {
+    /// Compresses the raw streams of `turns`. What is left of one that cannot be compressed is whole.
+    pub(super) fn finish(&mut self, turns: impl IntoIterator<Item = u32>) {
         for turn in turns {
             if let Err(error) = compress_stream(self.writer.dir(), turn) {
                 self.kept = false;
-                self.observer.trouble(&error.to_string());
+                let text = format!("{}: {error}", TurnFile::Stream.path(turn));
+                not_kept(&self.writer, Some(turn), &text, self.observer);
             }
         }
         self.kept &= self.writer.lost() == 0;
-        self.kept
     }
 }
 
@@ -467,10 +495,11 @@ pub(super) struct Beginning<'a> {
     pub(super) prompt: &'a str,
     pub(super) working_dir: &'a Path,
     pub(super) host: Option<String>,
+    pub(super) git: Option<GitState>,
 }
 
 impl Beginning<'_> {
-    pub(super) fn start(self, id: SessionId, dir: &Path, trees: &Trees, clock: &Clock) -> SessionStart {
+    pub(super) fn start(self, id: SessionId, dir: &Path, clock: &Clock) -> SessionStart {
         SessionStart {
             format: FormatVersion::CURRENT,
             id,
@@ -487,7 +516,7 @@ impl Beginning<'_> {
             critic_model: None,
             max_iterations: None,
             rules: None,
-            git: trees.git_state(),
+            git: self.git,
             host: self.host,
             pid: (!clock.is_fixed()).then(std::process::id),
             decklog_version: env!("CARGO_PKG_VERSION").to_owned(),

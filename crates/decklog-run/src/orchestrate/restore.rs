@@ -13,13 +13,14 @@ use decklog_journal::store::{Place, StoreError};
 use decklog_journal::time::{Clock, seconds_between};
 use decklog_journal::words::{Outcome, Role, SessionKind, TurnOutcome};
 use decklog_journal::{Durability, SessionId, SessionStore, WriteError, WriterOptions};
-use decklog_snapshot::{Restored, Tree};
+use decklog_snapshot::{Discovered, Incomplete, Left, LeftReason, Restored, Tree, WithheldReason};
 use jiff::Timestamp;
+use serde::Serialize;
 
-use super::recording::{Beginning, redactor};
+use super::recording::{Beginning, exit, redactor};
 use crate::log::Log;
 use crate::supervise::Signals;
-use crate::trees::{Changes, Taken, Trees};
+use crate::trees::{Changes, ReplaceError, Taken, Trees, git_state, named};
 
 /// The name of the agent in such a session.
 pub(super) const AGENT: &str = "decklog";
@@ -41,6 +42,8 @@ pub struct RestorePlan {
     pub target: Tree,
     /// That session's objects.
     pub objects: PathBuf,
+    /// Files that the tree lacks because its snapshot withheld them.
+    pub withheld: Vec<Withheld>,
     /// The environment, for what must not be recorded.
     pub env: Vec<(OsString, OsString)>,
     /// Variables in it that hold a secret, whatever they are called.
@@ -60,6 +63,10 @@ pub struct RestorePlan {
 pub struct RestoreResult {
     /// The session that has the tree as it was before.
     pub id: SessionId,
+    /// Its directory.
+    pub session_dir: PathBuf,
+    /// The exit code that its end has: not 0 where a file could not be read, or the record is not whole.
+    pub exit_code: i32,
     /// What was written, removed and left.
     pub restored: Restored,
     /// Files of the tree as it was before that the session does not have.
@@ -68,7 +75,44 @@ pub struct RestoreResult {
     pub trouble: Option<String>,
 }
 
-/// Why nothing was restored.
+/// Files of which some are changed and some are not, or are damaged, and the way back.
+#[derive(Debug, Clone, Serialize)]
+pub struct IncompleteRestore {
+    /// What failed.
+    pub error: String,
+    /// Paths that are as they were to be.
+    pub changed: Vec<String>,
+    /// Paths that are as they were.
+    pub unchanged: Vec<String>,
+    /// Paths that are neither, such as files that are missing or cut off.
+    pub damaged: Vec<String>,
+    /// The command that puts everything back.
+    pub go_back: String,
+    /// The session that has the tree as it was.
+    #[serde(skip)]
+    pub id: SessionId,
+    /// The turn after which the tree was so; 0: before turn 1.
+    #[serde(skip)]
+    pub turn: u32,
+    /// That tree.
+    #[serde(skip)]
+    pub tree: Tree,
+    /// Files that it lacks because its snapshot withheld them.
+    #[serde(skip)]
+    pub withheld: Vec<Withheld>,
+}
+
+impl IncompleteRestore {
+    pub(super) fn new(files: Incomplete, id: &SessionId, turn: u32, (before, tree): (&Taken, Tree)) -> Self {
+        let names = |paths: &[Vec<u8>]| paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+        let (changed, unchanged, damaged) = (names(&files.changed), names(&files.unchanged), names(&files.damaged));
+        let go_back = format!("decklog restore {id}@{turn} --in-place");
+        let withheld = before.withheld.clone();
+        Self { error: files.to_string(), changed, unchanged, damaged, go_back, id: id.clone(), turn, tree, withheld }
+    }
+}
+
+/// Why a tree was not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The session could not be made.
@@ -77,9 +121,12 @@ pub enum RestoreError {
     /// The present tree could not be recorded, so there would be no way back.
     #[error("the present tree could not be recorded, so nothing was changed: {0}")]
     NotRecorded(String),
-    /// The tree could not be put in place.
+    /// The tree could not be put in place, and no file was changed.
     #[error("{0}")]
     Refused(String),
+    /// Some files were changed, and could not be put back.
+    #[error("{}", .0.error)]
+    Incomplete(Box<IncompleteRestore>),
 }
 
 impl From<WriteError> for RestoreError {
@@ -92,24 +139,46 @@ impl From<WriteError> for RestoreError {
 /// later ones wait, as half of a tree would be neither.
 ///
 /// # Errors
-/// [`RestoreError`]; then no file was changed unless it says so.
+/// [`RestoreError`]; only with [`RestoreError::Incomplete`] files were changed.
 pub fn restore(store: &SessionStore, plan: &RestorePlan, signals: &Signals) -> Result<RestoreResult, RestoreError> {
     let redactor = redactor(&plan.env, &plan.secrets, &[]);
     let options = WriterOptions { clock: plan.clock.clone(), durability: plan.durability, redactor: redactor.clone() };
-    let mut trees = Trees::default();
+    let discovered = Discovered::at(&plan.working_dir);
+    let git = git_state(&discovered);
     let writer = store.create(&Place::Auto, options, plan.id_suffix, |id, dir| {
-        trees = Trees::open(&plan.working_dir, &dir.join(OBJECTS_DIR), &redactor, &[store.root(), dir]);
         let prompt = plan.command.join(" ");
         let (kind, working_dir, host) = (SessionKind::Run, plan.working_dir.as_path(), plan.host.clone());
-        let about = Beginning { kind, prompt: &prompt, working_dir, host };
-        SessionStart { agents: vec![AGENT.into()], ..about.start(id, dir, &trees, &plan.clock) }
+        let about = Beginning { kind, prompt: &prompt, working_dir, host, git };
+        SessionStart { agents: vec![AGENT.into()], ..about.start(id, dir, &plan.clock) }
     })?;
+    let objects = writer.dir().join(OBJECTS_DIR);
+    let mut trees = Trees::open_discovered(discovered, &objects, &redactor, &[store.root(), writer.dir()]);
     let writer = Log::from(writer);
-    let about = Restoration { turn: 1, command: &plan.command, target: &plan.target, objects: &plan.objects };
-    let turn = as_turn(&writer, &mut trees, &about, signals);
-    let ended = end(&writer, &turn.restored);
+    let RestorePlan { command, target, objects, withheld, .. } = plan;
+    let about = Restoration { turn: 1, command, target, objects, withheld };
+    let before = trees.take();
+    let turn = as_turn(&writer, &mut trees, &about, before, signals);
+    let exit_code = exit_code(&turn);
+    let ended = end(&writer, &turn.restored, exit_code);
     let trouble = turn.trouble.or_else(|| ended.err().map(|error| error.to_string()));
-    Ok(RestoreResult { id: writer.id().clone(), restored: turn.restored?, withheld: turn.withheld, trouble })
+    // What failed after the end was written corrects it.
+    let exit_code = match (exit_code, &trouble) {
+        (0, Some(_)) => {
+            let _ = end(&writer, &turn.restored, exit::FAILED);
+            exit::FAILED
+        }
+        (known, _) => known,
+    };
+    let (id, session_dir) = (writer.id().clone(), writer.dir().to_owned());
+    Ok(RestoreResult { id, session_dir, exit_code, restored: turn.restored?, withheld: turn.withheld, trouble })
+}
+
+fn exit_code(turn: &Turned) -> i32 {
+    let is_unread = |left: &Left| matches!(left.reason, LeftReason::Withheld(WithheldReason::Unreadable { .. }));
+    match &turn.restored {
+        Ok(restored) if turn.trouble.is_none() && !restored.left.iter().any(is_unread) => exit::DONE,
+        _ => exit::FAILED,
+    }
 }
 
 /// A restoration as a turn of a session.
@@ -119,6 +188,8 @@ pub(super) struct Restoration<'a> {
     pub(super) command: &'a [String],
     pub(super) target: &'a Tree,
     pub(super) objects: &'a Path,
+    /// As of [`RestorePlan::withheld`].
+    pub(super) withheld: &'a [Withheld],
 }
 
 /// What came of a restoration as a turn.
@@ -130,25 +201,76 @@ pub(super) struct Turned {
     pub(super) trouble: Option<String>,
 }
 
-/// Restores as a turn of the session, whose tree before is the way back.
-pub(super) fn as_turn(writer: &Log, trees: &mut Trees, about: &Restoration<'_>, signals: &Signals) -> Turned {
+/// Restores as a turn of the session. The tree `before`, which was just taken, is the way back.
+pub(super) fn as_turn(
+    writer: &Log,
+    trees: &mut Trees,
+    about: &Restoration<'_>,
+    before: Taken,
+    signals: &Signals,
+) -> Turned {
     let started = writer.clock().now();
-    let before = trees.take();
     let withheld = before.withheld.clone();
     let began = begin(writer, about, &before);
     let restored = match (began, before.tree.is_some()) {
         _ if signals.received().is_some() => Err(RestoreError::Refused("interrupted: nothing was changed".into())),
-        (Ok(()), true) => trees.restore(about.target, about.objects).map_err(RestoreError::Refused),
-        (Ok(()), false) => Err(RestoreError::NotRecorded(before.trouble.clone().unwrap_or_default())),
+        (Ok(()), true) => trees
+            .restore(about.target, about.objects, about.withheld)
+            .map_err(|error| refused(error, writer, about, &before)),
+        (Ok(()), false) => {
+            Err(RestoreError::NotRecorded(before.trouble.clone().map(|trouble| trouble.reason).unwrap_or_default()))
+        }
         (Err(error), _) => Err(error.into()),
     };
     // From here on files have changed: what cannot be recorded is told, and stops nothing.
     let after = trees.take();
     let changes = trees.changes(writer, about.turn, before.tree.as_deref(), after.tree.as_deref());
-    let trouble = after.trouble.clone().or_else(|| changes.trouble.clone());
+    let trouble = after.trouble.clone().map(|trouble| trouble.reason).or_else(|| changes.trouble.clone());
     let ended = end_turn(writer, (about.turn, started), &restored, after, changes);
     let trouble = trouble.or_else(|| ended.err().map(|error| error.to_string()));
     Turned { restored, withheld, trouble }
+}
+
+fn refused(error: ReplaceError, writer: &Log, about: &Restoration<'_>, before: &Taken) -> RestoreError {
+    let tree = before.tree.as_ref().and_then(|tree| tree.parse().ok());
+    match (error, tree) {
+        (ReplaceError::Incomplete(files), Some(tree)) => RestoreError::Incomplete(Box::new(IncompleteRestore::new(
+            files,
+            writer.id(),
+            about.turn - 1,
+            (before, tree),
+        ))),
+        (error, _) => RestoreError::Refused(error.to_string()),
+    }
+}
+
+/// Records a change of the working tree that was made in part as two turns of the session: the first one has the tree
+/// `before`, which is the way back, the second one what has become of it. Also says why the record of it is not whole,
+/// if it is not.
+pub(super) fn record_incomplete(
+    writer: &Log,
+    trees: &mut Trees,
+    (before, tree): (&Taken, Tree),
+    command: &[String],
+    files: Incomplete,
+) -> (IncompleteRestore, Option<String>) {
+    let turn = writer.state().last_turn() + 1;
+    let incomplete = IncompleteRestore::new(files, writer.id(), turn, (before, tree));
+    let started = writer.clock().now();
+    let about = |turn| Restoration { turn, command, target: &incomplete.tree, objects: Path::new(""), withheld: &[] };
+    let unchanged = Taken { tree: before.tree.clone(), withheld: Vec::new(), trouble: None };
+    let first = begin(writer, &about(turn), before).and_then(|()| {
+        let nothing = Ok(Restored::default());
+        end_turn(writer, (turn, started), &nothing, unchanged, Changes::default())
+    });
+    let second = begin(writer, &about(turn + 1), before).and_then(|()| {
+        let after = trees.take();
+        let changes = trees.changes(writer, turn + 1, before.tree.as_deref(), after.tree.as_deref());
+        let failed = Err(RestoreError::Incomplete(Box::new(incomplete.clone())));
+        end_turn(writer, (turn + 1, started), &failed, after, changes)
+    });
+    let trouble = first.and(second).err().map(|error| error.to_string());
+    (incomplete, trouble)
 }
 
 fn begin(writer: &Log, about: &Restoration<'_>, before: &Taken) -> Result<(), WriteError> {
@@ -165,7 +287,7 @@ fn begin(writer: &Log, about: &Restoration<'_>, before: &Taken) -> Result<(), Wr
         command: about.command.to_vec(),
         prompt_artifact,
         snapshot: before.tree.clone(),
-        withheld: before.withheld.clone(),
+        withheld: named(&before.withheld),
     })?;
     Ok(())
 }
@@ -198,7 +320,7 @@ fn end_turn(
         files: changes.files,
         files_changed: changes.count,
         patch_artifact: changes.patch,
-        withheld,
+        withheld: named(&withheld),
         stream_artifact: None,
         stderr_artifact: None,
         output_artifact: None,
@@ -210,20 +332,17 @@ fn end_turn(
     said.and(writer.append(turn_end).map(drop))
 }
 
-fn end(writer: &Log, restored: &Result<Restored, RestoreError>) -> Result<(), WriteError> {
+fn end(writer: &Log, restored: &Result<Restored, RestoreError>, exit_code: i32) -> Result<(), WriteError> {
     let started = writer.started_at();
-    let (outcome, exit_code) = match restored {
-        Ok(_) => (Outcome::Success, 0),
-        Err(_) => (Outcome::Failed, 2),
-    };
+    let outcome = if exit_code == exit::DONE { Outcome::Success } else { Outcome::Failed };
     let end = SessionEnd {
-        outcome,
+        outcome: Some(outcome),
         iterations: None,
         summary: Some(words(restored)),
         confidence: None,
         picked: None,
         duration_secs: seconds_between(started, writer.clock().now()),
-        exit_code,
+        exit_code: Some(exit_code),
     };
     writer.append(end).map(drop)
 }

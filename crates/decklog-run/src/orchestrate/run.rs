@@ -50,6 +50,12 @@ pub struct RunResult {
     pub turn_outcome: TurnOutcome,
     /// What the program exits with.
     pub exit_code: i32,
+    /// Exit code of the agent's process; absent when a signal ended it, or it was never started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_exit_code: Option<i32>,
+    /// The signal that ended the agent's process, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_signal: Option<i32>,
     /// Seconds the session took.
     pub duration_secs: f64,
     /// The agent's final text.
@@ -70,7 +76,8 @@ pub struct RunResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_session_id: Option<String>,
     /// Files changed.
-    pub files_changed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_changed: Option<u64>,
     /// Lines added.
     pub lines_added: u64,
     /// Lines removed.
@@ -138,7 +145,8 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
     let (outcome, exit_code) = decide(&turn, &checks, stopped_by, !limited.is_empty());
     let summary = turn.error.clone().or_else(|| summary(&turn.facts.final_text, recording.writer.redactor()));
     let ended = recording.close(Ending { summary, ..Ending::of(outcome, exit_code) }, first..=number);
-    let Ended { exit_code, duration_secs, recorded: kept } = ended;
+    let Ended { outcome, exit_code, duration_secs, recorded: kept } = ended;
+    let files_changed = turn.has_diff().then_some(turn.files_changed);
     let writer = &recording.writer;
     Ok(RunResult {
         id: writer.id().clone(),
@@ -148,6 +156,8 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
         outcome,
         turn_outcome: turn.outcome,
         exit_code,
+        agent_exit_code: turn.exit.0,
+        agent_signal: turn.exit.1,
         duration_secs,
         text: turn.facts.final_text,
         error: turn.error,
@@ -155,7 +165,7 @@ pub(super) fn go(mut recording: Recording<'_>, plan: &RunPlan, course: Course) -
         limited,
         first_back: if outcome.is_none() { order.first_back() } else { None },
         agent_session_id: turn.facts.agent_session_id,
-        files_changed: turn.files_changed,
+        files_changed,
         lines_added: turn.lines.0,
         lines_removed: turn.lines.1,
         tokens: turn.facts.tokens,
@@ -191,7 +201,7 @@ fn decide(
     limited: bool,
 ) -> (Option<Outcome>, i32) {
     if let Some(signal) = stopped_by {
-        return (Some(Outcome::Interrupted), exit::stopped(signal));
+        return (Some(Outcome::Interrupted), signal.exit_code());
     }
     match turn.outcome {
         TurnOutcome::Success if checks.iter().all(|check| check.passed) => (Some(Outcome::Success), exit::DONE),

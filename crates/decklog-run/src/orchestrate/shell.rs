@@ -20,15 +20,17 @@ use super::relay::{
     Answer, HandedOff, Limited, Order, Question, Relay, answer, conversation, hand_over, has_worked, loaded, summarize,
     used_by, with_prompt, write_packet,
 };
-use super::restore::{AGENT, Restoration, RestoreError, as_turn};
+use super::restore::{AGENT, IncompleteRestore, Restoration, RestoreError, as_turn, last_agents_turn};
 use super::run::check_all;
 use crate::agents::Used;
-use crate::finish::compress_stream;
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::sandbox::Sandbox;
 use crate::supervise::Signals;
 use crate::trees::Trees;
+
+/// The command that an undo is recorded under.
+const UNDO: &str = "/undo";
 
 /// A shell's session: none before the first prompt.
 pub struct Shell {
@@ -216,7 +218,7 @@ impl Shell {
             }
         }
         (self.packet, self.remark, self.forgets) = (None, String::new(), false);
-        self.last = past.turns.last().and_then(|turn| turn.outcome);
+        self.last = last_agents_turn(past).and_then(|turn| turn.outcome);
     }
 
     /// Puts `prompt` to the present agent, and, when it may not answer, to those that follow.
@@ -251,6 +253,7 @@ impl Shell {
             Ok(answered) => answered,
             Err(error) => {
                 (self.packet, self.remark) = (packet, remark);
+                self.last = Some(TurnOutcome::Failed);
                 return Err(error);
             }
         };
@@ -373,16 +376,17 @@ impl Shell {
         if ask_first {
             self.summarize((watch.0, &mut *watch.1))?;
         }
+        let first = self.live.as_ref().map_or(1, |live| live.first);
         let handed = self.record(watch, |recording, _| {
             let (_, handed) = write_packet(recording, to, "handoff")?;
             recording.close_sandbox();
-            recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(exit::DONE) });
-            Ok::<_, RunError>((recording.writer.id().clone(), handed))
+            recording.finish(first..recording.next_turn());
+            let exit_code = if recording.kept { exit::DONE } else { exit::FAILED };
+            recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(exit_code) });
+            Ok::<_, RunError>((recording.writer.id().clone(), HandedOff { recorded: recording.kept, ..handed }))
         });
         let handed = handed.transpose()?;
-        if let Some(live) = self.live.take() {
-            live.compress();
-        }
+        self.live = None;
         self.forget();
         Ok(handed)
     }
@@ -390,7 +394,7 @@ impl Shell {
     /// Brings back the tree before the last turn that is not undone, as a turn of its own.
     ///
     /// # Errors
-    /// [`UndoError`]; then no file was changed unless it says so.
+    /// [`UndoError`]; only with [`RestoreError::Incomplete`] files were changed.
     pub fn undo(&mut self, signals: &Signals) -> Result<Undone, UndoError> {
         signals.forget_interrupt();
         let live = self.live.as_mut().ok_or(UndoError::Nothing)?;
@@ -406,14 +410,16 @@ impl Shell {
         if !changed.is_empty() {
             return Err(UndoError::Changed(changed));
         }
+        live.go_on(&self.setup)?;
         let objects = live.writer.dir().join(OBJECTS_DIR);
         let about = Restoration {
             turn: live.writer.state().last_turn() + 1,
-            command: &["/undo".to_owned()],
+            command: &[UNDO.to_owned()],
             target: &target,
             objects: &objects,
+            withheld: &turn.withheld_before,
         };
-        let done = as_turn(&live.writer, &mut live.trees, &about, signals);
+        let done = as_turn(&live.writer, &mut live.trees, &about, present, signals);
         live.kept &= done.trouble.is_none();
         let restored = done.restored?;
         let turn = turn.turn;
@@ -422,8 +428,41 @@ impl Shell {
         Ok(Undone { turn, before, restored, trouble: done.trouble })
     }
 
-    /// Ends the session, as its last turn came out.
-    pub fn finish(&mut self, (signals, observer): Watch<'_>) -> Option<Finished> {
+    /// Puts back the tree before an undo that was done in part, as a turn of its own. Says what was done, and why the record
+    /// of it is not whole, if it is not.
+    ///
+    /// # Errors
+    /// [`UndoError`], as of [`Self::undo`].
+    pub fn go_back(
+        &mut self,
+        undo: &IncompleteRestore,
+        signals: &Signals,
+    ) -> Result<(Restored, Option<String>), UndoError> {
+        signals.forget_interrupt();
+        let live = self.live.as_mut().ok_or(UndoError::Nothing)?;
+        let objects = live.writer.dir().join(OBJECTS_DIR);
+        let about = Restoration {
+            turn: live.writer.state().last_turn() + 1,
+            command: &[UNDO.to_owned(), "back".to_owned()],
+            target: &undo.tree,
+            objects: &objects,
+            withheld: &undo.withheld,
+        };
+        live.go_on(&self.setup)?;
+        let before = live.trees.take();
+        let done = as_turn(&live.writer, &mut live.trees, &about, before, signals);
+        live.kept &= done.trouble.is_none();
+        Ok((done.restored?, done.trouble))
+    }
+
+    /// Ends the session, as its last turn came out. `exits_with`: the exit code that the program is about to end with, where
+    /// that is not the last turn's. `is_cut_off`: whether there was more to ask.
+    pub fn finish(
+        &mut self,
+        exits_with: Option<i32>,
+        is_cut_off: bool,
+        (signals, observer): Watch<'_>,
+    ) -> Option<Finished> {
         let live = self.live.take()?;
         let first = live.first;
         let mut recording = live.recording(&self.setup, signals, observer);
@@ -431,13 +470,23 @@ impl Shell {
             _ if recording.writer.state().status() == Some(Status::Checkpointed) => (None, exit::LIMITED),
             None | Some(TurnOutcome::Success) => (Some(Outcome::Success), exit::DONE),
             Some(TurnOutcome::RateLimited) => (None, exit::LIMITED),
-            Some(TurnOutcome::Interrupted) => (Some(Outcome::Interrupted), exit::INTERRUPTED),
+            Some(TurnOutcome::Interrupted) => {
+                let code = signals.received().map_or(exit::INTERRUPTED, crate::supervise::Received::exit_code);
+                (Some(Outcome::Interrupted), code)
+            }
             Some(TurnOutcome::Failed | TurnOutcome::Stalled | TurnOutcome::TimedOut) => {
                 (Some(Outcome::Failed), exit::FAILED)
             }
         };
+        let outcome = match (outcome, exits_with) {
+            (Some(Outcome::Success), Some(exit::FAILED)) => Some(Outcome::Failed),
+            // A signal ended the program before its input did.
+            (Some(Outcome::Success), Some(_)) if is_cut_off => Some(Outcome::Interrupted),
+            (outcome, _) => outcome,
+        };
+        let exit_code = exits_with.unwrap_or(exit_code);
         let turns = first..recording.next_turn();
-        let Ended { exit_code, recorded, .. } = recording.close(Ending::of(outcome, exit_code), turns);
+        let Ended { outcome, exit_code, recorded, .. } = recording.close(Ending::of(outcome, exit_code), turns);
         let id = recording.writer.id().clone();
         self.forget();
         Some(Finished { id, outcome, exit_code, recorded })
@@ -477,12 +526,9 @@ impl Live {
         Self { writer, trees, kept, first, sandbox }
     }
 
-    /// Compresses what its turns left.
-    fn compress(&self) {
-        for turn in self.first..=self.writer.state().last_turn() {
-            // What stays raw is whole, too.
-            let _ = compress_stream(self.writer.dir(), turn);
-        }
+    /// See [`reopen`].
+    fn go_on(&self, setup: &Setup) -> Result<(), RestoreError> {
+        resumed(&self.writer, setup).map_or(Ok(()), |resumed| Ok(self.writer.append(resumed).map(drop)?))
     }
 
     fn recording<'r>(self, setup: &'r Setup, signals: &'r Signals, observer: &'r mut dyn Observer) -> Recording<'r> {
@@ -510,18 +556,25 @@ fn put(
 
 /// Goes on with a session that was left waiting for a limit to pass.
 fn reopen(recording: &mut Recording<'_>) {
-    if recording.writer.state().status() == Some(Status::Checkpointed) {
-        let pid = (!recording.setup.clock.is_fixed()).then(std::process::id);
-        recording.append(Resumed { pid, decklog_version: env!("CARGO_PKG_VERSION").into(), torn_bytes: None });
+    if let Some(resumed) = resumed(&recording.writer, recording.setup) {
+        recording.append(resumed);
     }
+}
+
+/// The event by which that is recorded, if the session was left so.
+fn resumed(writer: &Log, setup: &Setup) -> Option<Resumed> {
+    let pid = (!setup.clock.is_fixed()).then(std::process::id);
+    let is_left = writer.state().status() == Some(Status::Checkpointed);
+    is_left.then(|| Resumed { pid, decklog_version: env!("CARGO_PKG_VERSION").into(), torn_bytes: None })
 }
 
 /// The last turn that changed something and is not undone: each undo takes back one.
 fn to_undo(turns: &[Turn]) -> Option<&Turn> {
     let mut standing = Vec::new();
     for turn in turns {
-        if turn.agent == AGENT && turn.command == ["/undo"] {
-            if turn.outcome == Some(TurnOutcome::Success) {
+        if turn.agent == AGENT && turn.command.first().is_some_and(|word| word == UNDO) {
+            // What was done in part, or taken back, leaves what stood before.
+            if turn.command.len() == 1 && turn.outcome == Some(TurnOutcome::Success) {
                 standing.pop();
             }
         } else if turn.files_changed > 0 || turn.snapshot_before != turn.snapshot_after {

@@ -4,6 +4,7 @@
 
 mod inside;
 mod told;
+mod watch;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -23,8 +24,10 @@ pub use inside::BoxedAgents;
 pub(crate) use inside::Inside;
 use inside::Variables;
 pub(crate) use told::Told;
+use watch::ContainerWatch;
+pub use watch::{WATCH_ARGUMENT, watch_main};
 
-use tempfile::TempDir;
+use decklog_snapshot::ScratchDir;
 
 use crate::agents::McpServer;
 use crate::log::Log;
@@ -94,12 +97,14 @@ pub enum SandboxError {
 /// A session's container, and what serves its tools.
 pub(crate) struct Sandbox {
     container: Container,
+    /// Removes the container when this process is killed.
+    watch: Option<ContainerWatch>,
     gateway: Gateway,
     told: Arc<Told>,
     transcript: Transcript,
     network: Option<Network>,
     /// A directory that is the session's alone: with the sockets for agents, and what is mounted.
-    scratch: TempDir,
+    scratch: ScratchDir,
     serves_agents: bool,
     plan: SandboxPlan,
     /// Agents that have had their files.
@@ -126,7 +131,7 @@ impl Sandbox {
         early: impl FnOnce(&Gateway),
     ) -> Result<Self, SandboxError> {
         let mut transcript = Transcript::open(log);
-        let scratch = tempfile::Builder::new().prefix("decklog-").tempdir()?;
+        let scratch = ScratchDir::new()?;
         let name = container::name_of(log.id().as_str());
         let served = plan.image.servers.iter().filter(|_| plan.boxed.is_none());
         let servers = served.map(|spec| server(spec, &name, plan)).collect::<Result<_, _>>()?;
@@ -136,7 +141,7 @@ impl Sandbox {
         if let Err(error) = &opened {
             transcript.line(&error.to_string());
         }
-        let (container, network) = match opened {
+        let (container, network, watch) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 gateway.stop();
@@ -145,7 +150,8 @@ impl Sandbox {
         };
         gateway.open();
         let (plan, unpacked) = (plan.clone(), RefCell::default());
-        Ok(Self { container, gateway, told, transcript, network, scratch, serves_agents: false, plan, unpacked })
+        let serves_agents = false;
+        Ok(Self { container, watch, gateway, told, transcript, network, scratch, serves_agents, plan, unpacked })
     }
 
     /// Lets agents on the host reach the servers.
@@ -196,7 +202,10 @@ impl Sandbox {
         let name = self.container.name().to_owned();
         let network = self.network.take();
         match self.container.remove() {
-            Ok(()) => self.transcript.line(&format!("{name} is removed")),
+            Ok(()) => {
+                self.watch.into_iter().for_each(ContainerWatch::release);
+                self.transcript.line(&format!("{name} is removed"));
+            }
             Err(error) => {
                 self.transcript.line(&error.to_string());
                 observer.trouble(&format!("{error}; `decklog clean` removes the container {name}"));
@@ -228,7 +237,7 @@ fn open(
     told: &Arc<Told>,
     transcript: &mut Transcript,
     observer: &mut dyn Observer,
-) -> Result<(Container, Option<Network>), SandboxError> {
+) -> Result<(Container, Option<Network>, Option<ContainerWatch>), SandboxError> {
     let SandboxPlan { image, podman, network, boxed, .. } = plan;
     let observer = std::cell::RefCell::new(observer);
     let transcript = std::cell::RefCell::new(transcript);
@@ -249,6 +258,11 @@ fn open(
         as_root: place.as_root,
     };
     let mut container = Container::create(podman, &plan, &mut |words| transcript.borrow_mut().command(words))?;
+    let watch = ContainerWatch::start(Path::new("/proc/self/exe"), podman, container.id())
+        .map_err(|error| {
+            transcript.borrow_mut().line(&format!("nothing ends the container should decklog be killed: {error}"))
+        })
+        .ok();
     let mode = match network {
         None => "default",
         Some(Policy { mode: Mode::Audit, .. }) => "audit",
@@ -259,9 +273,9 @@ fn open(
         Some(policy) => {
             let about = About { session: session.clone(), container: container.name().to_owned() };
             let helper = ["/proc/self/exe".into(), NETWORK_ARGUMENT.into()];
-            let watch = Arc::clone(told) as Arc<_>;
+            let recorder = Arc::clone(told) as Arc<_>;
             // Nothing runs in it yet: whatever will is watched from its first packet on.
-            Some(Network::attach(container.pid()?, policy.clone(), about, watch, &helper)?)
+            Some(Network::attach(container.pid()?, policy.clone(), about, recorder, &helper)?)
         }
     };
     container.start()?;
@@ -281,7 +295,7 @@ fn open(
         Ok(event) => observer.borrow_mut().event(&event),
         Err(error) => observer.borrow_mut().trouble(&error.to_string()),
     }
-    Ok((container, network))
+    Ok((container, network, watch))
 }
 
 /// The file that names the server that answers the container's questions: decklog.

@@ -200,18 +200,16 @@ impl Watch for Told {
         self.log.calls_in_progress()
     }
 
-    fn record(&self, line: &[u8]) {
+    fn record(&self, line: &[u8]) -> bool {
         let mut file = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut write = || {
-            if file.is_none() {
-                *file = Some(self.log.log_file(CONNECTIONS).map_err(|error| error.to_string())?);
-            }
-            let Some(file) = file.as_mut() else { return Ok(()) };
-            file.write(&[line, b"\n"].concat()).map_err(|error| format!("{CONNECTIONS}: {error}"))
+        let written = match file.as_mut() {
+            Some(file) => file.write_line(line).map_err(|error| format!("{CONNECTIONS}: {error}")),
+            None => self.log.log_file(CONNECTIONS).map_err(|error| error.to_string()).and_then(|opened| {
+                file.insert(opened).write_line(line).map_err(|error| format!("{CONNECTIONS}: {error}"))
+            }),
         };
-        if let Err(error) = write() {
-            self.lost(error);
-        }
+        drop(file);
+        written.map_err(|error| self.lost(error)).is_ok()
     }
 
     fn trouble(&self, what: &str) {

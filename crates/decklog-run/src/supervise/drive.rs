@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::process::{Exit, Supervised};
+use super::process::{Exit, SpawnError, Supervised};
 use super::signals::{Received, Signals};
 
 /// When to end a program that does not end by itself.
@@ -97,7 +97,7 @@ pub fn drive(
     signals: &Signals,
     limits: Limits,
     mut io: Io,
-) -> io::Result<Ended> {
+) -> Result<Ended, SpawnError> {
     let start = Instant::now();
     let mut last_output = start;
     let mut cause = None;
@@ -129,7 +129,8 @@ pub fn drive(
             stop = Some(StopCause::Stalled);
         }
         if let Some(received) = signals.take() {
-            if matches!(cause, Some(StopCause::Signal(_))) {
+            // A terminal that is closed sends SIGHUP more than once: from the shell, and from the kernel.
+            if matches!(cause, Some(StopCause::Signal(_))) && received != Received::HangUp {
                 process.kill();
                 pressure = Pressure::Killed;
             }
@@ -204,7 +205,9 @@ fn ask(process: &Supervised, handler: &mut dyn Handler, cause: StopCause, io: &m
         }
         _ if asked => {}
         StopCause::Signal(Received::Interrupt) => process.interrupt(),
-        StopCause::Signal(Received::Terminate) | StopCause::TimedOut | StopCause::Stalled => process.terminate(),
+        StopCause::Signal(Received::Terminate | Received::HangUp) | StopCause::TimedOut | StopCause::Stalled => {
+            process.terminate();
+        }
     }
     match cause {
         StopCause::Signal(_) => Pressure::Terminated(now + PATIENCE),

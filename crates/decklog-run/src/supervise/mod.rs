@@ -20,4 +20,4 @@ mod signals;
 pub use drive::{Ended, Handler, Io, Limits, StopCause, drive};
 pub use process::{CommandSpec, Exit, INHERITED_FD, SpawnError, Supervised};
 pub use reaper::{REAPER_ARGUMENT, reaper_main};
-pub use signals::{Raise, Received, Signals};
+pub use signals::{CaughtSignals, Raise, Received, Signals, stop_signals};

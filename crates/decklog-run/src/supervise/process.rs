@@ -11,6 +11,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use command_fds::{CommandFdExt, FdMapping};
+use decklog_snapshot::unbind_repository;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::reaper::{CONTROL_FD, REAPER_ARGUMENT, REAPER_NAME, end_orphans, request};
@@ -46,10 +47,16 @@ pub enum Exit {
     NotStarted(String),
 }
 
-/// Why a program was not started.
+/// Why a program was not started, or not seen to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start a process: {0}")]
-pub struct SpawnError(#[from] io::Error);
+pub enum SpawnError {
+    /// It was not started.
+    #[error("cannot start a process: {0}")]
+    Start(#[from] io::Error),
+    /// It was started, and ended because its output could not be waited for.
+    #[error("cannot wait for the output of a process, which was ended: {0}")]
+    Wait(#[source] io::Error),
+}
 
 /// A running program with its reaper.
 #[derive(Debug)]
@@ -76,6 +83,9 @@ impl Supervised {
     pub fn spawn(spec: &CommandSpec) -> Result<Self, SpawnError> {
         // Should the reaper be killed, its orphans come to this process.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        let mut env = spec.env.clone();
+        // Whatever started decklog (a hook, an alias), a child works on the repository around its own directory.
+        unbind_repository(&mut env);
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&spec.reaper);
@@ -85,7 +95,7 @@ impl Supervised {
             .arg(&spec.program)
             .args(&spec.arguments)
             .env_clear()
-            .envs(spec.env.iter().map(|(name, value)| (name, value)))
+            .envs(env)
             .current_dir(&spec.working_dir)
             // Some programs believe it rather than the system.
             .env("PWD", &spec.working_dir)

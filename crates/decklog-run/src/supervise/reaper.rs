@@ -42,8 +42,8 @@ pub fn reaper_main(mut arguments: impl Iterator<Item = OsString>) -> i32 {
     let Some(program) = arguments.next() else { return 2 };
     let Some(mut control) = control_socket() else { return 2 };
     // Signals to this group are meant for the agent; a handler, unlike ignoring, is not inherited.
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        let _ = signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)));
+    for signal in super::stop_signals() {
+        let _ = signal_hook::flag::register(*signal, Arc::new(AtomicBool::new(false)));
     }
     let _ = rustix::process::setsid();
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

@@ -32,7 +32,7 @@ fn is_injected(said: &str) -> bool {
 pub(super) fn output_text(output: &Value) -> String {
     let output = match output {
         // Older versions wrap it in JSON once more.
-        Value::String(text) if text.starts_with("{\"output\":") => match serde_json::from_str::<Value>(text) {
+        Value::String(text) if text.starts_with("{\"output\":") => match decklog_text::json::from_str::<Value>(text) {
             Ok(inner) => return text_with_code(&inner),
             Err(_) => return text.clone(),
         },

@@ -386,15 +386,13 @@ impl<'a> Driver<'a> {
             Some(Outcome::Success) => exit::DONE,
             Some(Outcome::MaxIterationsReached) => exit::NOT_APPROVED,
             Some(Outcome::Failed) => exit::FAILED,
-            Some(Outcome::Interrupted) => {
-                exit::stopped(self.recording.signals.received().unwrap_or(Received::Interrupt))
-            }
+            Some(Outcome::Interrupted) => self.recording.signals.received().unwrap_or(Received::Interrupt).exit_code(),
             None => exit::LIMITED,
         };
         let summary = clip_safely(reason, 4096, self.recording.writer.redactor());
         let ending = Ending { summary: Some(summary.clone()), ..Ending::of(outcome, exit_code) };
         let turns = self.first_turn..self.recording.next_turn();
-        let Ended { exit_code, duration_secs, recorded } = self.recording.close(ending, turns);
+        let Ended { outcome, exit_code, duration_secs, recorded } = self.recording.close(ending, turns);
         let first_back = outcome.is_none().then(|| self.seats[self.state.seat()].order.first_back()).flatten();
         ChatResult {
             id: self.recording.writer.id().clone(),

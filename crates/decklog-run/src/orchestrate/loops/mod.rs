@@ -465,7 +465,7 @@ impl<'a> Driver<'a> {
             Some(Outcome::Success) => exit::DONE,
             Some(Outcome::MaxIterationsReached) => exit::NOT_APPROVED,
             Some(Outcome::Failed) => exit::FAILED,
-            Some(Outcome::Interrupted) => exit::stopped(stopped.unwrap_or(Received::Interrupt)),
+            Some(Outcome::Interrupted) => stopped.unwrap_or(Received::Interrupt).exit_code(),
             None => exit::LIMITED,
         };
         let rounds = self.course(|course| course.rounds.clone());
@@ -476,7 +476,7 @@ impl<'a> Driver<'a> {
             confidence,
             ..Ending::of(outcome, exit_code)
         };
-        let Ended { exit_code, duration_secs, recorded } =
+        let Ended { outcome, exit_code, duration_secs, recorded } =
             self.recording.close(ending, std::mem::take(&mut self.turns));
         let (tokens, cost_usd) = self.course(|course| (course.tokens, course.cost_usd));
         LoopResult {

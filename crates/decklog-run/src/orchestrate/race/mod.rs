@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::SessionStore;
 use decklog_journal::artifacts::OBJECTS_DIR;
-use decklog_journal::event::{Notice, SessionStart};
+use decklog_journal::event::{Notice, SessionStart, Withheld};
 use decklog_journal::redact::Redactor;
 use decklog_journal::words::{Outcome, Permissions, Role, SessionKind, TurnOutcome};
-use decklog_snapshot::{SnapshotReader, Tree};
+use decklog_snapshot::{Left, SnapshotReader, Tree};
 
 use self::pick::{Entry, Standing};
 use self::place::Places;
@@ -27,13 +27,14 @@ use self::side_by_side::{Teller, side_by_side};
 use super::party::{Party, labels};
 use super::recording::{Ask, CheckResult, Ended, Ending, Recording, Setup, exit, redactor};
 use super::relay::Limited;
+use super::restore::{IncompleteRestore, record_incomplete};
 use super::run::check_all;
 use crate::check::{CheckPlace, run_check};
 use crate::log::Log;
 use crate::observe::Observer;
 use crate::record::clip_safely;
 use crate::supervise::{Signals, SpawnError};
-use crate::trees::Trees;
+use crate::trees::{ReplaceError, Trees};
 use crate::turn::TurnResult;
 
 /// Bytes of what a setup command printed that are told when it fails.
@@ -96,8 +97,31 @@ fn common_dir(working_dir: &Path) -> Option<PathBuf> {
     Some(repository.common_dir.clone())
 }
 
-/// What was written, and what is left in conflict; or why nothing was.
-type Applied = Result<(Vec<String>, Vec<String>), String>;
+/// What became of the change that was picked.
+type Applied = Result<Brought, NotApplied>;
+
+/// What was brought into the user's tree of a racer's change.
+#[derive(Default)]
+struct Brought {
+    /// Files that were written, added or removed.
+    applied: Vec<String>,
+    /// Files left in conflict.
+    conflicts: Vec<String>,
+    /// Files that were not brought, each with why.
+    left: Vec<Withheld>,
+}
+
+/// Why a racer's change is not applied, and which files are changed nevertheless.
+struct NotApplied {
+    why: String,
+    incomplete: Option<Box<IncompleteRestore>>,
+}
+
+impl From<String> for NotApplied {
+    fn from(why: String) -> Self {
+        Self { why, incomplete: None }
+    }
+}
 
 struct Race<'a> {
     plan: &'a RacePlan,
@@ -134,12 +158,13 @@ impl Race<'_> {
         self.places.number(&ready_at).map_err(|error| RaceError::Place { path: plan.worktrees.clone(), error })?;
         let (log, redactor) = (self.recording.writer.clone(), &self.redactor.clone());
         let objects = &objects;
-        let mut all_kept = true;
+        let (mut all_kept, places) = (true, &self.places);
         let results = std::thread::scope(|scope| {
             side_by_side(&mut self.recording, scope, &ready, true, |(at, setup), signals, teller| {
                 let trees = Trees::open(&setup.working_dir, objects, redactor, &[]);
                 let party = &plan.racers[*at];
-                one(log.clone(), trees, setup, party, &plan.task, signals, teller)
+                let changed = |withheld: &[Withheld]| places.changed(*at, withheld);
+                one(log.clone(), trees, setup, (party, &plan.task), &changed, (signals, teller))
             })
         })?;
         for ((at, _), result) in ready.iter().zip(results) {
@@ -160,7 +185,7 @@ impl Race<'_> {
             .map(|at| {
                 let made = self.recording.trees.link(&plan.setup.working_dir, &self.places.path(at), objects);
                 let made = made.inspect(|made| lacking.extend(made.lacking.iter().map(|it| it.path.clone())));
-                made.map(|made| made.working_dir).map_err(|error| error.to_string())
+                made.map(|made| made.working_dir)
             })
             .collect();
         lacking.sort();
@@ -214,14 +239,16 @@ impl Race<'_> {
         let applied = picked.map(|at| self.apply(&racers[at]));
         let why = judged.map(|(at, why)| format!("{}: {why}", racers[at].name));
         let result = self.result(&racers, picked, applied, why);
-        self.clear_away(&mut racers);
+        let only_there = picked.filter(|_| !result.left.is_empty());
+        self.clear_away(&mut racers, only_there);
         Ok(RaceResult { racers, ..result })
     }
 
-    /// Removes the worktrees, but for those that are wanted and those that hold what the record does not.
-    fn clear_away(&mut self, racers: &mut [Racer]) {
-        let stays = |racer: &Racer| self.plan.keep || racer.is_unsaved();
-        let keep: Vec<usize> = (0..racers.len()).filter(|at| stays(&racers[*at])).collect();
+    /// Removes the worktrees, but for those that are wanted, those that hold what the record does not, and that of the racer
+    /// `picked`, from 0, whose change was not brought whole.
+    fn clear_away(&mut self, racers: &mut [Racer], picked: Option<usize>) {
+        let stays = |at: &usize| self.plan.keep || racers[*at].is_unsaved() || picked == Some(*at);
+        let keep: Vec<usize> = (0..racers.len()).filter(stays).collect();
         for at in &keep {
             racers[*at].worktree = Some(self.places.path(*at)).filter(|path| path.is_dir());
         }
@@ -249,7 +276,7 @@ impl Race<'_> {
                 let setup = Setup { working_dir: made.working_dir, checks: Vec::new(), ..self.plan.setup.clone() };
                 self.judge_in(&setup, judge, prompt, &objects).map_err(|error| error.to_string())
             }
-            Err(error) => Err(error.to_string()),
+            Err(why) => Err(why),
         };
         let (verdict, why) = match judged {
             Ok((TurnOutcome::Interrupted, _)) => return None,
@@ -289,6 +316,8 @@ impl Race<'_> {
             follows_at_once: false,
         })?;
         recording.close_turn(turn, &result, &[]);
+        let kept = recording.kept;
+        self.recording.kept &= kept;
         Ok((result.outcome, result.facts.final_text))
     }
 
@@ -296,15 +325,35 @@ impl Race<'_> {
     fn apply(&mut self, racer: &Racer) -> Applied {
         let tree = |id: &Option<String>| id.as_ref().and_then(|id| id.parse::<Tree>().ok());
         let (Some(from), Some(to)) = (tree(&racer.trees.0), tree(&racer.trees.1)) else {
-            return Err(format!("what {} changed is not known", racer.name));
+            return Err(format!("what {} changed is not known", racer.name).into());
         };
-        if let Some(why) = self.recording.trees.take().trouble {
-            return Err(why);
-        }
+        let before = self.recording.trees.take();
+        let Some(present) = tree(&before.tree) else {
+            return Err(before.trouble.map(|trouble| trouble.reason).unwrap_or_default().into());
+        };
         let objects = self.recording.writer.dir().join(OBJECTS_DIR);
-        let merged = self.recording.trees.merge(&from, &to, &objects)?;
-        let names = |paths: Vec<Vec<u8>>| paths.iter().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
-        Ok((names(merged.applied), names(merged.conflicts)))
+        let merged = match self.recording.trees.merge(&from, &to, &objects) {
+            Ok(merged) => merged,
+            Err(ReplaceError::Incomplete(files)) => {
+                let Recording { writer, trees, observer, kept, .. } = &mut self.recording;
+                let command = ["decklog", "race", "--pick", &racer.name].map(str::to_owned);
+                let (incomplete, trouble) = record_incomplete(writer, trees, (&before, present), &command, files);
+                if let Some(trouble) = trouble {
+                    *kept = false;
+                    observer.trouble(&trouble);
+                }
+                return Err(NotApplied { why: incomplete.error.clone(), incomplete: Some(Box::new(incomplete)) });
+            }
+            Err(error) => return Err(error.to_string().into()),
+        };
+        if let Some(leftover) = &merged.leftover {
+            self.recording.observer.trouble(&format!("{} could not be removed", leftover.display()));
+        }
+        let name = |path: &Vec<u8>| String::from_utf8_lossy(path).into_owned();
+        let names = |paths: &[Vec<u8>]| paths.iter().map(name).collect();
+        let left = |left: &Left| Withheld { path: name(&left.path), reason: left.reason.to_string() };
+        let (applied, conflicts) = (names(&merged.applied), names(&merged.conflicts));
+        Ok(Brought { applied, conflicts, left: merged.left.iter().map(left).collect() })
     }
 
     fn result(
@@ -319,12 +368,19 @@ impl Race<'_> {
         let all_limited = racers.iter().all(|racer| racer.outcome == Some(TurnOutcome::RateLimited));
         let name = picked.map(|at| racers[at].name.clone()).unwrap_or_default();
         let (outcome, exit_code, summary) = match (&applied, stopped) {
-            (None, Some(signal)) => (Some(Outcome::Interrupted), exit::stopped(signal), "interrupted".to_owned()),
-            (Some(Err(why)), _) => {
+            (None, Some(signal)) => (Some(Outcome::Interrupted), signal.exit_code(), "interrupted".to_owned()),
+            (Some(Err(NotApplied { why, .. })), _) => {
                 (Some(Outcome::Failed), exit::FAILED, format!("{name} was picked, and could not be applied: {why}"))
             }
-            (Some(Ok((_, conflicts))), _) if !conflicts.is_empty() => {
-                let summary = format!("{name} was picked; in conflict: {}", conflicts.join(", "));
+            (Some(Ok(Brought { conflicts, left, .. })), _) if !conflicts.is_empty() || !left.is_empty() => {
+                let mut summary = format!("{name} was picked");
+                if !conflicts.is_empty() {
+                    summary += &format!("; in conflict: {}", conflicts.join(", "));
+                }
+                if !left.is_empty() {
+                    let left: Vec<_> = left.iter().map(|file| file.path.as_str()).collect();
+                    summary += &format!("; not brought: {}", left.join(", "));
+                }
                 (Some(Outcome::Failed), exit::NOT_APPROVED, summary)
             }
             (Some(Ok(_)), _) => (Some(Outcome::Success), exit::DONE, format!("{name} was picked")),
@@ -344,11 +400,16 @@ impl Race<'_> {
             .map(|(racer, party)| Limited { agent: party.agent.name.clone(), resets_at: racer.resets_at })
             .collect();
         let first_back = limited.iter().filter(|it| it.resets_at.is_some()).min_by_key(|it| it.resets_at).cloned();
-        let (applied, conflicts) = applied.and_then(Result::ok).unwrap_or_default();
+        let (brought, incomplete) = match applied {
+            Some(Ok(brought)) => (brought, None),
+            Some(Err(not_applied)) => (Brought::default(), not_applied.incomplete),
+            None => Default::default(),
+        };
+        let Brought { applied, conflicts, left } = brought;
         RaceResult {
             id: self.recording.writer.id().clone(),
             session_dir: self.recording.writer.dir().to_owned(),
-            outcome,
+            outcome: ended.outcome,
             exit_code: ended.exit_code,
             summary,
             duration_secs: ended.duration_secs,
@@ -356,6 +417,8 @@ impl Race<'_> {
             picked: picked_turn.map(|_| name),
             applied,
             conflicts,
+            left,
+            incomplete,
             judged,
             limited,
             first_back: first_back.filter(|_| outcome.is_none()),
@@ -378,19 +441,18 @@ fn end(
 /// A racer's turn: its number and result, its checks, and whether all was kept.
 type Ran = Result<(u32, TurnResult, Vec<CheckResult>, bool), SpawnError>;
 
-/// One racer's turn and checks.
+/// One racer's turn and checks. `changed` says which of the files that were withheld before it changed.
 fn one(
     writer: Log,
     trees: Trees,
     setup: &Setup,
-    party: &Party,
-    task: &str,
-    signals: &Signals,
-    teller: &mut Teller,
+    (party, task): (&Party, &str),
+    changed: &dyn Fn(&[Withheld]) -> Vec<Withheld>,
+    (signals, teller): (&Signals, &mut Teller),
 ) -> Ran {
     let mut recording = Recording { writer, trees, setup, signals, observer: teller, kept: true, sandbox: None };
     let turn = recording.next_turn();
-    let result = recording.turn(Ask {
+    let mut result = recording.turn(Ask {
         turn,
         agent: &party.agent,
         role: Role::Racer,
@@ -402,6 +464,8 @@ fn one(
         at_most: None,
         follows_at_once: false,
     })?;
+    // Before the checks, which may write to them as well.
+    result.withheld.extend(changed(&result.withheld_before));
     let checks = match result.outcome {
         TurnOutcome::Success => check_all(&mut recording, turn)?.0,
         _ => Vec::new(),

@@ -6,15 +6,16 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use decklog_journal::artifacts::{OBJECTS_DIR, TurnFile};
-use decklog_journal::event::{Notice, SessionEnd};
+use decklog_journal::event::{Notice, SessionEnd, Withheld};
 use decklog_journal::head::Head;
 use decklog_journal::lock::{self, Held};
 use decklog_journal::session::{Session, Step, Turn};
 use decklog_journal::time::{Clock, seconds_between};
+use decklog_journal::withheld::is_exact;
 use decklog_journal::words::{Outcome, Status};
 use decklog_journal::{Durability, SessionId, SessionStore, WriterOptions, files};
 use decklog_snapshot::LinkedWorktree;
@@ -31,6 +32,8 @@ const OWNER_FILE: &str = "race.json";
 const KEPT_FILE: &str = "kept";
 /// How the name of a directory ends that is not yet in place.
 const STAGED: &str = ".new";
+/// How often a directory is made again that a sweep removed.
+const TRIES: usize = 8;
 
 /// Whose worktrees a directory holds.
 #[derive(Debug, Serialize, Deserialize)]
@@ -72,9 +75,6 @@ impl Places {
             builder
         };
         private(true).create(worktrees)?;
-        // Whoever looks here finds the file in it, or nothing.
-        let staged = worktrees.join(format!("{session}{STAGED}"));
-        private(false).create(&staged)?;
         let racers =
             (1..).zip(names).map(|(at, name)| Slot { name: format!("{at}-{}", plain(name)), turn: None }).collect();
         let owner = Owner {
@@ -83,18 +83,28 @@ impl Places {
             common_dir: common_dir.to_owned(),
             racers,
         };
+        // The name appears with the file in it.
+        let staged = worktrees.join(format!("{session}{STAGED}"));
         let mut places = Self { dir: staged.clone(), owner };
-        places.write()?;
-        places.dir = worktrees.join(session.as_str());
-        fs::rename(&staged, &places.dir)?;
-        Ok(places)
-    }
-
-    fn write(&self) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-        serde_json::to_writer_pretty(&mut file, &self.owner)?;
-        file.persist(self.dir.join(OWNER_FILE)).map_err(|error| error.error)?;
-        Ok(())
+        for _ in 0..TRIES {
+            private(false).create(&staged)?;
+            let lock = match fs::File::open(&staged) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock?,
+            };
+            lock.lock()?;
+            // A sweep that had the lock first has removed the directory.
+            if !staged.exists() {
+                continue;
+            }
+            places.dir = worktrees.join(session.as_str());
+            let made = write(&staged, &places.owner).and_then(|()| fs::rename(&staged, &places.dir));
+            if made.is_err() {
+                let _ = remove_dir(&staged);
+            }
+            return made.map(|()| places);
+        }
+        Err(io::Error::other(format!("{}: another process removes it again and again", staged.display())))
     }
 
     /// Notes that these racers, from 0, have the turns from 1 on.
@@ -102,12 +112,25 @@ impl Places {
         for (turn, at) in (1..).zip(racers) {
             self.owner.racers[*at].turn = Some(turn);
         }
-        self.write()
+        write(&self.dir, &self.owner)
     }
 
     /// Where the racer `at`, from 0, works.
     pub(super) fn path(&self, at: usize) -> PathBuf {
         self.dir.join(&self.owner.racers[at].name)
+    }
+
+    /// Of `withheld`, the files in the worktree of the racer `at`, from 0, that were changed since [`Self::number`], which is
+    /// when racers begin: no record holds them. Where that cannot be told, they are among them.
+    pub(super) fn changed(&self, at: usize, withheld: &[Withheld]) -> Vec<Withheld> {
+        let began = fs::symlink_metadata(self.dir.join(OWNER_FILE)).map(|meta| changed_at(&meta)).ok();
+        let is_changed = |file: &&Withheld| match newest(&self.path(at).join(&file.path)) {
+            Ok(Some(newest)) => began.is_none_or(|began| newest > began),
+            // It was removed, unless it is called otherwise.
+            Ok(None) => !is_exact(&file.path),
+            Err(_) => true,
+        };
+        withheld.iter().filter(is_changed).cloned().collect()
     }
 
     /// Leaves the worktrees where they are.
@@ -129,10 +152,56 @@ impl Places {
         if !keep.is_empty() {
             return self.keep().map_err(|error| error.to_string());
         }
-        let _ = fs::remove_file(self.dir.join(KEPT_FILE));
-        fs::remove_file(self.dir.join(OWNER_FILE))
-            .and_then(|()| fs::remove_dir(&self.dir))
-            .map_err(|error| format!("{}: {error}", self.dir.display()))
+        remove_dir(&self.dir).map_err(|error| format!("{}: {error}", self.dir.display()))
+    }
+}
+
+/// Seconds and nanoseconds at which the file or its metadata were changed last, which no program can set.
+fn changed_at(meta: &fs::Metadata) -> (i64, i64) {
+    (meta.ctime(), meta.ctime_nsec())
+}
+
+/// When the file at `path`, or something in the directory there, was changed last; `None`: there is nothing.
+fn newest(path: &Path) -> io::Result<Option<(i64, i64)>> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        meta => meta?,
+    };
+    let mut found = changed_at(&meta);
+    let mut directories = if meta.is_dir() { vec![path.to_owned()] } else { Vec::new() };
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            found = found.max(changed_at(&meta));
+            if meta.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+fn write(dir: &Path, owner: &Owner) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    serde_json::to_writer_pretty(&mut file, owner)?;
+    file.persist(dir.join(OWNER_FILE)).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Removes a directory without worktrees, and its files. The one that says whose it is goes last.
+fn remove_dir(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name() != OWNER_FILE {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    match fs::remove_file(dir.join(OWNER_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::remove_dir(dir),
     }
 }
 
@@ -179,11 +248,28 @@ pub fn sweep(worktrees: &Path, sweeping: Sweeping<'_>) -> Vec<Swept> {
 
 fn sweep_one(worktrees: &Path, name: &str, sweeping: Sweeping<'_>) -> Option<Swept> {
     let dir = worktrees.join(name);
-    let is_staged = name.ends_with(STAGED);
-    let id: SessionId = name.trim_end_matches(STAGED).parse().ok()?;
+    if let Some(id) = name.strip_suffix(STAGED) {
+        id.parse::<SessionId>().ok()?;
+        // It was cut off before there was a worktree, unless it is being made just now.
+        let lock = fs::File::open(&dir).ok()?;
+        if lock.try_lock().is_ok() {
+            let _ = remove_dir(&dir);
+        }
+        return None;
+    }
+    let id: SessionId = name.parse().ok()?;
     let trouble =
         |why: String| Some(Swept { session: id.clone(), patches: Vec::new(), kept: Vec::new(), trouble: Some(why) });
-    let bytes = files::read_limited(&dir.join(OWNER_FILE), 1 << 20).ok()?;
+    let bytes = match files::read_limited(&dir.join(OWNER_FILE), 1 << 20) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            if error.kind() == io::ErrorKind::NotFound {
+                // A removal that was cut off leaves it empty.
+                let _ = fs::remove_dir(&dir);
+            }
+            return None;
+        }
+    };
     let owner: Owner = match serde_json::from_slice(&bytes) {
         Ok(owner) => owner,
         Err(error) => return trouble(format!("{}: {error}", dir.join(OWNER_FILE).display())),
@@ -208,11 +294,6 @@ fn sweep_one(worktrees: &Path, name: &str, sweeping: Sweeping<'_>) -> Option<Swe
             Held::Unknown => return trouble(format!("it cannot be told whether {id} is at work")),
             Held::No => {}
         }
-    }
-    if is_staged {
-        // It was cut off before there was a worktree.
-        let _ = fs::remove_file(dir.join(OWNER_FILE)).and_then(|()| fs::remove_dir(&dir));
-        return None;
     }
     let is_over = |head: &Head| head.status != Status::Active;
     if is_kept && (is_gone || decklog_journal::store::current_head(&entry).is_ok_and(|head| is_over(&head))) {
@@ -249,8 +330,14 @@ fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Res
     let past = store.load(id).map_err(|error| error.to_string())?;
     let patches = if past.head.status == Status::Active { record(store, &past, places, sweeping)? } else { Vec::new() };
     let turns = unsaved(&store.entry(id)).map_err(|error| error.to_string())?;
+    // What was withheld when the turn began, and changed since, only the worktree tells.
+    let is_changed = |at: usize, number: u32| {
+        let turn = past.turns.iter().find(|turn| turn.turn == number);
+        turn.is_some_and(|turn| !places.changed(at, &turn.withheld).is_empty())
+    };
     let is_unsaved = |at: &usize| {
-        places.owner.racers[*at].turn.is_some_and(|turn| turns.contains(&turn)) && places.path(*at).is_dir()
+        let turn = places.owner.racers[*at].turn;
+        turn.is_some_and(|turn| turns.contains(&turn) || is_changed(*at, turn)) && places.path(*at).is_dir()
     };
     let unsaved = (0..places.owner.racers.len()).filter(is_unsaved).collect();
     Ok(Saved { patches, unsaved, trouble: None })
@@ -277,14 +364,18 @@ fn record(
             continue;
         }
         // No event names it: somebody died while it was written.
-        let _ = fs::remove_file(log.dir().join(TurnFile::Patch.path(turn.turn)));
+        let _ = files::remove_in(log.dir(), TurnFile::Patch.path(turn.turn));
         let mut trees = Trees::open(&root, &log.dir().join(OBJECTS_DIR), &redactor, &[]);
         let after = trees.take();
         let changes = trees.changes(&log, turn.turn, turn.snapshot_before.as_deref(), after.tree.as_deref());
-        let known = |path: &str| turn.withheld.iter().any(|file| file.path == path);
-        let left: Vec<String> = after.withheld.into_iter().chain(changes.withheld).map(|file| file.path).collect();
-        let left: Vec<String> = left.into_iter().filter(|path| !known(path)).collect();
-        let trouble = after.trouble.or(changes.trouble);
+        let (known, mut left): (Vec<Withheld>, Vec<Withheld>) = after
+            .withheld
+            .into_iter()
+            .chain(changes.withheld)
+            .partition(|file| turn.withheld.iter().any(|known| known.path == file.path));
+        left.extend(places.changed(at, &known));
+        let left: Vec<String> = left.into_iter().map(|file| file.path).collect();
+        let trouble = after.trouble.map(|trouble| trouble.reason).or(changes.trouble);
         let mut text = match (&changes.patch, &trouble) {
             (_, Some(why)) => {
                 format!("the race was cut off; what {} had changed is not in the record: {why}", turn.agent)
@@ -305,13 +396,13 @@ fn record(
         log.append(notice).map_err(|error| error.to_string())?;
     }
     let end = SessionEnd {
-        outcome: Outcome::Interrupted,
+        outcome: Some(Outcome::Interrupted),
         iterations: None,
         summary: Some("the race was cut off".into()),
         confidence: None,
         picked: None,
         duration_secs: seconds_between(log.started_at(), clock.now()),
-        exit_code: exit::INTERRUPTED,
+        exit_code: Some(exit::INTERRUPTED),
     };
     log.append(end).map_err(|error| error.to_string())?;
     Ok(patches)

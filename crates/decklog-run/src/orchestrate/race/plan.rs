@@ -12,6 +12,7 @@ use super::pick::Standing;
 use crate::orchestrate::party::Party;
 use crate::orchestrate::recording::{CheckResult, RunError, Setup};
 use crate::orchestrate::relay::Limited;
+use crate::orchestrate::restore::IncompleteRestore;
 use crate::supervise::SpawnError;
 
 /// Everything about a race that has been decided before it begins.
@@ -73,6 +74,12 @@ pub struct RaceResult {
     pub applied: Vec<String>,
     /// Files left with conflict markers.
     pub conflicts: Vec<String>,
+    /// Files of the change that were not brought into the working tree: the worktree is kept for them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Withheld>,
+    /// What became of the files, when the change could be applied in part only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<Box<IncompleteRestore>>,
     /// What the judge said of its choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub judged: Option<String>,

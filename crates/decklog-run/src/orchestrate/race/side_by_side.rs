@@ -3,7 +3,7 @@
 //! Must not know: what is done.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use decklog_journal::Event;
@@ -11,7 +11,7 @@ use decklog_journal::event::EventBody;
 
 use crate::observe::Observer;
 use crate::orchestrate::recording::{Recording, RunError};
-use crate::supervise::{Raise, Signals, SpawnError};
+use crate::supervise::{Raise, Received, Signals, SpawnError};
 
 /// How often signals are looked for meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
@@ -51,20 +51,30 @@ pub(super) fn side_by_side<'scope, 'env, I: Sync, T: Send + 'scope>(
     let (sender, told) = channel();
     let mut threads: Vec<(ScopedJoinHandle<'scope, T>, Raise)> = Vec::new();
     let (mut begun, mut done) = (0, 0);
-    let mut stopped = None;
-    while done < items.len() {
-        while threads.len() < items.len() && (!in_order || threads.len() == begun.max(done)) {
+    let (mut stopped, mut failure) = (None, None);
+    while done < if failure.is_none() { items.len() } else { threads.len() } {
+        while failure.is_none() && threads.len() < items.len() && (!in_order || threads.len() == begun.max(done)) {
             let Some((signals, raise)) = signals.next() else { break };
             if let Some(signal) = stopped {
                 raise.raise(signal);
             }
             let (item, work, sender) = (&items[threads.len()], work.clone(), sender.clone());
-            let thread = scope.spawn(move || {
+            let thread = Builder::new().spawn_scoped(scope, move || {
                 let result = work(item, &signals, &mut Teller(sender.clone()));
                 let _ = sender.send(Told::Done);
                 result
             });
-            threads.push((thread, raise));
+            match thread {
+                Ok(thread) => threads.push((thread, raise)),
+                // Those that were started are stopped, and waited for.
+                Err(error) => {
+                    failure = Some(error);
+                    threads.iter().for_each(|(_, raise)| raise.raise(Received::Terminate));
+                }
+            }
+        }
+        if threads.is_empty() {
+            break;
         }
         match told.recv_timeout(LOOK) {
             Ok(Told::Event(event)) => {
@@ -95,5 +105,6 @@ pub(super) fn side_by_side<'scope, 'env, I: Sync, T: Send + 'scope>(
     let join = |(thread, _): (ScopedJoinHandle<'scope, T>, Raise)| {
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     };
-    Ok(threads.into_iter().map(join).collect())
+    let results = threads.into_iter().map(join).collect();
+    failure.map_or(Ok(results), |error| Err(SpawnError::from(error).into()))
 }

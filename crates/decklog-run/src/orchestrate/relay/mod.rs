@@ -26,7 +26,7 @@ pub use self::packet::Packet;
 use decklog_snapshot::SnapshotReader;
 
 use super::party::Party;
-use super::recording::{Ask, Recording, RunError, Setup, redactor};
+use super::recording::{Ask, Recording, RunError, Setup, exit, redactor};
 use super::restore::AGENT;
 use super::run::{Course, RunPlan, RunResult, go};
 use crate::agents::Used;
@@ -46,6 +46,8 @@ pub struct HandedOff {
     pub packet: ArtifactRef,
     /// The same for programs.
     pub json: ArtifactRef,
+    /// Whether everything could be recorded.
+    pub recorded: bool,
 }
 
 /// Checkpoints the session, hands it to `to`, and gives what that agent is to read.
@@ -85,7 +87,7 @@ pub(super) fn write_packet(recording: &Recording<'_>, to: &str, reason: &str) ->
     let json = serde_json::to_string_pretty(&packet).map_err(io)? + "\n";
     let json = writer.write_whole_artifact(&name("json"), json.as_bytes())?;
     let text = writer.write_whole_artifact(&name("md"), packet.markdown(BUDGET).as_bytes())?;
-    Ok((packet, HandedOff { packet: text, json }))
+    Ok((packet, HandedOff { packet: text, json, recorded: recording.kept }))
 }
 
 pub(super) fn loaded(dir: &Path) -> Result<Session, WriteError> {
@@ -182,9 +184,11 @@ pub fn hand_off(
     }
     let (_, handed) = write_packet(&recording, to, "handoff")?;
     recording.close_sandbox();
-    recording.append(Checkpoint { reason: "handoff".into(), exit_code: Some(0) });
     recording.finish(first..recording.next_turn());
-    Ok(handed)
+    let exit_code = |kept: bool| Some(if kept { exit::DONE } else { exit::FAILED });
+    let kept = recording.kept;
+    recording.append(Checkpoint { reason: "handoff".into(), exit_code: exit_code(kept) });
+    Ok(HandedOff { recorded: recording.kept, ..handed })
 }
 
 /// Goes on with the session `id`: `plan.party` in its own conversation, if it was the last one and told which that is;
