@@ -4,11 +4,14 @@
 //! no tag of it, and each answer forbids the browser whatever else could act.
 //! Must not know: the terminal, the environment, how sessions are recorded.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod ansi;
 mod api;
 mod assets;
 mod cards;
 mod changes;
+mod connections;
 mod facets;
 mod feed;
 mod guard;

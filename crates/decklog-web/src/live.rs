@@ -63,12 +63,12 @@ pub(crate) fn watch_root(app: &App) {
         let change = {
             let root = app.root.borrow();
             // Nothing is new.
-            if root.change == root.texts {
+            if root.change == root.texts && !app.views.is_damaged() {
                 return;
             }
             root.change.clone()
         };
-        let result = app.views.index_texts(&mut |progress| {
+        let result = app.views.index_texts(app.setup.clock.now(), &mut |progress| {
             app.root.send_modify(|root| root.indexing = Some((progress.done, progress.all)));
         });
         app.root.send_if_modified(|root| {

@@ -14,7 +14,7 @@ use decklog_journal::event::{
 use decklog_journal::session::{SoFar, Step, Turn};
 use decklog_journal::store::listed;
 use decklog_journal::verify::find_artifact;
-use decklog_journal::words::{Permissions, Role, TurnOutcome};
+use decklog_journal::words::{Permissions, Role, ShownOutcome, ShownStatus, TurnOutcome};
 use decklog_query::show::shown_head;
 use decklog_text::highlight::Highlighter;
 use jiff::Timestamp;
@@ -193,7 +193,10 @@ impl Mark {
                 let label = format!("iteration {number}: {}", iteration.critic_decision);
                 ("iteration", iteration.critic_turn.or(iteration.actor_turn), label, None, None)
             }
-            EventBody::SessionEnd(end) => ("end", None, end.outcome.to_string(), None, None),
+            EventBody::SessionEnd(end) => {
+                let outcome = ShownOutcome::of(ShownStatus::Completed, end.outcome);
+                ("end", None, outcome.map_or_else(String::new, |outcome| outcome.to_string()), None, None)
+            }
             _ => return None,
         };
         Some(Self {

@@ -6,8 +6,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -20,6 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::api::{self, App};
+use crate::connections::{self, Connection, Limits, Timely};
 use crate::guard::{Guard, HEADERS, Refused};
 use crate::{assets, live};
 
@@ -118,11 +121,12 @@ impl Server {
     pub fn run<T>(self, wait: impl FnOnce() -> T) -> T {
         let Self { runtime, index, listener, door, app, stop, .. } = self;
         live::watch_root(&app);
+        let limits = Limits::new(raise_descriptors());
         let router = Router::new()
             .nest("/api/v1", api::router(app))
             .fallback(assets::serve)
-            .layer(middleware::from_fn_with_state(door, admitted));
-        runtime.spawn(async move { axum::serve(listener, router).await });
+            .layer(middleware::from_fn_with_state((door, limits), admitted));
+        runtime.spawn(connections::serve(listener, router, limits));
         let waited = wait();
         let _ = stop.send(true);
         // Whoever still reads a file is not waited for.
@@ -130,6 +134,15 @@ impl Server {
         index.shutdown_background();
         waited
     }
+}
+
+/// Allows this process as many file descriptors as it may have, and gives how many that are.
+fn raise_descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    // No limit is given as none.
+    raised.map_or(current, |()| maximum).unwrap_or(u64::MAX)
 }
 
 /// Makes links that let in.
@@ -150,7 +163,7 @@ impl Links {
 }
 
 /// Lets in whom the guard knows, and puts on every answer what the browser is to hold to.
-async fn admitted(State(door): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn admitted(State((door, limits)): State<(Arc<Guard>, Limits)>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let of_api = path.starts_with("/api/");
     let headers = request.headers();
@@ -160,13 +173,30 @@ async fn admitted(State(door): State<Arc<Guard>>, request: Request, next: Next) 
         // What those who are not let in see has a look, too.
         Ok(()) if path == REFUSED_STYLE => next.run(request).await,
         Ok(()) => match door.knows(headers) {
-            Ok(()) => next.run(request).await,
+            Ok(()) => {
+                if let Some(connection) = request.extensions().get::<Arc<Connection>>() {
+                    connection.sign_in();
+                }
+                run(request, next, limits).await
+            }
             Err(refused) => refuse(refused, of_api),
         },
     };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Answers a request of somebody who is known, all of which comes in time.
+async fn run(request: Request, next: Next, limits: Limits) -> Response {
+    let is_late = Arc::new(AtomicBool::new(false));
+    let request = request.map(|body| Body::new(Timely::new(body, limits.body, Arc::clone(&is_late))));
+    let response = next.run(request).await;
+    if is_late.load(Ordering::Relaxed) {
+        let error = "the request did not come whole in time".into();
+        return api::ApiError { status: StatusCode::REQUEST_TIMEOUT, error, hint: None }.into_response();
     }
     response
 }

@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use decklog_journal::store::Unreadable;
+use decklog_journal::store::{StoreError, Unreadable};
 use decklog_journal::{Row, SessionFilter, SessionStore};
-use decklog_query::index::{self, IndexError, RowIndex, TextIndex};
+use decklog_query::index::{IndexError, Lookup, Progress, Stage};
+use decklog_query::query::Query;
+use decklog_query::search::Hits;
 use jiff::Timestamp;
 
 use crate::facets::{Facets, Menus};
@@ -123,12 +125,12 @@ pub(crate) struct Views {
     store: SessionStore,
     cache: PathBuf,
     state: Mutex<State>,
+    /// What searches found damaged: the thread that keeps texts indexed makes it anew.
+    damaged: Mutex<Option<IndexError>>,
 }
 
-#[derive(Default)]
 struct State {
-    rows: Option<RowIndex>,
-    texts: Option<TextIndex>,
+    lookup: Lookup,
     unreadable: Vec<Unreadable>,
     kept: VecDeque<View>,
     facets: Option<(Change, Menus)>,
@@ -142,120 +144,142 @@ impl std::fmt::Debug for Views {
 
 impl Views {
     pub(crate) fn new(setup: &Setup) -> Self {
-        Self { store: setup.store.clone(), cache: setup.cache.clone(), state: Mutex::default() }
+        let (store, cache) = (setup.store.clone(), setup.cache.clone());
+        let state = State {
+            lookup: Lookup::served(cache.clone(), store.clone()),
+            unreadable: Vec::new(),
+            kept: VecDeque::new(),
+            facets: None,
+        };
+        Self { store, cache, state: Mutex::new(state), damaged: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the index of rows, brought up to date.
-    pub(crate) fn rows<T>(
+    /// Hands on the rows that `filter` takes, newest first.
+    pub(crate) fn each(
         &self,
         now: Timestamp,
-        ask: impl FnOnce(&mut RowIndex, Option<&TextIndex>) -> Result<T, IndexError>,
-        with_texts: bool,
-    ) -> Result<T, IndexError> {
-        self.ask(now, with_texts, |rows, texts, _| ask(rows, texts))
+        filter: &SessionFilter,
+        take: impl FnMut(&Row<'_>),
+    ) -> Result<(), StoreError> {
+        self.each_in(&mut self.state(), now, filter, take)
     }
 
-    fn ask<T>(
+    fn each_in(
         &self,
+        state: &mut State,
         now: Timestamp,
-        with_texts: bool,
-        ask: impl FnOnce(&mut RowIndex, Option<&TextIndex>, &mut VecDeque<View>) -> Result<T, IndexError>,
-    ) -> Result<T, IndexError> {
+        filter: &SessionFilter,
+        take: impl FnMut(&Row<'_>),
+    ) -> Result<(), StoreError> {
+        let refreshed = state.lookup.each(filter, now, &mut |_, _| {}, take)?;
+        // Of a list that a limit cut off nothing is said about the rest.
+        state.unreadable = refreshed.unreadable;
+        self.note_problem(state);
+        Ok(())
+    }
+
+    /// The turns that hold what `query` asks for, of the sessions that `filter` takes.
+    pub(crate) fn search(&self, now: Timestamp, query: &Query, filter: &SessionFilter) -> Result<Hits, StoreError> {
         let mut state = self.state();
-        let State { rows, texts, unreadable, kept, .. } = &mut *state;
-        let rows = match rows {
-            Some(rows) => rows,
-            None => rows.insert(RowIndex::open(&self.cache, &self.store)?),
-        };
-        let refreshed = rows.refresh(now, &mut |_| {});
-        match refreshed {
-            Ok(refreshed) => *unreadable = refreshed.unreadable,
-            Err(error) => {
-                // It may have been deleted: the next question opens what is there then.
-                state.rows = None;
-                return Err(error);
-            }
+        let hits = state.lookup.search(query, filter, now, &mut |_, _| {})?;
+        self.note_problem(&mut state);
+        Ok(hits)
+    }
+
+    fn note_problem(&self, state: &mut State) {
+        if let Some(problem) = state.lookup.problem() {
+            *self.damaged.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
         }
-        if with_texts && texts.is_none() {
-            *texts = Some(TextIndex::open(&self.cache, &self.store)?);
-        }
-        let answer = ask(rows, texts.as_ref().filter(|_| with_texts), kept);
-        if answer.is_err() {
-            (state.rows, state.texts) = (None, None);
-        }
-        answer
     }
 
     /// Numbers of the sessions that `filter` takes, sorted. `question` is the same for the same filter, as long as the time
-    /// that it is relative to is left out. With them the state of the root that they are of.
+    /// that it is relative to is left out. With them the state of the root that they are of, where that is known.
     pub(crate) fn list(
         &self,
         now: Timestamp,
         (question, filter): (&str, &SessionFilter),
         sort: Sort,
         descending: bool,
-    ) -> Result<(Arc<Vec<i64>>, Change), IndexError> {
+    ) -> Result<(Arc<Vec<i64>>, Option<Change>), StoreError> {
         let question = format!("{question} {sort:?} {descending}");
-        self.ask(now, !filter.touched.is_empty(), |rows, texts, kept| {
-            let change = rows.state()?;
-            if let Some(view) = kept.iter().find(|view| view.question == question && view.change == change) {
-                return Ok((Arc::clone(&view.numbers), change));
+        let mut state = self.state();
+        let change = state.lookup.state(now).ok();
+        let is_same = |view: &&View| view.question == question && Some(&view.change) == change.as_ref();
+        if let Some(view) = state.kept.iter().find(is_same) {
+            return Ok((Arc::clone(&view.numbers), change));
+        }
+        // They come newest first, and stay so among equals.
+        let mut numbers = Vec::new();
+        if sort == Sort::Started {
+            self.each_in(&mut state, now, filter, |row| numbers.push(row.number))?;
+            if !descending {
+                numbers.reverse();
             }
-            // They come newest first, and stay so among equals.
-            let mut numbers = Vec::new();
-            if sort == Sort::Started {
-                index::each_row(rows, texts, filter, |row| numbers.push(row.number))?;
-                if !descending {
-                    numbers.reverse();
-                }
-            } else {
-                let mut found: Vec<(Key, i64)> = Vec::new();
-                index::each_row(rows, texts, filter, |row| found.push((Key::of(row, sort), row.number)))?;
-                found.sort_by(|(a, _), (b, _)| {
-                    let order = if descending { b.compare(a) } else { a.compare(b) };
-                    a.is_none().cmp(&b.is_none()).then(order)
-                });
-                numbers.extend(found.into_iter().map(|(_, number)| number));
-            }
-            let numbers = Arc::new(numbers);
-            kept.retain(|view| view.change == change && view.question != question);
+        } else {
+            let mut found: Vec<(Key, i64)> = Vec::new();
+            self.each_in(&mut state, now, filter, |row| found.push((Key::of(row, sort), row.number)))?;
+            found.sort_by(|(a, _), (b, _)| {
+                let order = if descending { b.compare(a) } else { a.compare(b) };
+                a.is_none().cmp(&b.is_none()).then(order)
+            });
+            numbers.extend(found.into_iter().map(|(_, number)| number));
+        }
+        let numbers = Arc::new(numbers);
+        let kept = &mut state.kept;
+        if let Some(change) = &change {
+            kept.retain(|view| view.change == *change && view.question != question);
             kept.truncate(KEPT - 1);
             kept.push_front(View { question, change: change.clone(), numbers: Arc::clone(&numbers) });
-            Ok((numbers, change))
-        })
+        }
+        Ok((numbers, change))
     }
 
     /// What menus offer.
-    pub(crate) fn facets(&self, now: Timestamp) -> Result<Menus, IndexError> {
-        let known = self.state().facets.clone();
-        let (change, facets) = self.ask(now, false, |rows, _, _| {
-            let change = rows.state()?;
-            if let Some((_, facets)) = known.filter(|(known, _)| *known == change) {
-                return Ok((change, facets));
-            }
-            let mut facets = Facets::default();
-            index::each_row(rows, None, &SessionFilter::default(), |row| facets.add(row))?;
-            Ok((change, facets.into_json()))
-        })?;
-        self.state().facets = Some((change, facets.clone()));
+    pub(crate) fn facets(&self, now: Timestamp) -> Result<Menus, StoreError> {
+        let mut state = self.state();
+        let change = state.lookup.state(now).ok();
+        if let (Some(change), Some((known, facets))) = (&change, &state.facets)
+            && known == change
+        {
+            return Ok(facets.clone());
+        }
+        let mut facets = Facets::default();
+        self.each_in(&mut state, now, &SessionFilter::default(), |row| facets.add(row))?;
+        let facets = facets.into_json();
+        state.facets = change.map(|change| (change, facets.clone()));
         Ok(facets)
     }
 
-    /// Brings the index of words up to date, telling how far that is. It is read meanwhile as far as it has come.
-    pub(crate) fn index_texts(&self, progress: &mut dyn FnMut(index::Progress)) -> Result<(), IndexError> {
-        // Who opens an index first makes it: not two at a time.
-        let (rows, mut texts) = {
+    /// Brings the index of words up to date, telling how far that is. It is read meanwhile as far as it has come. What a search
+    /// found damaged is made anew first; until then searches read the sessions.
+    pub(crate) fn index_texts(&self, now: Timestamp, progress: &mut dyn FnMut(Progress)) -> Result<(), IndexError> {
+        let mut lookup = Lookup::served(self.cache.clone(), self.store.clone());
+        {
+            // Who opens an index first makes it: not two at a time.
             let _state = self.state();
-            (RowIndex::open(&self.cache, &self.store)?, TextIndex::open(&self.cache, &self.store)?)
+            lookup.refresh(now, &mut |_, _| {})?;
+        }
+        let tell = &mut |stage, done| {
+            if stage == Stage::Texts {
+                progress(done);
+            }
         };
-        let refreshed = texts.refresh(&rows, progress);
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let refreshed = damaged
+            .map_or(Ok(()), |damaged| lookup.heal(&damaged, now, tell))
+            .and_then(|()| lookup.refresh_texts(now, tell));
         // Lists of sessions that changed a file were made of as much as was read.
         self.state().kept.clear();
         refreshed
+    }
+
+    /// Whether a part of the index of words is to be made anew.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// What cannot be read, as of the last question.
@@ -265,6 +289,10 @@ impl Views {
 
     /// What tells the present state of the root from every other.
     pub(crate) fn change(&self, now: Timestamp) -> Result<Change, IndexError> {
-        self.ask(now, false, |rows, _, _| rows.state())
+        let mut state = self.state();
+        let State { lookup, unreadable, .. } = &mut *state;
+        let refreshed = lookup.refresh(now, &mut |_, _| {})?;
+        *unreadable = refreshed.unreadable;
+        lookup.state(now)
     }
 }

@@ -29,7 +29,13 @@ pub(super) async fn discard(State(app): State<App>, body: Bytes) -> Answer {
     let work = tokio::task::spawn_blocking(move || {
         let (mut removed, mut kept, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for id in ids {
-            match remove(&app.store().entry(&id)) {
+            let entry = app.store().entry(&id);
+            // What another process removes from here on is removed; what was not there is a mistake.
+            if entry.symlink_metadata().is_err() {
+                failed.push(json!({ "id": id, "error": format!("session {id} not found") }));
+                continue;
+            }
+            match remove(&entry) {
                 Ok(Removed { kept: left }) => {
                     kept.extend(left.iter().map(|path| path.to_string_lossy().into_owned()));
                     removed.push(id);

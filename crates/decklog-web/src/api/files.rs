@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use axum::http::header;
 use axum::response::IntoResponse as _;
 use decklog_journal::artifacts;
-use decklog_journal::verify::find_artifact;
+use decklog_journal::verify::{ArtifactFile, find_artifact};
 use decklog_query::logs;
 use serde_json::json;
 
@@ -72,19 +72,13 @@ pub(super) fn download(app: &App, asked: Asked) -> Answer {
     if !is_ours(path) {
         return Err(not_ours(path));
     }
-    let found = find_artifact(&dir, &known.path).map_err(ApiError::missing)?;
-    let plain = known.path.strip_suffix(".zst").filter(|_| found.compressed).unwrap_or(&known.path);
+    let ArtifactFile { file, compressed } = find_artifact(&dir, &known.path).map_err(ApiError::missing)?;
+    let plain = known.path.strip_suffix(".zst").filter(|_| compressed).unwrap_or(&known.path);
     let name = attachment(&format!("{id}-{}", plain.rsplit('/').next().unwrap_or(plain)));
-    let length = if found.compressed { None } else { found.file.metadata().ok().map(|meta| meta.len()) };
-    let body = stream::written_by(move |out| {
-        if found.compressed {
-            io::copy(&mut zstd::Decoder::new(found.file)?, out)?;
-        } else {
-            // A log that grows meanwhile ends where it was promised to.
-            io::copy(&mut found.file.take(length.unwrap_or(u64::MAX)), out)?;
-        }
-        Ok(())
-    });
+    let length = if compressed { None } else { file.metadata().ok().map(|meta| meta.len()) };
+    let content = logs::open(&dir, &known).map_err(ApiError::failed)?;
+    // A log that grows meanwhile ends where it was promised to.
+    let body = stream::written_by(move |out| io::copy(&mut content.take(length.unwrap_or(u64::MAX)), out).map(drop));
     let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/octet-stream"));

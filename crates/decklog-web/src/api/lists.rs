@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use decklog_journal::{Row, SessionFilter, SessionId};
 use decklog_query::charts::Charts;
-use decklog_query::index::{self, IndexError};
 use decklog_query::query::Query;
-use decklog_query::search;
 use decklog_query::show::shown_head;
 use decklog_query::stats::{By, StatsFold};
 use serde_json::{Value, json};
@@ -21,10 +19,6 @@ const PAGE: usize = 100;
 
 /// Hits of a search, in one answer.
 const HITS: usize = 30;
-
-fn unusable(error: IndexError) -> ApiError {
-    ApiError::failed(error).hint("the index is kept in the cache directory: see that it can be written")
-}
 
 /// As `ls --json`, a page at a time: `sort`, `order`, `offset`, `limit` and the filters of `ls`. The header
 /// `X-Total-Count` says how many there are, `Link` where the next are, `X-Change` which change of `/live` they are of.
@@ -40,13 +34,13 @@ pub(super) fn sessions(app: &App, mut asked: Asked) -> Answer {
     let filter = asked.filters(app)?;
     let now = app.setup.clock.now();
     let (numbers, change) =
-        app.views.list(now, (&question(&asked, &filter), &filter), sort, descending).map_err(unusable)?;
+        app.views.list(now, (&question(&asked, &filter), &filter), sort, descending).map_err(ApiError::failed)?;
     let window = numbers.iter().skip(offset).take(limit);
     let heads: Vec<_> = window.filter_map(|number| head(app, &SessionId::from_number(*number)?)).collect();
     let mut response = answer(&heads)?;
     let headers = response.headers_mut();
     headers.insert("x-total-count", numbers.len().into());
-    headers.insert("x-change", change.1.into());
+    headers.extend(change.map(|change| (HeaderName::from_static("x-change"), change.1.into())));
     headers.insert("x-unreadable-count", app.views.unreadable().len().into());
     let next = offset.saturating_add(limit);
     if limit > 0 && next < numbers.len() {
@@ -74,7 +68,7 @@ fn head(app: &App, id: &SessionId) -> Option<BTreeMap<String, Value>> {
 /// The agents, models and projects that there are, the most used first, with the number of sessions; and what cannot be read.
 pub(super) fn facets(app: &App, asked: Asked) -> Answer {
     asked.nothing_more()?;
-    let mut facets = app.views.facets(app.setup.clock.now()).map_err(unusable)?;
+    let mut facets = app.views.facets(app.setup.clock.now()).map_err(ApiError::failed)?;
     let unreadable = app.views.unreadable();
     facets.insert("unreadable", unreadable.iter().map(|one| json!({ "id": one.id, "reason": one.reason })).collect());
     answer(&facets)
@@ -82,9 +76,7 @@ pub(super) fn facets(app: &App, asked: Asked) -> Answer {
 
 /// Hands on the rows that `filter` takes.
 fn each(app: &App, filter: &SessionFilter, take: impl FnMut(&Row<'_>)) -> Result<(), ApiError> {
-    let with_texts = !filter.touched.is_empty();
-    let now = app.setup.clock.now();
-    app.views.rows(now, |rows, texts| index::each_row(rows, texts, filter, take), with_texts).map_err(unusable)
+    app.views.each(app.setup.clock.now(), filter, take).map_err(ApiError::failed)
 }
 
 /// As `stats --json`, of what the filters take, grouped by each `by`, or by everything. The header `X-Unreadable-Count` says
@@ -114,12 +106,7 @@ pub(super) fn search(app: &App, mut asked: Asked) -> Answer {
     let is_typed = asked.flag("typed")?;
     let filter = SessionFilter { limit: Some(limit), ..asked.filters(app)? };
     let query = if is_typed { Query::parse_typed(&text) } else { Query::parse(&text) }.map_err(ApiError::bad)?;
-    let now = app.setup.clock.now();
-    let ask = |rows: &mut index::RowIndex, texts: Option<&index::TextIndex>| match texts {
-        Some(texts) => search::search(app.store(), (rows, texts), &query, &filter, now),
-        None => Ok(search::Hits::default()),
-    };
-    let found = app.views.rows(now, ask, true).map_err(unusable)?;
+    let found = app.views.search(app.setup.clock.now(), &query, &filter).map_err(ApiError::failed)?;
     // With each hit what a row says of its session.
     let hits: Vec<Value> = (found.hits.iter())
         .map(|hit| {
@@ -135,7 +122,7 @@ pub(super) fn search(app: &App, mut asked: Asked) -> Answer {
         headers.extend(
             HeaderValue::from_str(&format!("{}/{}", progress.0, progress.1))
                 .ok()
-                .map(|at| (header::HeaderName::from_static("x-indexing"), at)),
+                .map(|at| (HeaderName::from_static("x-indexing"), at)),
         );
     }
     Ok(response)

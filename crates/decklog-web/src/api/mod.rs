@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{RawPathParams, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
@@ -289,9 +290,26 @@ fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
 }
 
 pub(crate) fn router(app: App) -> Router {
-    let all = routes().into_iter().fold(Router::new(), |router, (path, answers)| router.route(path, answers));
+    let all = routes().into_iter().fold(Router::new(), |router, (path, answers)| {
+        router.route(path, answers.route_layer(middleware::from_fn(changes_are_json)))
+    });
     all.fallback(async || ApiError::missing("there is nothing here").hint("/api/v1/openapi.json says what there is"))
         .with_state(app)
+}
+
+/// What changes something says that it brings JSON, which no form of another site's page can.
+async fn changes_are_json(request: Request, next: Next) -> Response {
+    let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let is_json = |kind: &HeaderValue| {
+        let kind = kind.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("application/json")
+    };
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads || (types.next().is_some_and(is_json) && types.next().is_none()) {
+        return next.run(request).await;
+    }
+    let (status, error) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/json".to_owned());
+    ApiError { status, error, hint: None }.into_response()
 }
 
 /// The header that names a file for a download.

@@ -5,6 +5,7 @@ const PATHS: Record<string, string> = {
   failed: "M4 4l8 8M12 4l-8 8",
   interrupted: "M4 4h8v8H4z",
   max_iterations_reached: "M12.5 6.5A5 5 0 1 0 13 9M13 3v3.7H9.3",
+  unknown: "M5.500 6.200a2.500 2.500 0 1 1 3.700 2.200c-.8.5-1.200.9-1.200 1.800M8 12.800v.3",
   crashed: "M9 2L4 9h3.5L7 14l5-7H8.5z",
   active: "M8 4v4l2.5 2",
   checkpointed: "M5.5 4v8M10.5 4v8",

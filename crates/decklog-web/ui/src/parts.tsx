@@ -21,7 +21,7 @@ export function word(outcome: string): string {
 
 /** How a session stands: what came out, or else where it is. */
 export function standing(head: Head): string {
-  return head.status === "crashed" ? "crashed" : head.status === "completed" ? (head.outcome ?? "completed") : head.status;
+  return head.status === "crashed" ? "crashed" : head.status === "completed" ? (head.outcome ?? "unknown") : head.status;
 }
 
 /** Told by colour, drawing and word, each of which suffices. */

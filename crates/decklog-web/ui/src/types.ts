@@ -1,6 +1,6 @@
 /** What the API answers: see openapi.json, and docs/format.md for what stands in the journal. */
 
-export type Outcome = "success" | "failed" | "interrupted" | "max_iterations_reached" | "crashed";
+export type Outcome = "success" | "failed" | "interrupted" | "max_iterations_reached" | "crashed" | "unknown";
 export type Status = "active" | "checkpointed" | "completed" | "crashed";
 
 export interface Tokens {
@@ -231,6 +231,8 @@ export interface Group {
   failed: number;
   interrupted: number;
   max_iterations_reached: number;
+  /** Completed, with an outcome that the record does not hold. */
+  unknown?: number;
   success_rate?: number;
   turns?: Average;
   iterations?: Average;

@@ -260,7 +260,7 @@ await withBrowser(async (browser) => {
   await page.locator(".cards strong").first().waitFor();
   same(await page.locator(".cards strong").first().textContent(), "8");
   await page.locator(".chart").first().getByRole("button", { name: "Table" }).click();
-  await page.locator(".chart").first().getByRole("cell", { name: "63 %" }).waitFor();
+  await page.locator(".chart").first().getByRole("cell", { name: "57 %" }).waitFor();
   await page.locator(".chart").first().getByRole("button", { name: "Table" }).click();
   await page.locator(".stacked .column").first().click();
   await path("/?after=2026-11-22&before=2026-11-23");

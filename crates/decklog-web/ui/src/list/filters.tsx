@@ -11,7 +11,7 @@ import { root } from "../root";
 import type { Facet, Facets } from "../types";
 import { exactly, FILTERS, filtersOf } from "./sessions";
 
-const OUTCOMES = ["success", "failed", "interrupted", "max_iterations_reached", "crashed"];
+const OUTCOMES = ["success", "failed", "interrupted", "max_iterations_reached", "crashed", "unknown"];
 const STATUSES = ["active", "checkpointed", "completed", "crashed"];
 const KINDS = ["run", "shell", "chat", "race", "loop", "mcp", "import"];
 const TIMES: [string, string][] = [["today", "Today"], ["1d", "Last 24 hours"], ["7d", "Last 7 days"], ["30d", "Last 30 days"], ["90d", "Last 90 days"]];

@@ -66,12 +66,12 @@ export function Chart({ title, heads, rows, wide = false, children }: ChartProps
   );
 }
 
-const PARTS = ["success", "max_iterations_reached", "interrupted", "failed", "crashed", "open"] as const;
+const PARTS = ["success", "max_iterations_reached", "interrupted", "failed", "crashed", "unknown", "open"] as const;
 
 /** Columns of what came out, one above the other, with the rate of success as a line. */
 export function Stacked({ groups, bounds }: { groups: Group[]; bounds: (key: string) => Record<string, string> }) {
   const most = Math.max(1, ...groups.map((group) => group.sessions));
-  const partsOf = (group: Group): [string, number][] => PARTS.map((part) => [part, part === "open" ? group.active + group.checkpointed : group[part]]);
+  const partsOf = (group: Group): [string, number][] => PARTS.map((part) => [part, part === "open" ? group.active + group.checkpointed : (group[part] ?? 0)]);
   const every = Math.ceil(groups.length / 8);
   const width = 100 / groups.length;
   const points = groups.flatMap((group, n) => (group.success_rate === undefined ? [] : [`${(n + 0.5) * width},${100 - group.success_rate * 100}`]));
@@ -92,7 +92,7 @@ export function Stacked({ groups, bounds }: { groups: Group[]; bounds: (key: str
       <div class="axis" aria-hidden="true" style={{ gridTemplateColumns: `repeat(${groups.length}, minmax(0, 1fr))` }}>
         {groups.map((group, n) => n % every === 0 && <span key={group.key} class={every === 1 ? "few" : ""} style={{ gridColumn: n + 1 }}>{dayOf(group.key)}</span>)}
       </div>
-      <p class="legend">{[["success", "success"], ["max_iterations_reached", "max iterations"], ["interrupted", "interrupted"], ["failed", "failed"], ["crashed", "crashed"], ["rate", "success rate"]].map(([part, name]) => <span key={part}><i class={part} />{name}</span>)}</p>
+      <p class="legend">{[["success", "success"], ["max_iterations_reached", "max iterations"], ["interrupted", "interrupted"], ["failed", "failed"], ["crashed", "crashed"], ...(groups.some((group) => group.unknown) ? [["unknown", "unknown"]] : []), ["rate", "success rate"]].map(([part, name]) => <span key={part}><i class={part} />{name}</span>)}</p>
     </>
   );
 }

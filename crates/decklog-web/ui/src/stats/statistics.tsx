@@ -78,7 +78,7 @@ function hoursOf(charts: Charts): string[][] {
 function Cards({ all }: { all: Group }) {
   const cards: [string, string, string][] = [
     ["Sessions", count(all.sessions), [all.active && `${all.active} running`, all.checkpointed && `${all.checkpointed} checkpointed`, all.crashed && `${all.crashed} crashed`].filter(Boolean).join(", ")],
-    ["Success", all.success_rate === undefined ? "–" : percent(all.success_rate), `${count(all.success)} of ${count(all.completed)} completed`],
+    ["Success", all.success_rate === undefined ? "–" : percent(all.success_rate), `${count(all.success)} of ${count(all.completed - (all.unknown ?? 0))} completed${all.unknown ? `, ${count(all.unknown)} more unknown` : ""}`],
     ["Turns", all.turns ? all.turns.mean.toFixed(1) : "–", all.turns ? `median ${all.turns.median}` : ""],
     ["Iterations", all.iterations ? all.iterations.mean.toFixed(1) : "–", all.iterations ? `median ${all.iterations.median}` : "no loops"],
     ["Took", all.duration_secs ? duration(all.duration_secs.median) : "–", all.duration_secs ? `median; mean ${duration(all.duration_secs.mean)}` : ""],
@@ -118,9 +118,9 @@ function bounds(key: string): Record<string, string> {
 function Times({ stats }: { stats: Stats }) {
   const [days, weeks, months] = [stats.by.day ?? [], stats.by.week ?? [], stats.by.month ?? []];
   const groups = days.length <= DAYS ? days : weeks.length <= WEEKS ? weeks : months;
-  const rows = groups.map((group) => [group.key, count(group.sessions), count(group.success), count(group.failed), count(group.interrupted), count(group.max_iterations_reached), count(group.crashed), group.success_rate === undefined ? "" : percent(group.success_rate)]);
+  const rows = groups.map((group) => [group.key, count(group.sessions), count(group.success), count(group.failed), count(group.interrupted), count(group.max_iterations_reached), count(group.crashed), count(group.unknown ?? 0), group.success_rate === undefined ? "" : percent(group.success_rate)]);
   return (
-    <Chart title="Sessions over time, and how they came out" wide heads={["When", "Sessions", "Success", "Failed", "Interrupted", "Max iterations", "Crashed", "Success rate"]} rows={rows}>
+    <Chart title="Sessions over time, and how they came out" wide heads={["When", "Sessions", "Success", "Failed", "Interrupted", "Max iterations", "Crashed", "Unknown", "Success rate"]} rows={rows}>
       <Stacked groups={groups} bounds={bounds} />
     </Chart>
   );
