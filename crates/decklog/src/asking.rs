@@ -10,6 +10,7 @@ use decklog_journal::words::Permissions;
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::AgentDefinition;
 use decklog_run::orchestrate::{Candidate, Limited, Party, Relay, Setup};
+use decklog_snapshot::ScratchDir;
 use decklog_text::format::time;
 use decklog_text::visible;
 
@@ -36,6 +37,11 @@ pub(crate) fn setup(
     config: &Config,
     context: &Context,
 ) -> Result<Setup, CliError> {
+    ScratchDir::sweep();
+    // What a killed race left is put into its record and removed; that this fails stops nothing.
+    if let Err(error) = crate::commands::race::clear_away(context) {
+        context.warn(&error.message);
+    }
     Ok(Setup {
         permissions: permissions.unwrap_or(config.permissions.value),
         working_dir: context.cwd.clone(),

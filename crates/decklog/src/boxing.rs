@@ -15,6 +15,7 @@ use crate::config::network::NetworkMode;
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::strays;
 
 /// Podman, with this program's environment.
 pub(crate) fn podman(context: &Context) -> Podman {
@@ -247,6 +248,8 @@ pub(crate) fn plan(
         ))
         .hint("take it from cap-add, or go without: --network default"));
     }
+    // What killed recorders left goes when the next container comes.
+    strays::remove(&strays::find(&context.store()?, context), context);
     let bridge = vec![std::env::current_exe()?.into(), "__mcp".into()];
     Ok(SandboxPlan { image, network: policy, podman: podman(context), bridge, own_tools: true, boxed: None, secrets })
 }

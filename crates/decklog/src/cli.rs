@@ -41,7 +41,7 @@ Examples:
 A session is named by its id, any unique beginning or end of it, or @ (newest), @2, @3, …
 Without a name, show, resume, diff, logs, watch, restore, export, network, verify and discard open a picker on a terminal.
 Data goes to stdout, the story to stderr. Exit codes: 0 done, 1 a check, a critic or verification says no,
-2 failed or bad usage, 75 rate-limited (try later), 130 interrupted, 143 terminated.";
+2 failed or bad usage, 75 rate-limited (try later), 129 hung up, 130 interrupted, 143 terminated.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {

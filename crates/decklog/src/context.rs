@@ -8,17 +8,22 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use decklog_journal::id::{Selector, SessionId};
+use decklog_journal::redact::Redactor;
 use decklog_journal::store::Listed;
 use decklog_journal::time::Clock;
-use decklog_journal::{SessionStore, files};
+use decklog_journal::{Durability, SessionStore, SessionWriter, WriterOptions, files};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::cli::{ColorChoice, Global};
 use crate::config::{Config, Places};
-use crate::error::CliError;
+use crate::error::{CliError, CliResult};
 use crate::render::Paint;
 use crate::render::patch::Ground;
+use crate::terminal;
+
+/// decklog's exit code for what failed.
+const FAILED: i32 = 2;
 
 /// How long a terminal is given to say what its background is.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -231,13 +236,61 @@ impl Context {
         }
     }
 
-    /// Writes data to stdout. A closed pipe is no error: nobody is reading any more.
+    /// Writes data to stdout.
+    ///
+    /// # Errors
+    /// Where the pipe is closed, one that is silent and leads to exit code 0: there is no reader any more.
     pub(crate) fn print(&self, data: impl AsRef<[u8]>) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         match out.write_all(data.as_ref()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(CliError::silent(0)),
+            Err(_) if self.out_is_terminal && terminal::is_gone(io::stdout()) => Err(terminal::hangup()),
             Err(error) => Err(CliError::new(format!("stdout: {error}"))),
             Ok(()) => Ok(()),
+        }
+    }
+
+    /// Prints the result of the session in `dir`, as JSON or as `text`, after its end is recorded; gives decklog's exit
+    /// code, which is `exit_code` unless that fails. The record is then corrected. Nobody reading is no failure.
+    pub(crate) fn print_result(
+        &self,
+        (dir, exit_code): (&Path, i32),
+        result: &impl serde::Serialize,
+        text: &str,
+    ) -> CliResult {
+        let mut bytes = text.as_bytes().to_vec();
+        if self.json {
+            bytes = serde_json::to_vec_pretty(result)?;
+            bytes.push(b'\n');
+        }
+        let mut out = io::stdout().lock();
+        let error = match out.write_all(&bytes).and_then(|()| out.flush()) {
+            Ok(()) => return Ok(exit_code),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit_code),
+            Err(_) if self.out_is_terminal && terminal::is_gone(io::stdout()) => return Ok(exit_code),
+            Err(error) => error,
+        };
+        CliError::new(format!("the result could not be printed: stdout: {error}")).report(self.json, self.err_paint);
+        if exit_code != 0 {
+            return Ok(exit_code);
+        }
+        let (clock, durability) = (self.clock.clone(), Durability::Turn);
+        let options = WriterOptions { clock, durability, redactor: Redactor::none() };
+        if let Err(error) = SessionWriter::correct_end(dir, options, FAILED) {
+            self.warn(&format!("the record says that this succeeded: {error}"));
+        }
+        Ok(FAILED)
+    }
+
+    /// Waits for `duration` between two outputs.
+    ///
+    /// # Errors
+    /// When nothing can be shown any more: silently, with exit code 129 where stdout is a terminal and 0 where it is a pipe.
+    pub(crate) fn wait(&self, duration: Duration) -> Result<(), CliError> {
+        match terminal::wait_until_gone(io::stdout(), duration) {
+            false => Ok(()),
+            true if self.out_is_terminal => Err(terminal::hangup()),
+            true => Err(CliError::silent(0)),
         }
     }
 
@@ -267,11 +320,14 @@ impl Context {
             .stdin(Stdio::piped())
             .spawn();
         let Ok(mut child) = spawned else { return self.print(text) };
+        // A pager may neither read on nor end when its terminal goes away.
+        terminal::end_with_terminal(&child, io::stdout());
         if let Some(mut stdin) = child.stdin.take() {
             // The reader may quit before the end.
             let _ = stdin.write_all(text.as_bytes());
         }
         match child.wait() {
+            _ if terminal::is_gone(io::stdout()) => Err(terminal::hangup()),
             Ok(status) if status.code() == Some(127) => self.print(text),
             _ => Ok(()),
         }
@@ -296,12 +352,21 @@ impl Context {
             return Err(CliError::new("nobody is there to confirm it: nothing was changed")
                 .hint("give -y to go ahead without asking"));
         }
+        self.ask(question);
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        if !matches!(read, Ok(1..)) && terminal::is_gone(io::stdin()) {
+            return Err(terminal::hangup());
+        }
+        read?;
+        Ok(is_yes(&answer))
+    }
+
+    /// Puts a question to be answered by yes or no.
+    pub(crate) fn ask(&self, question: &str) {
         let mut err = io::stderr().lock();
         let _ = write!(err, "{question} [y/N] ");
         let _ = err.flush();
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
     /// The environment agents get.
@@ -317,6 +382,11 @@ impl Context {
         let name = files::read_limited(Path::new("/proc/sys/kernel/hostname"), 256).ok()?;
         Some(String::from_utf8_lossy(&name).trim().to_owned()).filter(|name| !name.is_empty())
     }
+}
+
+/// Whether an answer means yes.
+pub(crate) fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 fn columns(terminal: impl std::os::fd::AsFd) -> Option<usize> {

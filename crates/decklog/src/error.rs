@@ -1,9 +1,13 @@
 //! What the user is told when something does not work: what, and what to do next.
 
 use std::fmt::Display;
+use std::io::Write as _;
 
 use decklog_run::orchestrate::RunError;
 use decklog_sandbox::image::ImageError;
+use decklog_text::visible_lines;
+
+use crate::render::Paint;
 
 /// An error for people, with the exit code it leads to.
 #[derive(Debug)]
@@ -25,6 +29,23 @@ impl CliError {
     /// The user knows: they ended it. Nothing is said.
     pub(crate) fn silent(exit_code: i32) -> Self {
         Self { message: String::new(), hint: None, exit_code }
+    }
+
+    /// Writes it to stderr: as one line of JSON where the result is JSON.
+    pub(crate) fn report(&self, json: bool, paint: Paint) {
+        if self.message.is_empty() {
+            return;
+        }
+        let mut err = std::io::stderr().lock();
+        if json {
+            let value = serde_json::json!({ "error": self.message, "hint": self.hint });
+            let _ = writeln!(err, "{value}");
+            return;
+        }
+        let _ = writeln!(err, "{} {}", paint.bad("error:"), visible_lines(&self.message));
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(err, "{} {}", paint.dim(" hint:"), visible_lines(hint));
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {

@@ -16,7 +16,7 @@ use crate::error::CliError;
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Filters (a session must meet all; of several values of one filter, any)")]
 pub(crate) struct FilterArgs {
-    /// How it came out: success, failed, interrupted, max_iterations_reached or crashed
+    /// How it came out: success, failed, interrupted, max_iterations_reached, crashed or unknown
     #[arg(long, value_name = "OUTCOME")]
     outcome: Vec<ShownOutcome>,
     /// Where it stands: active, checkpointed, completed or crashed

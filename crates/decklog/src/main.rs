@@ -1,5 +1,7 @@
 //! The `decklog` program. Only this crate has a command line, a terminal, an environment and exit codes.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod asking;
 mod boxing;
 mod cli;
@@ -17,6 +19,8 @@ mod render;
 mod shell;
 mod story;
 mod strays;
+mod terminal;
+mod way_back;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -33,6 +37,9 @@ fn main() {
         // Before there is a second thread: whoever has one may not enter another user namespace.
         std::process::exit(decklog_run::sandbox::network_main(arguments));
     }
+    if first == decklog_run::sandbox::WATCH_ARGUMENT {
+        std::process::exit(decklog_run::sandbox::watch_main(arguments));
+    }
     std::process::exit(run());
 }
 
@@ -45,7 +52,8 @@ fn run() -> i32 {
             if wants_json && !asked {
                 let text = error.to_string();
                 let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
-                report(&error::CliError::new(message).hint("see decklog --help"), true, ColorChoice::Never);
+                let paint = context::paint(ColorChoice::Never, &std::io::stderr());
+                error::CliError::new(message).hint("see decklog --help").report(true, paint);
             } else {
                 let _ = error.print();
             }
@@ -66,26 +74,8 @@ fn run() -> i32 {
     match result {
         Ok(code) => code,
         Err(error) => {
-            report(&error, json, color);
+            error.report(json, context::paint(color, &std::io::stderr()));
             error.exit_code
         }
-    }
-}
-
-fn report(error: &error::CliError, json: bool, color: ColorChoice) {
-    use std::io::Write;
-    if error.message.is_empty() {
-        return;
-    }
-    let mut err = std::io::stderr().lock();
-    if json {
-        let value = serde_json::json!({ "error": error.message, "hint": error.hint });
-        let _ = writeln!(err, "{value}");
-        return;
-    }
-    let paint = context::paint(color, &err);
-    let _ = writeln!(err, "{} {}", paint.bad("error:"), decklog_text::visible_lines(&error.message));
-    if let Some(hint) = &error.hint {
-        let _ = writeln!(err, "{} {}", paint.dim(" hint:"), decklog_text::visible_lines(hint));
     }
 }

@@ -11,6 +11,7 @@ mod screen;
 mod state;
 
 use std::collections::HashSet;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event};
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
-use decklog_query::index::{RowIndex, each_row};
+use decklog_query::index::Lookup;
 use decklog_text::visible;
 use jiff::Timestamp;
 use ratatui::layout::Rect;
@@ -32,10 +33,13 @@ use self::screen::Screen;
 use self::state::{Act, State};
 use crate::context::Context;
 use crate::error::CliError;
+use crate::terminal::{self, Input};
 
 /// How long a key is waited for while an answer is due, and while none is.
 const BUSY: Duration = Duration::from_millis(2);
 const IDLE: Duration = Duration::from_millis(40);
+/// How long the reader of events waits itself.
+const READ: Duration = Duration::from_millis(1);
 /// How soon rows are handed on at first, and how many at a time later.
 const SOON: Duration = Duration::from_millis(15);
 const PART: usize = 1024;
@@ -88,18 +92,7 @@ fn source(store: SessionStore, cache: PathBuf, now: Timestamp) -> Source {
                 take(Some(row));
             }
         };
-        let read = RowIndex::open(&cache, &store).and_then(|mut index| {
-            index.refresh(now, &mut |_| {})?;
-            index.map()?;
-            each_row(&mut index, None, &all, &mut unseen)
-        });
-        if read.is_err() {
-            let _ = store.each(&all, |read| {
-                if let Ok(listed) = read {
-                    unseen(&listed.row());
-                }
-            });
-        }
+        let _ = Lookup::new(cache.clone(), store.clone()).each(&all, now, &mut |_, _| {}, &mut unseen);
     })
 }
 
@@ -120,14 +113,14 @@ fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<
     let (tell, told) = channel();
     let rows = Rows::default();
     let over = Arc::new(AtomicBool::new(false));
-    feed(source, rows.clone(), tell.clone(), Arc::clone(&over));
+    feed(source, rows.clone(), tell.clone(), Arc::clone(&over))?;
     let search = matching::start(rows.clone(), {
         let tell = tell.clone();
         move |found| drop(tell.send(Told::Found(found)))
-    });
+    })?;
     let look = preview::start(store.clone(), context.clock.now(), context.zone.clone(), move |preview| {
         drop(tell.send(Told::Preview(preview)));
-    });
+    })?;
     let mut picker = Picker {
         state: State::default(),
         rows,
@@ -150,12 +143,14 @@ fn pick_from(source: Source, store: &SessionStore, context: &Context) -> Result<
     let picked = picker.run(&mut screen, &told, &search, &look, context);
     over.store(true, Ordering::Relaxed);
     drop(screen);
+    // What fails on a terminal that is gone fails for that reason.
+    let picked = picked.map_err(|error| if terminal::is_gone(io::stdin()) { terminal::hangup() } else { error });
     picked.and_then(|picked| picked.ok_or_else(|| nothing(store)))
 }
 
 /// Turns sessions into rows on a thread of its own.
-fn feed(source: Source, rows: Rows, tell: Sender<Told>, over: Arc<AtomicBool>) {
-    std::thread::spawn(move || {
+fn feed(source: Source, rows: Rows, tell: Sender<Told>, over: Arc<AtomicBool>) -> io::Result<()> {
+    let thread = std::thread::Builder::new().spawn(move || {
         let mut part = Vec::new();
         let mut last = Instant::now();
         source(&mut |session| {
@@ -172,6 +167,7 @@ fn feed(source: Source, rows: Rows, tell: Sender<Told>, over: Arc<AtomicBool>) {
         rows.push(part);
         let _ = tell.send(Told::AllRows);
     });
+    thread.map(drop)
 }
 
 struct Picker {
@@ -236,7 +232,13 @@ impl Picker {
             }
             changed = false;
             let due = self.found.number < self.asked || !self.found.complete || self.preview.id != self.looked_at;
-            if event::poll(if due || self.reading { BUSY } else { IDLE })? {
+            // Briefly: for as long as the reader of events waits, a terminal that is gone keeps it busy.
+            if !event::poll(READ)? {
+                let longest = if due || self.reading { BUSY } else { IDLE };
+                if terminal::wait_for_input(io::stdin(), longest) == Input::End {
+                    return Err(terminal::hangup());
+                }
+            } else {
                 let area: Rect = screen.terminal.size()?.into();
                 let page = usize::from(areas(area, !self.state.without_preview).list.height);
                 let act = match event::read()? {

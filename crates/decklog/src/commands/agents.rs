@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use decklog_journal::parallel::each_on_a_thread;
 use decklog_run::agents::{AgentDefinition, Protocol};
 use decklog_text::format::time;
 use jiff::Timestamp;
@@ -40,10 +41,8 @@ pub(crate) fn run(_: &Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let env = context.environment();
     // Agents take a second or so to tell their version: all are asked at once.
-    let mut rows: Vec<Row> = std::thread::scope(|scope| {
-        let asked: Vec<_> = config.agents.iter().map(|agent| scope.spawn(|| look(&agent.value, &env))).collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
-    });
+    let agents: Vec<_> = config.agents.iter().map(|agent| &agent.value).collect();
+    let mut rows: Vec<Row> = each_on_a_thread(agents, |agent| look(agent, &env));
     let (ledger, now) = (context.ledger()?, context.clock.now());
     for row in &mut rows {
         row.limited_until = ledger.until(&row.name, now);

@@ -111,11 +111,8 @@ pub(crate) fn names(plan: &ChatPlan) -> String {
 pub(crate) fn tell(result: &ChatResult, context: &Context) -> CliResult {
     let paint = context.err_paint;
     asking::note_limits(&result.limited, None, context);
-    if context.json {
-        context.print_json(result)?;
-    } else {
-        context.print(format!("{}\n", visible_lines(result.summary.trim_end())))?;
-    }
+    let text = format!("{}\n", visible_lines(result.summary.trim_end()));
+    let exit_code = context.print_result((&result.session_dir, result.exit_code), result, &text)?;
     let word = result.outcome.map_or("checkpointed", |outcome| outcome.as_str());
     let shown = match result.exit_code {
         0 => paint.good(word),
@@ -138,5 +135,5 @@ pub(crate) fn tell(result: &ChatResult, context: &Context) -> CliResult {
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));
     }
-    Ok(result.exit_code)
+    Ok(exit_code)
 }

@@ -2,6 +2,7 @@
 
 use decklog_journal::SessionId;
 use decklog_journal::retention::{self, Candidate, Policy};
+use decklog_snapshot::ScratchDir;
 use decklog_text::format::{counted, time};
 use jiff::SignedDuration;
 use serde_json::json;
@@ -62,6 +63,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     }
     if !args.dry_run {
         store.sweep();
+        ScratchDir::sweep();
         super::race::clear_away(context)?;
     }
     if !strays.is_empty() && (!args.yes || args.dry_run) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use decklog_snapshot::unbind_repository;
 use decklog_text::visible;
 
 use crate::context::{Context, find_program};
@@ -107,7 +108,10 @@ fn make_repository(path: &Path) -> Result<(), CliError> {
         &["add", "."],
         &["-c", "user.name=demo", "-c", "user.email=demo@example.invalid", "commit", "--quiet", "-m", "A greeting"],
     ] {
-        let output = Command::new("git").args(arguments).current_dir(path).output()?;
+        // The repository is the demo's own, whatever repository the caller's environment names.
+        let mut env: Vec<_> = std::env::vars_os().collect();
+        unbind_repository(&mut env);
+        let output = Command::new("git").args(arguments).current_dir(path).env_clear().envs(env).output()?;
         if !output.status.success() {
             return Err(CliError::new(format!(
                 "git {}: {}",

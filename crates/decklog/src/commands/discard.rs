@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use decklog_journal::remove::{Removed, remove};
 use decklog_journal::words::ShownStatus;
+use decklog_snapshot::ScratchDir;
 use decklog_text::visible;
 use serde_json::json;
 
@@ -27,6 +28,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
+    // What is left of removals that were cut off goes first.
+    context.store()?.sweep();
+    ScratchDir::sweep();
     let mut targets: Vec<(String, PathBuf)> = Vec::new();
     match &args.session_dir {
         Some(dir) => {

@@ -1,6 +1,8 @@
 //! `export`: sessions in the formats of other tools, and in one archive.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -10,6 +12,7 @@ use decklog_journal::{SessionId, SessionStore};
 use decklog_query::export::{self, Whole, atif, jsonl, markdown, otlp};
 use decklog_text::format::{counted, size};
 use decklog_text::{visible, visible_lines};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::json;
 
 use super::otlp_client::Collector;
@@ -86,33 +89,46 @@ impl Format {
         matches!(self, Self::Jsonl | Self::Otlp)
     }
 
-    /// Writes one session.
+    /// Writes one session. Gives the texts of it that could not be read, as sentences.
     fn write(
         self,
         id: &SessionId,
         store: &SessionStore,
         context: &Context,
         out: &mut dyn Write,
-    ) -> Result<(), CliError> {
-        match self {
-            Self::Jsonl => jsonl::write(&read(store, id)?, out)?,
-            Self::Markdown => out.write_all(markdown::page(&read(store, id)?).as_bytes())?,
+    ) -> Result<Vec<String>, CliError> {
+        let whole = match self {
+            Self::Jsonl => {
+                let whole = read(store, id)?;
+                jsonl::write(&whole, out)?;
+                whole
+            }
+            Self::Markdown => {
+                let whole = read(store, id)?;
+                out.write_all(markdown::page(&whole).as_bytes())?;
+                whole
+            }
             Self::Html => {
                 let page =
                     decklog_web::page::page(&store.entry(id), &store.load(id)?, context.clock.now(), &context.zone);
                 out.write_all(page.as_bytes())?;
+                return Ok(Vec::new());
             }
             Self::Atif => {
-                serde_json::to_writer_pretty(&mut *out, &atif::document(&read(store, id)?))?;
+                let whole = read(store, id)?;
+                serde_json::to_writer_pretty(&mut *out, &atif::document(&whole))?;
                 out.write_all(b"\n")?;
+                whole
             }
+            // It has no texts.
             Self::Otlp => {
                 serde_json::to_writer(&mut *out, &otlp::request(&read(store, id)?))?;
                 out.write_all(b"\n")?;
+                return Ok(Vec::new());
             }
             Self::TarZst => return Err(CliError::new("an archive is not written session by session")),
-        }
-        Ok(())
+        };
+        Ok(whole.unread)
     }
 }
 
@@ -123,6 +139,9 @@ struct Exported {
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     bytes: u64,
+    /// Texts that are not in it, as they could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unread: Vec<String>,
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
@@ -190,16 +209,19 @@ fn write(
             return Err(CliError::new(format!("{} sessions do not go into one stream", ids.len()))
                 .hint("give a directory for them: -o DIR"));
         }
+        let mut all_unread = Vec::new();
         for id in ids {
             let mut bytes = Vec::new();
-            format.write(id, store, context, &mut bytes)?;
+            let unread = format.write(id, store, context, &mut bytes)?;
+            all_unread.extend(unread.into_iter().map(|unread| format!("session {id}: {unread}")));
             if context.out_is_terminal {
                 context.page(&visible_lines(&String::from_utf8_lossy(&bytes)))?;
             } else {
                 context.print(&bytes)?;
             }
         }
-        return Ok(0);
+        all_unread.iter().for_each(|unread| context.warn(unread));
+        return Ok(if all_unread.is_empty() { 0 } else { 2 });
     };
     let path = context.cwd.join(output);
     let is_dir = ids.len() > 1 || path.is_dir() || output.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -216,8 +238,12 @@ fn write(
     let mut written = Vec::new();
     for id in ids {
         let path = target(id);
-        let bytes = new_file(&path, |out| format.write(id, store, context, out))?;
-        written.push(Exported { id: id.clone(), path: Some(path.to_string_lossy().into_owned()), bytes });
+        let mut unread = Vec::new();
+        let bytes = new_file(&path, |out| {
+            unread = format.write(id, store, context, out)?;
+            Ok(())
+        })?;
+        written.push(Exported { id: id.clone(), path: Some(path.to_string_lossy().into_owned()), bytes, unread });
     }
     tell(&written, context)
 }
@@ -246,7 +272,9 @@ fn pack(
         if context.out_is_terminal {
             return Err(CliError::new("an archive is nothing for a terminal").hint("give -o FILE.tar.zst, or a pipe"));
         }
-        portable::pack(&sessions, std::io::BufWriter::new(std::io::stdout().lock()))?;
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        portable::pack(&sessions, &mut out)?;
+        out.flush()?;
         return Ok(0);
     };
     let path = context.cwd.join(output);
@@ -269,7 +297,7 @@ fn send(collector: &Collector, ids: &[SessionId], store: &SessionStore, context:
         if let Some(words) = collector.send(&body).map_err(|error| error.hint(told_so_far(&sent)))? {
             context.warn(&format!("the collector took session {id} in part: {words}"));
         }
-        sent.push(Exported { id: id.clone(), path: None, bytes: body.len() as u64 });
+        sent.push(Exported { id: id.clone(), path: None, bytes: body.len() as u64, unread: Vec::new() });
     }
     tell(&sent, context)
 }
@@ -285,15 +313,17 @@ fn told_so_far(sent: &[Exported]) -> String {
 fn tell(written: &[Exported], context: &Context) -> CliResult {
     if context.json {
         context.print_json(&written)?;
-        return Ok(0);
     }
-    for one in written {
+    for one in written.iter().filter(|_| !context.json) {
         match &one.path {
             Some(path) => context.say(format!("{} ({})", visible(path), size(one.bytes))),
             None => context.say(format!("{} sent ({})", one.id, size(one.bytes))),
         }
     }
-    Ok(0)
+    for one in written {
+        one.unread.iter().for_each(|unread| context.warn(&format!("session {}: {unread}", one.id)));
+    }
+    Ok(if written.iter().all(|one| one.unread.is_empty()) { 0 } else { 2 })
 }
 
 /// Refuses a path at which something stands.
@@ -309,12 +339,23 @@ fn free(path: &Path) -> Result<(), CliError> {
 fn new_file(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<(), CliError>) -> Result<u64, CliError> {
     let failed = |error: &dyn std::fmt::Display| CliError::new(format!("{}: {error}", path.display()));
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| failed(&error))?;
-    {
-        let mut out = std::io::BufWriter::with_capacity(1 << 18, file.as_file_mut());
+    let write = |file: &mut File| {
+        let mut out = std::io::BufWriter::with_capacity(1 << 18, file);
         fill(&mut out)?;
-        out.flush().map_err(|error| failed(&error))?;
+        out.flush().map_err(|error| failed(&error))
+    };
+    // Without a name until it is whole, so that a kill leaves nothing.
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    if let Ok(file) = rustix::fs::open(parent, flags, Mode::RUSR | Mode::WUSR) {
+        let mut file = File::from(file);
+        write(&mut file)?;
+        let by_number = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, by_number, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(|error| failed(&error))?;
+        return Ok(file.metadata()?.len());
     }
+    // Not every file system has such files.
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(|error| failed(&error))?;
+    write(file.as_file_mut())?;
     let bytes = file.as_file().metadata()?.len();
     file.persist_noclobber(path).map_err(|error| failed(&error.error))?;
     Ok(bytes)

@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         context.print(format!("{command}\n"))?;
         context.say(format!("what it will read: {}", store.entry(&id).join(&handed.packet.path).display()));
     }
-    Ok(0)
+    Ok(if handed.recorded { 0 } else { 2 })
 }
 
 /// Refuses a session that no other agent can take up.

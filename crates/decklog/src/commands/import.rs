@@ -1,21 +1,22 @@
 //! `import`: histories of agents and other tools become sessions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use decklog_journal::SessionStore;
+use decklog_journal::portable::Limits;
 use decklog_journal::redact::{Redactor, credential_values};
-use decklog_run::import::{self, Finds, Found, Importer, Outcome, Progress, Report, Root, Tool};
-use decklog_text::format::{counted, size};
+use decklog_run::import::{self, Finds, Found, Imported, Importer, Outcome, Progress, Report, Root, Tool};
+use decklog_run::supervise::{Received, stop_signals};
+use decklog_text::format::{counted, parse_size, size};
 use decklog_text::visible;
 use jiff::Timestamp;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::archive;
 use crate::cli::Json;
@@ -40,6 +41,12 @@ pub(crate) struct Args {
     /// Go on importing what is added, until Ctrl-C
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
+    /// Largest total size that an archive may unpack to, such as 10GiB [default: 4GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+    /// Largest ratio of unpacked to packed bytes beyond the first 64 MiB [default: 200]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_ratio: Option<u64>,
     /// Show what would be imported, and stop
     #[arg(long)]
     dry_run: bool,
@@ -56,7 +63,8 @@ Examples:
   decklog import backup/                whatever can be recognised in there
   decklog import sessions.tar.zst       what decklog export wrote elsewhere
 
-Sources are only read. A session that decklog recorded itself is not imported a second time.";
+Sources are only read. A session that decklog recorded itself is not imported a second time. A source that cannot
+be read is named, the others are imported, and the exit code is 2.";
 
 pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let (packed, what): (Vec<PathBuf>, Vec<PathBuf>) =
@@ -65,11 +73,12 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let store = context.store()?;
     let roots = if packed.is_empty() || !args.what.is_empty() { roots(&args, context)? } else { Vec::new() };
     let redactor = redactor(context);
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    let (stop, last) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    for signal in stop_signals() {
         // The second one ends it at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register_conditional_shutdown(*signal, 128 + signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(*signal, Arc::clone(&stop))?;
+        signal_hook::flag::register_usize(*signal, Arc::clone(&last), signal.unsigned_abs() as usize)?;
     }
     if !args.dry_run {
         store.sweep();
@@ -81,8 +90,15 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         dry_run: args.dry_run,
         stop: &stop,
     };
-    let unpacked = packed.iter().map(|path| archive::unpack(path, &context.cwd, &store, args.dry_run));
+    let defaults = Limits::default();
+    let limits = Limits {
+        bytes: args.max_size.unwrap_or(defaults.bytes),
+        ratio: args.max_ratio.unwrap_or(defaults.ratio),
+        ..defaults
+    };
+    let unpacked = packed.iter().map(|path| archive::unpack(path, &context.cwd, &store, limits, args.dry_run));
     let unpacked = unpacked.collect::<Result<Vec<_>, _>>()?;
+    unpacked.iter().for_each(|unpacked| archive::warn(unpacked, context));
     let report = once(&importer, import::find(&roots), context)?;
     if !context.json {
         unpacked.iter().try_for_each(|unpacked| archive::print(unpacked, args.dry_run, context))?;
@@ -90,11 +106,18 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if context.json || packed.is_empty() || !roots.is_empty() {
         print(&report, &unpacked, args.dry_run, context)?;
     }
-    if args.watch {
-        watch(&importer, &roots, &report, &store, context)?;
-        return Ok(0);
+    let has_failures = match args.watch {
+        true => watch(&importer, &roots, &report, &store, context)?,
+        false => report.has_failures(),
+    };
+    if i32::try_from(last.load(Ordering::Relaxed)) == Ok(Received::HangUp.number()) {
+        return Ok(Received::HangUp.exit_code());
     }
-    Ok(if stop.load(Ordering::Relaxed) { 130 } else { 0 })
+    Ok(match stop.load(Ordering::Relaxed) && !args.watch {
+        true => 130,
+        false if has_failures => 2,
+        false => 0,
+    })
 }
 
 /// What to look through.
@@ -173,14 +196,14 @@ impl Bar {
     }
 }
 
-/// Imports whatever is new or grew, each second, until it is told to stop.
+/// Imports whatever is new or grew, each second, until it is told to stop. Says whether something failed in the last look.
 fn watch(
     importer: &Importer<'_>,
     roots: &[Root],
     first: &Report,
     store: &SessionStore,
     context: &Context,
-) -> Result<(), CliError> {
+) -> Result<bool, CliError> {
     let key = |found: &Found| (found.path.clone(), found.id.clone());
     let mut seen: HashMap<(PathBuf, String), (Option<u64>, Timestamp)> = HashMap::new();
     if first.sources.is_empty() {
@@ -188,38 +211,67 @@ fn watch(
     }
     context.say(format!("watching; sessions come to {}; Ctrl-C ends it", visible(&store.root().display().to_string())));
     let mut last = None;
+    // Histories that have to wait for a recorder, or failed: they are looked at again though nothing changes in them.
+    let waits = |report: &Report| -> HashSet<(PathBuf, String)> {
+        let waiting = report.sources.iter().filter(|source| source.waits || source.outcome == Outcome::Failed);
+        waiting.map(|source| (source.path.clone(), source.id.clone())).collect()
+    };
+    let mut waiting = waits(first);
+    let mut has_failures = first.has_failures();
+    let mut known: HashSet<(PathBuf, String)> = failures(first).collect();
     while !importer.stop.load(Ordering::Relaxed) {
         let stamp = import::stamp(roots);
-        if last.replace(stamp) == Some(stamp) {
-            pause(importer);
+        if last.replace(stamp) == Some(stamp) && waiting.is_empty() {
+            pause(importer, context)?;
             continue;
         }
         let mut finds = import::find(roots);
         finds.found.retain(|found| {
             let now = (found.bytes, found.modified);
-            seen.insert(key(found), now) != Some(now)
+            seen.insert(key(found), now) != Some(now) || waiting.contains(&key(found))
         });
-        finds.troubles.clear();
-        if !finds.found.is_empty() {
-            let report = once(importer, finds, context)?;
+        finds.troubles.retain(|trouble| trouble.is_failure);
+        if finds.found.is_empty() && finds.troubles.is_empty() {
+            (has_failures, waiting) = (false, HashSet::new());
+            known.clear();
+        } else {
+            let mut report = once(importer, finds, context)?;
+            waiting = waits(&report);
+            has_failures = report.has_failures();
+            // Each failure is reported once, until it is another one.
+            let now: HashSet<(PathBuf, String)> = failures(&report).collect();
+            for (path, reason) in now.difference(&known) {
+                context.warn(&format!("{}: {reason}", path.display()));
+            }
+            known = now;
+            report.troubles.clear();
             if report.sources.iter().any(|source| matches!(source.outcome, Outcome::Imported | Outcome::Updated)) {
                 print(&report, &[], false, context)?;
             }
         }
-        pause(importer);
+        pause(importer, context)?;
+    }
+    Ok(has_failures)
+}
+
+/// What failed, with the reasons.
+fn failures(report: &Report) -> impl Iterator<Item = (PathBuf, String)> {
+    let failed = report.sources.iter().filter(|source| source.outcome == Outcome::Failed);
+    let failed = failed.map(|source| (source.path.clone(), source.reason.clone().unwrap_or_default()));
+    let troubles = report.troubles.iter().filter(|trouble| trouble.is_failure);
+    failed.chain(troubles.map(|trouble| (trouble.path.clone(), trouble.reason.clone())))
+}
+
+/// Waits until it is time to look again, or to stop.
+fn pause(importer: &Importer<'_>, context: &Context) -> Result<(), CliError> {
+    let until = Instant::now() + LOOK;
+    while Instant::now() < until && !importer.stop.load(Ordering::Relaxed) {
+        context.wait(Duration::from_millis(50))?;
     }
     Ok(())
 }
 
-/// Waits until it is time to look again, or to stop.
-fn pause(importer: &Importer<'_>) {
-    let until = Instant::now() + LOOK;
-    while Instant::now() < until && !importer.stop.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn print(report: &Report, unpacked: &[archive::Unpacked], dry_run: bool, context: &Context) -> Result<(), CliError> {
+fn print(report: &Report, unpacked: &[archive::Import], dry_run: bool, context: &Context) -> Result<(), CliError> {
     let count = |outcome| report.count(outcome);
     let unread: u64 = report.sources.iter().map(|source| source.unread.count).sum();
     if context.json {
@@ -230,6 +282,7 @@ fn print(report: &Report, unpacked: &[archive::Unpacked], dry_run: bool, context
             "unchanged": count(Outcome::Unchanged),
             "already_recorded": count(Outcome::AlreadyRecorded),
             "skipped": count(Outcome::Skipped),
+            "failed": count(Outcome::Failed),
             "gone": report.gone,
             "unread": unread,
             "sources": report.sources,
@@ -261,6 +314,7 @@ fn print(report: &Report, unpacked: &[archive::Unpacked], dry_run: bool, context
         (Outcome::Unchanged, "unchanged"),
         (Outcome::AlreadyRecorded, "already recorded"),
         (Outcome::Skipped, "skipped"),
+        (Outcome::Failed, "failed"),
     ] {
         if count(outcome) > 0 {
             parts.push(format!("{} {word}", count(outcome)));
@@ -271,8 +325,9 @@ fn print(report: &Report, unpacked: &[archive::Unpacked], dry_run: bool, context
     }
     text.push_str(&format!("{}\n", parts.join(", ")));
     context.print(text)?;
-    let skipped = report.sources.iter().filter(|source| source.outcome == Outcome::Skipped);
-    let reasons = skipped
+    let is_left_out = |source: &&Imported| matches!(source.outcome, Outcome::Skipped | Outcome::Failed);
+    let left_out = report.sources.iter().filter(is_left_out);
+    let reasons = left_out
         .map(|source| (&source.path, source.reason.clone().unwrap_or_default()))
         .chain(report.troubles.iter().map(|trouble| (&trouble.path, trouble.reason.clone())));
     for (path, reason) in reasons.take(NAMED) {

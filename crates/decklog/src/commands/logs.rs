@@ -133,16 +133,19 @@ fn follow(dir: &Path, name: &str, context: &Context) -> CliResult {
         let was_live = live(dir);
         match logs::find(dir, name) {
             Ok(log) => break log,
-            Err(_) if was_live => std::thread::sleep(POLL),
+            Err(_) if was_live => context.wait(POLL)?,
             Err(error) => return Err(error.into()),
         }
     };
     if log.path.ends_with(".zst") {
         let mut source = logs::open(dir, &log)?;
-        let mut all = Vec::new();
-        source.read_to_end(&mut all)?;
-        emit(&all, context)?;
-        return Ok(0);
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return Ok(0),
+                count => emit(&buffer[..count], context)?,
+            }
+        }
     }
     let mut follower = FileFollower::new(&logs::full_path(dir, &log));
     let mut buffer = vec![0; 64 * 1024];
@@ -162,7 +165,7 @@ fn follow(dir: &Path, name: &str, context: &Context) -> CliResult {
             return Ok(0);
         }
         if idle {
-            std::thread::sleep(POLL);
+            context.wait(POLL)?;
         }
     }
 }

@@ -206,11 +206,8 @@ fn show_plan(plan: &LoopPlan, config: &Config, context: &Context) -> CliResult {
 pub(crate) fn tell(result: &LoopResult, context: &Context) -> CliResult {
     let paint = context.err_paint;
     asking::note_limits(&result.limited, None, context);
-    if context.json {
-        context.print_json(result)?;
-    } else {
-        context.print(format!("{}\n", visible_lines(result.summary.trim_end())))?;
-    }
+    let text = format!("{}\n", visible_lines(result.summary.trim_end()));
+    let exit_code = context.print_result((&result.session_dir, result.exit_code), result, &text)?;
     if !result.iterations.is_empty() {
         let columns = [("#", 0), ("DECISION", 0), ("DURATION", 3), ("FILES", 2), ("TOKENS", 4), ("COST", 5)]
             .map(|(title, priority)| Column { title, priority });
@@ -249,11 +246,11 @@ pub(crate) fn tell(result: &LoopResult, context: &Context) -> CliResult {
     context.say(parts.join(" · "));
     if result.outcome.is_none() {
         asking::say_checkpointed(&result.id, result.first_back.as_ref(), "--then", context);
-    } else if matches!(result.exit_code, 130 | 143) {
+    } else if matches!(result.exit_code, 129 | 130 | 143) {
         context.say(format!("go on with: decklog resume {}", result.id));
     }
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));
     }
-    Ok(result.exit_code)
+    Ok(exit_code)
 }

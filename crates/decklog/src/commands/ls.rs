@@ -61,7 +61,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.say("no session meets the filters");
     }
     if !context.json {
-        let left = if filter.takes_all() { entries - shown - unreadable.len() } else { 0 };
+        let left = if filter.takes_all() { entries.saturating_sub(shown + unreadable.len()) } else { 0 };
         if entries == 0 {
             let root = store.root().to_string_lossy().into_owned();
             context.say(format!("no sessions under {} yet: start one with `decklog run`", visible(&root)));

@@ -188,10 +188,8 @@ fn before(context: &Context) -> CliResult {
     let (Some(mut stdin), Some(mut stdout)) = (recorder.stdin.take(), recorder.stdout.take()) else {
         return Err(CliError::new("the recorder has no stdio"));
     };
-    std::thread::spawn(move || {
-        // The pipe is closed with this thread, and the recorder ends.
-        let _ = pass(&mut std::io::stdin().lock(), &mut stdin);
-    });
+    // The pipe is closed with this thread, or when it cannot be started, and the recorder ends.
+    std::thread::Builder::new().spawn(move || drop(pass(&mut std::io::stdin().lock(), &mut stdin)))?;
     let _ = pass(&mut stdout, &mut std::io::stdout().lock());
     Ok(recorder.wait()?.code().unwrap_or(2))
 }
@@ -217,10 +215,10 @@ pub(crate) fn bridge(socket: &Path) -> CliResult {
     let stream = UnixStream::connect(socket)
         .map_err(|error| CliError::new(format!("the session's servers are gone: {}: {error}", socket.display())))?;
     let (mut up, mut down) = (stream.try_clone()?, stream);
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let _ = pass(&mut std::io::stdin().lock(), &mut up);
         let _ = up.shutdown(Shutdown::Write);
-    });
+    })?;
     let _ = pass(&mut down, &mut std::io::stdout().lock());
     Ok(0)
 }

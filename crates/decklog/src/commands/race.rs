@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use decklog_run::orchestrate::{Party, Pick, RaceError, RacePlan, RaceResult, Rac
 use decklog_run::supervise::Signals;
 use decklog_text::format::{cost, duration, thousands};
 use decklog_text::{visible, visible_lines};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::asking::{self, Programs, parse_variable};
 use crate::boxing;
@@ -23,6 +22,8 @@ use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::race_story::RaceStory;
 use crate::render::table::{Column, table};
+use crate::terminal;
+use crate::way_back;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -84,7 +85,6 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     let config = context.config()?;
     let plan = resolve(args, &config, context)?;
     boxing::say_on_the_host("racers work", &config, context);
-    clear_away(context)?;
     let store = SessionStore::open(&config.session_root.value);
     let signals = Signals::install()?;
     let names = labels(&plan.racers);
@@ -104,7 +104,11 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     if plan.pick != Pick::Ask || result.racers.iter().all(|racer| racer.turn.is_none()) {
         show(&result.racers, context);
     }
-    tell(&result, context)
+    let exit_code = tell(&result, context)?;
+    if let Some(incomplete) = &result.incomplete {
+        way_back::offer(incomplete, &store, &plan.setup.working_dir, &signals, context);
+    }
+    Ok(exit_code)
 }
 
 /// Lets both the race and who picks look at one story.
@@ -268,7 +272,7 @@ fn choose(
     let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
     loop {
         let _ = write!(std::io::stderr().lock(), "which one? [1-{}, d1 shows its diff, Enter: none] ", racers.len());
-        let line = answer(signals)?;
+        let line = terminal::read_line(signals)?;
         let line = line.trim();
         let (shows, number) = line.strip_prefix('d').map_or((false, line), |number| (true, number.trim()));
         let at = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1)).filter(|at| *at < racers.len());
@@ -296,36 +300,20 @@ fn show_diff(turn: Option<u32>, session: Option<&SessionId>, store: &SessionStor
     }
 }
 
-/// A line from the terminal; `None` when a signal came, or nobody is there any more.
-fn answer(signals: &Signals) -> Option<String> {
-    let stdin = std::io::stdin();
-    loop {
-        if signals.is_pending() {
-            return None;
-        }
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-        if poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0) {
-            let mut line = String::new();
-            let read = stdin.lock().read_line(&mut line).ok()?;
-            return (read > 0).then_some(line);
-        }
-    }
-}
-
 fn tell(result: &RaceResult, context: &Context) -> CliResult {
     let paint = context.err_paint;
     asking::note_limits(&result.limited, None, context);
-    if context.json {
-        context.print_json(result)?;
-    } else {
-        context.print(format!("{}\n", visible_lines(&result.summary)))?;
-    }
+    let text = format!("{}\n", visible_lines(&result.summary));
+    let exit_code = context.print_result((&result.session_dir, result.exit_code), result, &text)?;
     if let Some(why) = &result.judged {
         context.say(format!("the judge prefers {}", visible(why)));
     }
     for path in &result.conflicts {
         context.say(paint.warn(&format!("in conflict: {} (look for <<<<<<<)", visible(path))));
+    }
+    for file in &result.left {
+        let what = format!("not brought: {}: {}", visible(&file.path), visible(&file.reason));
+        context.say(paint.warn(&what));
     }
     for racer in &result.racers {
         if let Some(worktree) = &racer.worktree {
@@ -349,5 +337,5 @@ fn tell(result: &RaceResult, context: &Context) -> CliResult {
     if !result.recorded {
         context.say(paint.bad("the record is incomplete: see above for what was not kept"));
     }
-    Ok(result.exit_code)
+    Ok(exit_code)
 }

@@ -10,7 +10,7 @@ use decklog_journal::{Session, SessionStore, session as journal_session};
 use decklog_query::restore::{self, Point, RestoreError};
 use decklog_run::orchestrate::{self, RestorePlan};
 use decklog_run::supervise::Signals;
-use decklog_snapshot::{Left, Restored};
+use decklog_snapshot::Restored;
 use decklog_text::format::counted;
 use decklog_text::visible;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::cli::Json;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
+use crate::way_back;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -28,7 +29,8 @@ Examples:
   cd \"$(decklog restore @2@1)\"           the second newest session, after turn 1
 
 On stdout: the directory. In place, the present tree is recorded first, as a session of its own, and
-the command that goes back is told. Files that are ignored, or withheld from snapshots, are not touched.")]
+the command that goes back is told. Files that are ignored, or withheld from snapshots, are not touched; where one
+could not be read, the exit code is 2.")]
 pub(crate) struct Args {
     /// A session and a turn: ID@N is the tree after turn N, ID@0 the one before turn 1, ID alone the one after
     /// the last turn; without one, a terminal opens a picker
@@ -111,7 +113,7 @@ fn into(dir: &Path, session: &Session, point: &Point, target: Option<&Path>, con
         context.print(format!("{shown}\n"))?;
         context.say(format!("{} written, {}", counted(restored.written.len() as u64, "file"), stood(point)));
     }
-    warn(&point.withheld, &restored.left, context);
+    warn(&point.withheld, &restored, context);
     Ok(0)
 }
 
@@ -135,12 +137,15 @@ fn in_place(store: &SessionStore, session: &Session, point: &Point, yes: bool, c
         context.say("nothing was restored");
         return Ok(0);
     }
+    // The answer may have taken long.
+    nobody_at_work(store, &root)?;
     let config = context.config()?;
     let plan = RestorePlan {
         command: words.map(str::to_owned).to_vec(),
         working_dir: PathBuf::from(&session.head.working_dir),
         target: point.tree.clone(),
         objects: dir.canonicalize()?.join(OBJECTS_DIR),
+        withheld: point.withheld.clone(),
         env: context.environment(),
         secrets: config.models.variables(),
         host: context.host(),
@@ -148,15 +153,34 @@ fn in_place(store: &SessionStore, session: &Session, point: &Point, yes: bool, c
         clock: context.clock.clone(),
         id_suffix: context.id_suffix,
     };
-    let result = orchestrate::restore(store, &plan, &Signals::install()?)?;
+    let signals = Signals::install()?;
+    let result = match orchestrate::restore(store, &plan, &signals) {
+        Ok(result) => result,
+        Err(orchestrate::RestoreError::Incomplete(incomplete)) => {
+            if context.json {
+                let mut shown = serde_json::to_value(&incomplete)?;
+                shown["id"] = id.as_str().into();
+                shown["turn"] = point.turn.into();
+                shown["tree"] = point.tree.as_str().into();
+                shown["directory"] = root.to_string_lossy().into();
+                shown["recorded_as"] = incomplete.id.as_str().into();
+                context.print_json(&shown)?;
+            } else {
+                way_back::offer(&incomplete, store, &plan.working_dir, &signals, context);
+            }
+            return Err(CliError::new(&incomplete.error));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let back = format!("decklog restore {}@0 --in-place", result.id);
+    let mut exit_code = result.exit_code;
     if context.json {
         let mut told = told(session, point, &result.restored);
         told["directory"] = root.to_string_lossy().into();
         told["recorded_as"] = result.id.as_str().into();
         told["go_back"] = back.clone().into();
         told["not_recorded"] = withheld(&result.withheld);
-        context.print_json(&told)?;
+        exit_code = context.print_result((&result.session_dir, exit_code), &told, "")?;
     } else {
         let restored = &result.restored;
         context.say(format!(
@@ -166,14 +190,14 @@ fn in_place(store: &SessionStore, session: &Session, point: &Point, yes: bool, c
             stood(point)
         ));
     }
-    warn(&point.withheld, &result.restored.left, context);
+    warn(&point.withheld, &result.restored, context);
     if let Some(trouble) = &result.trouble {
         context.warn(&format!("the record of this is not whole: {trouble}"));
     }
     if !context.json {
         context.say(format!("to go back: {}", context.err_paint.bold(&back)));
     }
-    Ok(if result.trouble.is_some() { 2 } else { 0 })
+    Ok(exit_code)
 }
 
 /// Refuses when a recorder is at work in, above or below `root`, or when that cannot be told.
@@ -205,13 +229,11 @@ fn stood(point: &Point) -> String {
     if point.turn == 0 { "before turn 1".to_owned() } else { format!("after turn {}", point.turn) }
 }
 
-fn warn(withheld: &[Withheld], left: &[Left], context: &Context) {
+fn warn(withheld: &[Withheld], restored: &Restored, context: &Context) {
     for file in withheld {
         context.warn(&format!("{} is not in the snapshot as it was: {}", file.path, file.reason));
     }
-    for file in left {
-        context.warn(&format!("{} is left as it is: {}", String::from_utf8_lossy(&file.path), file.reason));
-    }
+    way_back::warn_of_left(restored, context);
 }
 
 fn told(session: &Session, point: &Point, restored: &Restored) -> Value {

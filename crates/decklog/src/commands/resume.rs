@@ -165,8 +165,7 @@ fn go_on(args: Args, store: &SessionStore, id: &SessionId, config: &Config, cont
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = resume(store, id, &plan, &signals, &mut story)?;
     story.finish();
-    super::run::tell(&result, is_text, context)?;
-    Ok(result.exit_code)
+    super::run::tell(&result, is_text, context)
 }
 
 fn go_on_looping(

@@ -117,28 +117,29 @@ pub(crate) fn record_plan(
     let mut story = Story::new(&plan.party.agent.name, is_text && !context.json, context);
     let result = record(store, plan, &signals, &mut story)?;
     story.finish();
-    tell(&result, is_text, context)?;
-    Ok(result)
+    let exit_code = tell(&result, is_text, context)?;
+    Ok(RunResult { exit_code, ..result })
 }
 
 /// Tells how a run came out. Also `resume`'s end.
-pub(crate) fn tell(result: &RunResult, is_text: bool, context: &Context) -> Result<(), CliError> {
+pub(crate) fn tell(result: &RunResult, is_text: bool, context: &Context) -> CliResult {
     let well = (result.turn_outcome == TurnOutcome::Success).then_some(result.agent.as_str());
     asking::note_limits(&result.limited, well, context);
-    if context.json {
-        context.print_json(result)?;
-    } else if !is_text && !result.text.is_empty() {
-        answer(&result.text, context)?;
-    }
+    let text = if is_text || result.text.is_empty() { String::new() } else { as_answer(&result.text, context) };
+    let exit_code = context.print_result((&result.session_dir, result.exit_code), result, &text)?;
     summary(result, context);
-    Ok(())
+    Ok(exit_code)
 }
 
 /// Prints what an agent said in the end.
 pub(crate) fn answer(text: &str, context: &Context) -> Result<(), CliError> {
+    context.print(as_answer(text, context))
+}
+
+fn as_answer(text: &str, context: &Context) -> String {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let text = if context.out_is_terminal { visible_lines(text) } else { text.into() };
-    context.print(format!("{text}{end}"))
+    format!("{text}{end}")
 }
 
 fn summary(result: &RunResult, context: &Context) {
@@ -159,7 +160,8 @@ fn totals(result: &RunResult, paint: Paint) -> String {
     let word = result.outcome.map_or("checkpointed", |outcome| outcome.as_str());
     let detail = match result.turn_outcome.as_str() {
         turn if turn == word || result.outcome.is_none() && turn == "rate_limited" => String::new(),
-        "success" => " (check failed)".to_owned(),
+        "success" if result.checks.iter().any(|check| !check.passed) => " (check failed)".to_owned(),
+        "success" => " (not recorded whole)".to_owned(),
         turn => format!(" ({})", turn.replace('_', " ")),
     };
     let outcome = match word {
@@ -167,14 +169,22 @@ fn totals(result: &RunResult, paint: Paint) -> String {
         "failed" => paint.bad(&format!("{word}{detail}")),
         _ => paint.warn(&format!("{word}{detail}")),
     };
-    let mut parts = vec![paint.bold(result.id.as_str()), outcome, duration(result.duration_secs)];
-    if result.files_changed > 0 {
-        parts.push(format!(
+    let mut parts = vec![paint.bold(result.id.as_str()), outcome];
+    // decklog's own exit code is 2 for every failure.
+    if result.turn_outcome == TurnOutcome::Failed {
+        parts.extend(result.agent_exit_code.map(|code| format!("exit code {code}")));
+        parts.extend(result.agent_signal.map(|signal| format!("signal {signal}")));
+    }
+    parts.push(duration(result.duration_secs));
+    match result.files_changed {
+        None => parts.push("changes unknown".into()),
+        Some(0) => {}
+        Some(files) => parts.push(format!(
             "{} changed (+{} -{})",
-            counted(result.files_changed, "file"),
+            counted(files, "file"),
             result.lines_added,
             result.lines_removed
-        ));
+        )),
     }
     if !result.tokens.is_zero() {
         let tokens = result.tokens;

@@ -3,7 +3,7 @@
 use decklog_journal::{SessionFilter, SessionId, SessionStore};
 use decklog_query::query::Query;
 use decklog_query::scan::{self, Pattern};
-use decklog_query::search::{self, Hit, RANKED};
+use decklog_query::search::{Hit, RANKED};
 use serde_json::Value;
 
 use crate::cli::Json;
@@ -74,7 +74,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         (hits, matching)
     } else {
         let query = Query::parse(&text).map_err(bad)?;
-        let found = in_index(context, &store, &query, &filter)?;
+        let found = listing::search(context, &store, &query, &filter)?;
         (found.hits, found.matching)
     };
     if context.json {
@@ -97,19 +97,6 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         context.say(format!("{at_least}{left} more: `--all` shows every one, a filter or another word fewer"));
     }
     Ok(0)
-}
-
-fn in_index(
-    context: &Context,
-    store: &SessionStore,
-    query: &Query,
-    filter: &SessionFilter,
-) -> Result<search::Hits, CliError> {
-    let hint = "the index is kept in the cache directory: see that it can be written, or search with --exact, which needs none";
-    let failed = |error: decklog_query::index::IndexError| CliError::new(error).hint(hint);
-    let (mut rows, _) = listing::index(context, store).map_err(failed)?;
-    let texts = listing::texts(context, store, &rows).map_err(failed)?;
-    search::search(store, (&mut rows, &texts), query, filter, context.clock.now()).map_err(failed)
 }
 
 fn read(

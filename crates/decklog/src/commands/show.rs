@@ -8,7 +8,7 @@ use decklog_journal::Session;
 use decklog_journal::event::EventBody;
 use decklog_journal::read::{Item, JournalReader};
 use decklog_journal::session::{self as journal_session, JOURNAL_FILE};
-use decklog_journal::words::SessionKind;
+use decklog_journal::words::{SessionKind, ShownStatus};
 use decklog_query::network;
 use decklog_query::show::{full_prompt, shown};
 use decklog_text::format::size;
@@ -84,6 +84,13 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
     });
     racing.iter().for_each(|event| text.push_str(&transcript.event(event)));
     text.push_str(&transcript.finish());
+    if listed.status != ShownStatus::Active {
+        let cut_off = session.turns.iter().filter(|turn| turn.outcome.is_none());
+        for turn in cut_off.filter(|turn| args.turn.is_none_or(|wanted| wanted == turn.turn)) {
+            let line = format!("  turn {} has no end: the last bytes of its streams may be missing\n", turn.turn);
+            text.push_str(&paint.warn(&line));
+        }
+    }
     text.push('\n');
     text.push_str(&session::ending(&session.head, listed.status, paint));
     text.push_str(&session::totals(&session.head, paint));

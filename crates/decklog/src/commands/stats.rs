@@ -11,8 +11,9 @@ use crate::render::stats;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Averages and the success rate are of completed sessions; running, checkpointed and crashed ones are counted and named beside
-them. Sums are of all. A session with two agents counts in the group of each. Days are those of the local time zone.
+Averages are of completed sessions, and the success rate of those whose outcome is known; running, checkpointed and crashed
+ones are counted and named beside them. Sums are of all. A session with two agents counts in the group of each, with the
+tokens and the cost of that agent's turns. Days are those of the local time zone.
 
 Examples:
   decklog stats --after 30d                      the last thirty days

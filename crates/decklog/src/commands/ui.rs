@@ -10,13 +10,14 @@ use decklog_journal::SessionStore;
 use decklog_text::format::counted;
 use decklog_text::visible;
 use decklog_web::{Server, Setup, page, site};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::context::{Context, find_program};
 use crate::error::{CliError, CliResult};
 use crate::filters::FilterArgs;
 use crate::listing;
+use crate::terminal;
 
 /// The program that opens a file in the user's browser.
 const OPENER: &str = "xdg-open";
@@ -86,7 +87,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         let what = "whoever reaches this machine and gets hold of the link can read, and discard, everything here";
         context.warn(&format!("{} is not loopback: {what}", server.address()));
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let mut signals = Signals::new(decklog_run::supervise::stop_signals())?;
     let links = server.links();
     let link = links.link(&path)?;
     context.print(format!("{link}\n"))?;
@@ -95,13 +96,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
         context.say(context.err_paint.dim("Ctrl-C ends it, Enter prints another link"));
     }
     if context.in_is_terminal {
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             for _ in std::io::stdin().lock().lines().map_while(Result::ok) {
                 if let Ok(link) = links.link(&path) {
                     let _ = writeln!(std::io::stdout().lock(), "{link}");
                 }
             }
-        });
+            // The system sends the signal only to the terminal's own session.
+            if terminal::is_gone(std::io::stdin()) {
+                let _ = signal_hook::low_level::raise(SIGHUP);
+            }
+        })?;
     }
     let signal = server.run(|| signals.forever().next());
     drop((page, cache));
@@ -195,8 +200,8 @@ impl Cache {
 
 /// The cache, with the index of rows up to date: reading all sessions for the first time is told on the terminal.
 fn cache(context: &Context, store: &SessionStore) -> Cache {
-    match listing::index(context, store) {
-        Ok(_) => Cache::Kept(context.cache()),
+    match listing::refresh(context, store) {
+        Ok(()) => Cache::Kept(context.cache()),
         Err(error) => match tempfile::tempdir() {
             Ok(dir) => {
                 context.warn(&format!("{error}; the index is made in {} instead", dir.path().display()));

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use decklog_journal::verify::{Finding, Report, verify};
+use decklog_journal::redact::Redactor;
+use decklog_journal::verify::{Finding, Report, secrets, verify};
 use decklog_text::format::counted;
 use decklog_text::visible;
 use serde::Serialize;
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Verify every session under the session root
     #[arg(long, conflicts_with_all = ["id", "session_dir"])]
     all: bool,
+    /// Search for secrets too, by the rules of this version
+    #[arg(long)]
+    secrets: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }
@@ -40,10 +44,12 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         }
         vec![context.session_dir(args.which.id.as_deref(), args.which.session_dir.as_deref())?]
     };
+    let redactor = args.secrets.then(|| Redactor::builder().build());
     let mut faulty = 0;
     let mut reports = Vec::new();
     for dir in &dirs {
-        let report = verify(dir);
+        let mut report = verify(dir);
+        report.secrets = redactor.as_ref().map(|redactor| secrets(dir, redactor));
         faulty += u64::from(!report.is_clean());
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if context.json {
@@ -64,7 +70,7 @@ fn tell(id: &str, report: &Report, brief: bool, context: &Context) -> Result<(),
     let paint = context.out_paint;
     let id = visible(id);
     let line = |finding: &Finding| format!("{}: {}", visible(&finding.place), visible(&finding.what));
-    for finding in &report.faults {
+    for finding in report.faults.iter().chain(report.secrets.iter().flatten()) {
         context.print(format!("{id}: {}\n", paint.bad(&line(finding))))?;
     }
     for finding in &report.remarks {

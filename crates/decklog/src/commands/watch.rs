@@ -26,7 +26,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         // A session that is this moment being made is locked, and has no journal yet.
         let starting = lock::held(&dir) == Held::Yes;
         match Follower::open(&journal) {
-            Err(error) if starting && error.kind() == std::io::ErrorKind::NotFound => std::thread::sleep(POLL),
+            Err(error) if starting && error.kind() == std::io::ErrorKind::NotFound => context.wait(POLL)?,
             opened => break opened.map_err(|error| CliError::new(format!("{}: {error}", journal.display())))?,
         }
     };
@@ -68,7 +68,7 @@ pub(crate) fn run(args: Args, context: &Context) -> CliResult {
         }
         if idle {
             context.print(transcript.pause())?;
-            std::thread::sleep(POLL);
+            context.wait(POLL)?;
         }
     }
     let listed = context.look(&dir)?;

@@ -174,6 +174,7 @@ fn outcome_mark(outcome: &str) -> (&'static str, Color) {
         "crashed" => ("!", Color::Red),
         "running" => ("▸", Color::Cyan),
         "interrupted" => ("⏹", Color::Yellow),
+        "unknown" => ("?", Color::Reset),
         _ => ("~", Color::Yellow),
     }
 }
@@ -289,7 +290,7 @@ mod tests {
             row(5, "crashed", "gemini", "漢字", "übersetze die Seite"),
         ]);
         let (tell, told) = std::sync::mpsc::channel();
-        let ask = start(rows.clone(), move |found| drop(tell.send(found)));
+        let ask = start(rows.clone(), move |found| drop(tell.send(found))).expect("a thread");
         ask.send(Ask::Query(1, state.query.clone())).expect("it listens");
         let found = told.iter().find(|found: &Found| found.complete).expect("an answer");
         let parts = rows.parts();

@@ -4,10 +4,12 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use decklog_journal::parallel::each_on_a_thread;
 use nucleo_matcher::pattern::{AtomKind, CaseMatching, Normalization, Pattern};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 
@@ -194,15 +196,9 @@ impl Search {
         }
         let share = work.len().div_ceil(matchers.len()).max(1);
         let pattern = &self.pattern;
-        let found = std::thread::scope(|scope| {
-            let threads: Vec<_> = work
-                .chunks(share)
-                .zip(matchers)
-                .map(|(work, matcher)| scope.spawn(move || look(parts, work, pattern, matcher)))
-                .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect::<Vec<_>>()
-        });
-        self.now.hits.extend(found);
+        let shares: Vec<_> = work.chunks(share).zip(matchers).collect();
+        let found = each_on_a_thread(shares, |(work, matcher)| look(parts, work, pattern, matcher));
+        self.now.hits.extend(found.into_iter().flatten());
     }
 
     fn found(&self, parts: &[Arc<[Row]>], matcher: &mut Matcher, total: usize, complete: bool) -> Found {
@@ -249,10 +245,10 @@ fn quick_score(pattern: &Pattern, text: Utf32Str<'_>, matcher: &mut Matcher) -> 
 }
 
 /// Starts the thread. It ends when the sender is gone.
-pub(crate) fn start(rows: Rows, tell: impl FnMut(Found) + Send + 'static) -> Sender<Ask> {
+pub(crate) fn start(rows: Rows, tell: impl FnMut(Found) + Send + 'static) -> io::Result<Sender<Ask>> {
     let (ask, asked) = std::sync::mpsc::channel();
-    std::thread::spawn(move || run(&rows, &asked, tell));
-    ask
+    std::thread::Builder::new().spawn(move || run(&rows, &asked, tell))?;
+    Ok(ask)
 }
 
 #[cfg(test)]
@@ -274,7 +270,7 @@ mod tests {
     /// What each query finds, asked one after the other.
     fn search(rows: &Rows, queries: &[&str]) -> Vec<Vec<String>> {
         let (tell, told) = channel();
-        let ask = start(rows.clone(), move |found| drop(tell.send(found)));
+        let ask = start(rows.clone(), move |found| drop(tell.send(found))).expect("a thread");
         let parts = rows.parts();
         let mut all = Vec::new();
         for (number, query) in (1..).zip(queries) {

@@ -3,6 +3,7 @@
 //! Must not know: the screen. Never reads more than a bounded part of a journal.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender};
 
@@ -46,9 +47,9 @@ pub(crate) fn start(
     now: Timestamp,
     zone: TimeZone,
     mut tell: impl FnMut(Preview) + Send + 'static,
-) -> Sender<SessionId> {
+) -> io::Result<Sender<SessionId>> {
     let (ask, asked) = std::sync::mpsc::channel::<SessionId>();
-    std::thread::spawn(move || {
+    std::thread::Builder::new().spawn(move || {
         let mut next = asked.recv().ok();
         while let Some(id) = next.take() {
             let id = asked.try_iter().last().unwrap_or(id);
@@ -60,8 +61,8 @@ pub(crate) fn start(
                 next = asked.recv().ok();
             }
         }
-    });
-    ask
+    })?;
+    Ok(ask)
 }
 
 /// Reads a session, or gives what is asked for meanwhile.

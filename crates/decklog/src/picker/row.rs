@@ -102,6 +102,7 @@ mod tests {
             iterations_agreed: None,
             tokens: None,
             cost_usd: None,
+            shares: std::borrow::Cow::Borrowed(&[]),
             files_changed: None,
             image: None,
             container: None,

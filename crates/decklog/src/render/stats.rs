@@ -59,13 +59,15 @@ fn summary(all: &Group, paint: Paint) -> String {
         }
     }
     text.push('\n');
-    if let Some(rate) = all.success_rate {
-        text.push_str(&format!("{} {}", paint.dim(&format!("{:<13}", "success rate")), percent(rate)));
+    if all.completed > 0 {
+        let rate = all.success_rate.map_or_else(|| "unknown".to_owned(), percent);
+        text.push_str(&format!("{} {rate}", paint.dim(&format!("{:<13}", "success rate"))));
         for (count, word) in [
             (all.success, "success"),
             (all.failed, "failed"),
             (all.interrupted, "interrupted"),
             (all.max_iterations_reached, "max_iterations_reached"),
+            (all.unknown, "unknown"),
         ] {
             if count > 0 {
                 text.push_str(&format!(" · {} {word}", thousands(count)));
@@ -169,7 +171,7 @@ pub(crate) fn csv(groups: &[Group]) -> String {
         "key,sessions,completed,active,checkpointed,crashed,success,failed,interrupted,max_iterations_reached,\
         success_rate,turns_mean,turns_median,iterations_mean,iterations_median,duration_secs_mean,duration_secs_median,\
         tokens_mean,tokens_median,cost_usd_mean,cost_usd_median,tokens_input,tokens_cached_input,tokens_output,\
-        tokens_reasoning,cost_usd_total,iterations_to_success_mean,iterations_to_success_median,critic_agreement\n"
+        tokens_reasoning,cost_usd_total,iterations_to_success_mean,iterations_to_success_median,critic_agreement,unknown\n"
             .to_owned();
     for group in groups {
         let mut cells = vec![quoted(&group.key)];
@@ -198,6 +200,7 @@ pub(crate) fn csv(groups: &[Group]) -> String {
         cells.push(group.iterations_to_success.map(|it| it.mean.to_string()).unwrap_or_default());
         cells.push(group.iterations_to_success.map(|it| it.median.to_string()).unwrap_or_default());
         cells.push(group.critic_agreement.map(|rate| rate.to_string()).unwrap_or_default());
+        cells.push(group.unknown.to_string());
         text.push_str(&cells.join(","));
         text.push('\n');
     }

@@ -53,17 +53,17 @@ pub(crate) struct Lines {
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Lines {
-    fn new(mut read: impl FnMut(&str) -> Read + Send + 'static) -> Self {
+    fn new(mut read: impl FnMut(&str) -> Read + Send + 'static) -> io::Result<Self> {
         let (ask, asked) = channel::<String>();
         let (answer, answers) = channel();
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             while let Ok(prompt) = asked.recv() {
                 if answer.send(read(&prompt)).is_err() {
                     break;
                 }
             }
-        });
-        Self { ask, answers, waits: Cell::new(false) }
+        })?;
+        Ok(Self { ask, answers, waits: Cell::new(false) })
     }
 
     /// The next line.
@@ -89,7 +89,7 @@ impl Lines {
     }
 
     /// Prompts on stdin, each ended by `delimiter`.
-    pub(crate) fn piped(delimiter: Vec<u8>) -> Self {
+    pub(crate) fn piped(delimiter: Vec<u8>) -> io::Result<Self> {
         Self::new(move |_| match prompt_from(&mut io::stdin().lock(), &delimiter) {
             Ok(Some(prompt)) => match String::from_utf8(prompt) {
                 Ok(prompt) => Read::Line(prompt),
@@ -124,7 +124,7 @@ impl Lines {
         editor.bind_sequence(KeyEvent::ctrl('Z'), EventHandler::Simple(Cmd::Noop));
         // There is none before the first line.
         let _ = editor.load_history(&history);
-        Ok(Self::new(move |prompt| match editor.readline(prompt) {
+        Self::new(move |prompt| match editor.readline(prompt) {
             Ok(line) => {
                 // What holds a secret is not kept.
                 let is_safe = secrets.redact_str(&line) == line;
@@ -137,7 +137,8 @@ impl Lines {
             Err(ReadlineError::Interrupted) => Read::Interrupt { typed: typed.swap(false, Ordering::Relaxed) },
             Err(ReadlineError::Eof) => Read::End,
             Err(error) => Read::Failed(error.to_string()),
-        }))
+        })
+        .map_err(Into::into)
     }
 }
 

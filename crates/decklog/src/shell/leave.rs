@@ -1,19 +1,15 @@
 //! Asking whoever sits at the terminal whether an agent may do something.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use decklog_run::agents::{Asking, Leave};
 use decklog_run::supervise::Signals;
 use decklog_text::format::cut;
 use decklog_text::visible;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 use crate::render::Paint;
-
-/// How often signals are looked for.
-const LOOK: Duration = Duration::from_millis(100);
+use crate::terminal::wait_for_key;
 
 /// Asks on the terminal, and waits for a key. A signal means no.
 pub(crate) fn ask(agent: &str, asking: &Asking, paint: Paint, signals: &Signals) -> Leave {
@@ -46,13 +42,8 @@ fn key(signals: &Signals, can_always: bool) -> Leave {
     // What was typed before the question was not meant for it.
     let _ = tcsetattr(&stdin, OptionalActions::Flush, &keys(before.clone()));
     let leave = loop {
-        if signals.is_pending() {
+        if wait_for_key(&stdin, signals).is_none() {
             break Leave::Never;
-        }
-        let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };
-        if poll(&mut fds, Some(&timeout)).is_err() || fds[0].revents().is_empty() {
-            continue;
         }
         let mut byte = [0];
         match rustix::io::read(&stdin, &mut byte) {

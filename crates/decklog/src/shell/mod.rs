@@ -14,7 +14,7 @@ use decklog_journal::event::Tokens;
 use decklog_journal::words::{SessionKind, TurnOutcome};
 use decklog_journal::{SessionId, SessionStore};
 use decklog_run::agents::Protocol;
-use decklog_run::orchestrate::{Party, Relay, Reply, Setup, Shell, UndoError, last_agents_turn};
+use decklog_run::orchestrate::{Party, Relay, Reply, RestoreError, Setup, Shell, UndoError, last_agents_turn};
 use decklog_run::supervise::{Received, Signals};
 use decklog_text::format::{cost, counted, duration, thousands, time};
 use decklog_text::{visible, visible_lines};
@@ -29,6 +29,8 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::error::{CliError, CliResult};
 use crate::story::Story;
+use crate::terminal;
+use crate::way_back;
 
 /// What was decided before the shell opens.
 pub(crate) struct Opening {
@@ -94,7 +96,7 @@ impl<'a> Repl<'a> {
                 context.err_paint,
             )?
         } else {
-            Lines::piped(delimiter)
+            Lines::piped(delimiter)?
         };
         let terminal = rustix::termios::tcgetattr(std::io::stdin()).ok().filter(|_| is_typed);
         let spent = BTreeMap::new();
@@ -142,6 +144,10 @@ impl<'a> Repl<'a> {
                     }
                     continue;
                 }
+                // Input can end before the signal comes that says why.
+                Read::End | Read::Failed(_) if self.is_typed && terminal::is_gone(std::io::stdin()) => {
+                    break Some(Received::HangUp);
+                }
                 Read::End => break None,
                 Read::Failed(why) => {
                     self.context.warn(&why);
@@ -175,15 +181,15 @@ impl<'a> Repl<'a> {
                 None => {}
             }
         };
-        let code = self.finish();
+        let exits_with = match signal {
+            Some(signal) => Some(signal.exit_code()),
+            None if self.is_typed => Some(0),
+            None if self.failed => Some(2),
+            None => None,
+        };
+        let code = self.finish(exits_with);
         self.give_back();
-        Ok(match signal {
-            Some(Received::Terminate) => 143,
-            Some(Received::Interrupt) => 130,
-            None if self.is_typed => 0,
-            None if self.failed => 2,
-            None => code,
-        })
+        Ok(code)
     }
 
     /// Gives the terminal back as it was: the editor may still be waiting on it.
@@ -348,6 +354,10 @@ impl<'a> Repl<'a> {
         story.finish();
         let (id, handed) = handed?.ok_or_else(|| CliError::new("there is nothing to hand off yet"))?;
         self.spent.clear();
+        if !handed.recorded {
+            self.failed = true;
+            self.context.say(self.context.err_paint.bad("the record is incomplete: see above for what was not kept"));
+        }
         self.context.say(format!("what it will read: {}", self.store.entry(&id).join(&handed.packet.path).display()));
         self.context
             .say(format!("go on with: decklog resume {id} --agent {name}, or `/resume {id}`, then `/use {to}`"));
@@ -384,7 +394,7 @@ impl<'a> Repl<'a> {
         let resumed = next.resume(id, (self.signals, &mut story));
         story.finish();
         resumed?;
-        self.finish();
+        self.failed |= self.finish(None) != 0;
         self.shell = next;
         let turns = counted(past.turns.len() as u64, "turn");
         self.context.say(format!("{turns} so far, in {}", visible(&past.head.working_dir)));
@@ -480,14 +490,31 @@ impl<'a> Repl<'a> {
     }
 
     fn undo(&mut self) -> Result<(), CliError> {
-        let undone = self.shell.undo(self.signals).map_err(|error| match error {
-            UndoError::Changed(_) => CliError::new(error)
-                .hint(
-                "commit or put aside what is yours; after leaving the shell, `decklog restore ID@N --in-place` takes everything \
-                 back",
-            ),
-            error => CliError::new(error),
-        })?;
+        let undone = match self.shell.undo(self.signals) {
+            Ok(undone) => undone,
+            Err(UndoError::Restore(RestoreError::Incomplete(undo))) => {
+                way_back::report(&undo, self.context);
+                if way_back::is_wanted(self.signals, self.context) {
+                    let (restored, trouble) = self.shell.go_back(&undo, self.signals).map_err(|error| match error {
+                        UndoError::Restore(error) => way_back::gone_back(error, self.context),
+                        other => CliError::new(other),
+                    })?;
+                    self.context.say("back again: the files are as they were before /undo");
+                    way_back::warn_of_left(&restored, self.context);
+                    if let Some(trouble) = trouble {
+                        self.context.warn(&format!("not all of it is in the record: {trouble}"));
+                    }
+                }
+                return Err(CliError::new(&undo.error).hint("outside of the shell, the command above goes back"));
+            }
+            Err(error @ UndoError::Changed(_)) => {
+                return Err(CliError::new(error).hint(
+                    "commit or put aside what is yours; after leaving the shell, `decklog restore ID@N --in-place` takes \
+                     everything back",
+                ));
+            }
+            Err(error) => return Err(CliError::new(error)),
+        };
         let (written, removed) = (undone.restored.written.len() as u64, undone.restored.removed.len());
         self.context.say(format!(
             "turn {} is undone: {} written, {removed} removed; /undo again goes back further",
@@ -500,9 +527,7 @@ impl<'a> Repl<'a> {
                 undone.before
             ));
         }
-        for left in &undone.restored.left {
-            self.context.warn(&format!("{} was left as it is", String::from_utf8_lossy(&left.path)));
-        }
+        way_back::warn_of_left(&undone.restored, self.context);
         if let Some(trouble) = undone.trouble {
             self.context.warn(&format!("not all of it is in the record: {trouble}"));
         }
@@ -544,13 +569,13 @@ impl<'a> Repl<'a> {
         Ok(())
     }
 
-    fn finish(&mut self) -> i32 {
+    fn finish(&mut self, exits_with: Option<i32>) -> i32 {
         let mut story = self.story();
-        let finished = self.shell.finish((self.signals, &mut story));
+        let finished = self.shell.finish(exits_with, !self.is_typed, (self.signals, &mut story));
         story.finish();
         self.spent.clear();
         self.lost = false;
-        let Some(finished) = finished else { return 0 };
+        let Some(finished) = finished else { return exits_with.unwrap_or(0) };
         if !finished.recorded {
             self.context.say(self.context.err_paint.bad("the record is incomplete: its end may be missing"));
         }

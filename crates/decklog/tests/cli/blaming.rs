@@ -171,6 +171,7 @@ fn a_turn_that_was_cut_off_may_have_written() {
     assert_eq!(origins(&env, "a.txt"), "- 1 ? 3");
     // An unreadable session is named.
     std::fs::create_dir(env.root().join("20200101T000000-0000")).unwrap();
+    std::fs::write(env.root().join("20200101T000000-0000/journal.jsonl"), "").unwrap();
     let ran = env.decklog(&["blame", "a.txt"]).expect(0);
     assert!(ran.stderr.contains("20200101T000000-0000 cannot be read"), "{}", ran.stderr);
 }

@@ -36,10 +36,17 @@ fn jsonl_has_everything_in_its_lines() {
     // A text that is gone is said to be.
     let dir = env.sessions().into_iter().find(|dir| dir.join("turns/001.patch").exists()).unwrap();
     std::fs::remove_file(dir.join("turns/001.patch")).unwrap();
-    let of = lines(
-        &env.decklog(&["export", "--format", "jsonl", dir.file_name().unwrap().to_str().unwrap()]).expect(0).stdout,
-    );
-    assert!(of[1]["patch"].as_str().unwrap().contains("cannot be read"));
+    let id = dir.file_name().unwrap().to_str().unwrap();
+    for format in ["jsonl", "markdown", "atif"] {
+        let said = env.decklog(&["export", "--format", format, id]).expect(2);
+        assert!(said.stdout.contains("cannot be read"), "{format}");
+        assert!(said.stderr.contains("turns/001.patch of "), "{}", said.stderr);
+        let out = format!("out.{format}");
+        let written = env.decklog(&["export", "--format", format, id, "-o", &out, "--json"]).expect(2).json();
+        assert!(written[0]["unread"][0].as_str().unwrap().contains("turns/001.patch"), "{written}");
+        assert!(env.work().join(&out).exists());
+    }
+    env.decklog(&["export", "--format", "otlp", id]).expect(0);
 }
 
 #[test]
@@ -275,12 +282,60 @@ fn an_archive_comes_back_as_it_was() {
     let restored = env.decklog(&["--session-root", other, "restore", "3f2c", "--into", "restored"]).expect(0);
     assert!(restored.stderr.contains("written"), "{}", restored.stderr);
     assert_eq!(env.read("restored/a.txt"), "one\ntwo\n");
+    // More than is wanted is refused before it is there, and taken when it is asked for.
+    let limited = |limits: &[&str]| {
+        let root = env.home().join("limited");
+        let ran = env.decklog(&[&["--session-root", root.to_str().unwrap(), "import", "all.tar.zst"], limits].concat());
+        (ran, SessionStore::open(&root).ids().unwrap().len())
+    };
+    for (limits, words) in [
+        (&["--max-size", "10KiB"][..], "more than the 10240 that are taken"),
+        (&["--max-size", "10KiB", "--dry-run"], "more than the 10240 that are taken"),
+    ] {
+        let (refused, there) = limited(limits);
+        let refused = refused.expect(2);
+        assert!(refused.stderr.contains(words) && refused.stderr.contains("--max-size"), "{}", refused.stderr);
+        assert_eq!(there, 0);
+    }
+    assert!(limited(&["--max-size", "much"]).0.expect(2).stderr.contains("invalid size"));
+    assert_eq!(limited(&["--max-size", "1.5 GiB", "--max-ratio", "1000"]).1, 4);
     // Half of it is refused, whole.
     env.write("half.tar.zst", &archive[..archive.len() / 2]);
     let third = env.home().join("third");
     let refused = env.decklog(&["--session-root", third.to_str().unwrap(), "import", "half.tar.zst"]).expect(2);
     assert!(refused.stderr.contains("nothing was taken"), "{}", refused.stderr);
     assert!(SessionStore::open(&third).ids().unwrap().is_empty());
+}
+
+#[test]
+fn an_archive_of_what_is_not_whole_says_so() {
+    let env = TestEnv::new();
+    env.decklog(&["run", "--", "true"]).expect(0);
+    let whole = env.session();
+    env.decklog(&["run", "--", "echo", "two"]).expect(0);
+    let spoiled = env.sessions().into_iter().find(|dir| *dir != whole).unwrap();
+    let id = spoiled.file_name().unwrap().to_str().unwrap();
+    std::fs::remove_file(spoiled.join("turns/001-output.md")).unwrap();
+    env.decklog(&["verify", id]).expect(1);
+    env.decklog(&["export", "--all", "--format", "tar.zst", "-o", "both.tar.zst"]).expect(0);
+    let import = |root: &str, more: &[&str]| {
+        let root = env.home().join(root);
+        env.decklog(&[&["--session-root", root.to_str().unwrap(), "import", "both.tar.zst"], more].concat()).expect(0)
+    };
+    let ran = import("words", &[]);
+    assert!(ran.stdout.contains("2 sessions imported"), "{}", ran.stdout);
+    assert!(ran.stderr.contains(&format!("session {id} is not whole: 1 fault")), "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("not whole").count(), 1, "{}", ran.stderr);
+    let of = |told: Value, key: &str| {
+        let sessions = told["archives"][0]["sessions"].as_array().unwrap().clone();
+        let (with, without): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|one| one.get(key).is_some());
+        assert_eq!((with.len(), without.len()), (1, 1), "{told}");
+        assert_eq!(with[0]["id"], id);
+        with[0][key].clone()
+    };
+    assert_eq!(of(import("json", &["--json"]).json(), "faults"), 1);
+    assert_eq!(of(import("dry", &["--json", "--dry-run"]).json(), "verified"), false);
+    assert!(import("dry", &["--dry-run"]).stderr.contains("was not whole when it was packed"));
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn stats_count_what_is_over_and_name_the_rest() {
     let lines: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     assert!(lines.len() == 2 && lines[0].len() == lines[1].len(), "{csv}");
     assert_eq!(lines[1][..3], ["2026-05", "4", "3"]);
+    assert_eq!([lines[0].last(), lines[1].last()], [Some(&"unknown"), Some(&"0")]);
     insta::assert_snapshot!(env.decklog(&["stats"]).expect(0).stdout);
     let none = env.decklog(&["stats", "--kind", "loop"]).expect(0);
     assert!(none.stderr.contains("no session meets the filters"), "{none:?}");

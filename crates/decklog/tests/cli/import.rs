@@ -2,6 +2,7 @@
 
 mod agents;
 mod earlier;
+mod live;
 mod sources;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ fn import(env: &TestEnv, arguments: &[&str]) -> Value {
 
 /// The counts of a report that are not zero, by name.
 fn counts(report: &Value) -> Vec<(&str, u64)> {
-    ["imported", "updated", "unchanged", "already_recorded", "skipped", "gone", "unread"]
+    ["imported", "updated", "unchanged", "already_recorded", "skipped", "failed", "gone", "unread"]
         .into_iter()
         .map(|name| (name, report[name].as_u64().unwrap()))
         .filter(|(_, count)| *count > 0)

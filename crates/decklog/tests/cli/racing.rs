@@ -3,6 +3,7 @@
 mod applying;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ const SMALL: &str = "echo small >>a.txt; echo done";
 const LARGE: &str = "printf 'one\\nof\\nmany\\nlines\\n' >>a.txt; echo more >b.txt; echo done";
 const CRASHES: &str = "echo half >>a.txt; echo broken >&2; exit 3";
 
-fn three() -> TestEnv {
+pub(crate) fn three() -> TestEnv {
     world(&[("ada", "text", SMALL), ("bob", "text", LARGE), ("bad", "text", CRASHES)])
 }
 
@@ -299,6 +300,105 @@ fn the_only_copy_stays_however_far_the_race_had_come() {
     assert_eq!(kept(&clean(&env)), [place.join("2-sly")]);
     assert!(place.join("2-sly/conf.toml").exists());
     assert_eq!(kept(&clean(&env)).len(), 0, "it is told once");
+}
+
+/// A file that was withheld when the racers began is in no snapshot: what a racer makes of it is in its worktree alone.
+#[test]
+fn a_withheld_file_that_a_racer_changed_keeps_its_worktree() {
+    let changes = "echo more >>conf.toml; echo done";
+    let replaces = "cat conf.toml >new; echo more >>new; touch -d 2001-01-01 new; mv new conf.toml; echo done";
+    let with_secret = |agents: &[(&str, &str, &str)]| {
+        let env = world(agents);
+        assert!(Command::new("sh").args(["-c", SECRET]).current_dir(env.work()).status().unwrap().success());
+        env
+    };
+    let env = with_secret(&[
+        ("ada", "text", SMALL),
+        ("sly", "text", changes),
+        ("bob", "text", replaces),
+        ("bad", "text", "rm conf.toml; echo done"),
+    ]);
+    let ran = env.decklog(&["race", "ada", "sly", "bob", "bad", "--check", "echo >>a.txt", "Go."]).expect(0);
+    let said: Vec<&str> =
+        ran.stderr.lines().filter_map(|line| line.strip_prefix("kept: ")?.split(' ').next()).collect();
+    assert_eq!(said, ["sly", "bob"], "{}", ran.stderr);
+    assert_eq!(ran.stderr.matches("conf.toml is not in the record").count(), 2, "{}", ran.stderr);
+    // Also when nobody was there to tell of it, of one that was through and of one that was at work.
+    let waits = |what: &str, name: &str| format!("{what}; echo $$ >\"$HOME/{name}.waits\"; exec sleep 1000");
+    let env = with_secret(&[
+        ("sly", "text", &waits(changes, "sly")),
+        ("bob", "text", replaces),
+        ("ada", "text", &waits(SMALL, "ada")),
+    ]);
+    let mut decklog = env.start(&["race", "sly", "bob", "ada", "Go."]);
+    let pids = ["sly", "ada"].map(|name| -> u32 {
+        let file = env.home().join(format!("{name}.waits"));
+        eventually(name, || std::fs::read_to_string(&file).ok()?.trim().parse().ok())
+    });
+    let journal = env.session().join("journal.jsonl");
+    eventually("bob's end", || std::fs::read_to_string(&journal).ok()?.contains("\"turn_end\"").then_some(()));
+    kill(decklog.id(), "KILL");
+    decklog.wait().unwrap();
+    for pid in pids {
+        eventually("the agent's end", || (!is_alive(pid)).then_some(()));
+    }
+    let stay = kept(&clean(&env));
+    let names: Vec<_> = stay.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["1-sly", "2-bob"]);
+    for path in &stay {
+        assert!(std::fs::read_to_string(path.join("conf.toml")).unwrap().ends_with("more\n"));
+    }
+}
+
+/// What of a racer's change cannot be brought is told, is no success, and stays where it can be had.
+#[test]
+fn what_is_not_brought_is_told() {
+    let changes = "echo b=2 >>conf.toml; echo mine >>a.txt; (cd \"$OLD\" && eval \"$MEANWHILE\"); echo done";
+    let mut env = world(&[("ada", "text", changes), ("bob", "text", SMALL)]);
+    env.write("conf.toml", "a=1\n");
+    env.git(&["add", "."]);
+    env.git(&["commit", "--quiet", "-m", "conf"]);
+    env.set("OLD", env.work());
+    env.set("MEANWHILE", SECRET);
+    let ran = env.decklog(&["race", "ada", "bob", "--pick", "ada", "--json", "Go."]).expect(1);
+    let result = ran.json();
+    assert_eq!(result["applied"], serde_json::json!(["a.txt"]), "{result}");
+    assert_eq!(result["left"][0]["path"], "conf.toml", "{result}");
+    assert_eq!(result["outcome"], "failed");
+    assert_eq!(result["summary"], "ada was picked; not brought: conf.toml");
+    assert!(!env.read("conf.toml").contains("b=2"));
+    let stays = Path::new(result["racers"][0]["worktree"].as_str().unwrap()).join("conf.toml");
+    assert_eq!(std::fs::read_to_string(stays).unwrap(), "a=1\nb=2\n");
+    assert!(result["racers"][1].get("worktree").is_none(), "{result}");
+    assert_eq!(head(&env)["exit_code"], 1);
+}
+
+#[test]
+fn what_is_left_of_claiming_a_place_goes() {
+    let env = world(&[("ada", "text", SMALL), ("bob", "text", SMALL)]);
+    let half_made = worktrees(&env).join("20260501T134412-3f2a.new");
+    std::fs::create_dir_all(&half_made).unwrap();
+    std::fs::write(half_made.join(".tmp1"), "{").unwrap();
+    // It is being made while its lock is held.
+    let lock = std::fs::File::open(&half_made).unwrap();
+    lock.lock().unwrap();
+    clean(&env);
+    assert!(half_made.join(".tmp1").exists());
+    drop(lock);
+    let half_removed = worktrees(&env).join("20260501T134412-3f2b");
+    std::fs::create_dir(&half_removed).unwrap();
+    clean(&env);
+    assert!(!half_made.exists() && !half_removed.exists());
+    // A file that was being written when a kill came.
+    let waits = "echo half >>a.txt; echo $$ >\"$HOME/ada.waits\"; exec sleep 1000";
+    let cut_off = world(&[("ada", "text", waits), ("bob", "text", "echo done")]);
+    killed(&cut_off, &["race", "ada", "bob", "Wait."], &["ada"]);
+    let place = worktrees(&cut_off).read_dir().unwrap().next().unwrap().unwrap().path();
+    std::fs::write(place.join(".tmp1"), "{").unwrap();
+    clean(&cut_off);
+    assert_eq!(left(&cut_off), [""; 0]);
+    env.decklog(&["race", "ada", "bob", "Go."]).expect(0);
+    assert_eq!(left(&env), [""; 0]);
 }
 
 #[test]

@@ -126,13 +126,13 @@ fn record_loop(env: &TestEnv) -> PathBuf {
         writer.append(iteration).unwrap();
     }
     let end = SessionEnd {
-        outcome: Outcome::Success,
+        outcome: Some(Outcome::Success),
         iterations: Some(2),
         summary: Some("The tests pass.".into()),
         confidence: Some(0.9),
         picked: None,
         duration_secs: 0.0,
-        exit_code: 0,
+        exit_code: Some(0),
     };
     writer.append(end).unwrap();
     writer.dir().to_owned()

@@ -1,5 +1,10 @@
 //! `search`, and what becomes of the index.
 
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
 use crate::env::TestEnv;
 
 /// Three sessions, of three days.
@@ -98,14 +103,56 @@ fn the_index_may_go_be_spoiled_or_be_impossible() {
     assert_eq!(days(&env, &["connection"]), "31");
     std::fs::remove_dir_all(&index).unwrap();
     assert_eq!(days(&env, &["connection"]), "31");
-    // Where nothing can be kept, lists read the sessions, and searches say what to do.
+    // Where nothing can be kept, the sessions are read.
     std::fs::remove_dir_all(&index).unwrap();
     std::fs::write(&index, "in the way").unwrap();
     let read = env.decklog(&["ls"]).expect(0);
     assert_eq!(read.stdout, list);
     assert!(read.stderr.contains("every session is read instead"), "{}", read.stderr);
-    let refused = env.decklog(&["search", "connection"]).expect(2);
-    assert!(refused.stderr.contains("--exact"), "{}", refused.stderr);
+    let read = env.decklog(&["search", "connection"]).expect(0);
+    assert!(read.stderr.contains("every session is read instead"), "{}", read.stderr);
+    assert_eq!(days(&env, &["connection"]), "31");
+    assert_eq!(days(&env, &["connection -reset"]), "3");
+    assert_eq!(days(&env, &["connection", "-n", "1"]), "3");
     env.set("XDG_CACHE_HOME", env.home().join("elsewhere"));
     assert_eq!(days(&env, &["connection"]), "31");
+}
+
+#[test]
+fn an_index_that_is_damaged_is_made_anew_and_one_that_is_locked_is_done_without() {
+    let env = world();
+    let index = env.home().join(".cache/decklog/index");
+    let list = env.decklog(&["ls"]).expect(0).stdout;
+    assert_eq!(days(&env, &["connection"]), "31");
+    let files = || -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&index).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "sqlite")).collect()
+    };
+    for file in files() {
+        let db = Connection::open(&file).unwrap();
+        db.query_row("PRAGMA wal_checkpoint (TRUNCATE)", [], |_| Ok(())).unwrap();
+        drop(db);
+        let length = file.metadata().unwrap().len();
+        for page in 0..length / 4096 {
+            let zeroed = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+            zeroed.write_all_at(&[0; 4096], page * 4096).unwrap();
+        }
+        let ran = env.decklog(&["ls"]).expect(0);
+        assert_eq!((ran.stdout, ran.stderr.as_str()), (list.clone(), ""));
+        let found = env.decklog(&["search", "connection"]).expect(0);
+        assert_eq!(found.stderr, "");
+        assert_eq!(days(&env, &["connection"]), "31");
+        let check: String =
+            Connection::open(&file).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+    }
+    for file in files() {
+        let hung = Connection::open(&file).unwrap();
+        hung.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
+        hung.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        assert_eq!(env.decklog(&["ls"]).expect(0).stdout, list);
+        let found = env.decklog(&["search", "connection"]).expect(0);
+        assert!(found.stderr.contains("every session is read instead"), "{}", found.stderr);
+        assert_eq!(days(&env, &["connection"]), "31");
+    }
 }

@@ -21,7 +21,7 @@ END"#
     )
 }
 
-fn two() -> TestEnv {
+pub(crate) fn two() -> TestEnv {
     world(&[("ada", "claude-stream", &writes("ada")), ("bob", "claude-stream", &writes("bob"))])
 }
 
@@ -58,8 +58,9 @@ fn each_line_is_a_prompt_and_stdout_has_the_replies_alone() {
     let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
     assert_eq!(
         (&head["kind"], &head["outcome"], &head["prompt"]),
-        (&"shell".into(), &"success".into(), &"Write one.".into())
+        (&"shell".into(), &"failed".into(), &"Write one.".into())
     );
+    assert_eq!(head["exit_code"], 2);
     assert_eq!(shown(&env)["handoffs"].as_array().unwrap().len(), 2);
     env.decklog(&["verify", "@"]).expect(0);
 }
@@ -345,13 +346,19 @@ for line in sys.stdin:
         say(id=prompt, result={"stopReason": "end_turn"})
 "#;
 
-#[test]
-fn who_asks_for_leave_is_answered_by_the_user_and_it_is_recorded() {
+/// A world whose agent `asks` asks for permission in every turn.
+pub(crate) fn asking_agent() -> TestEnv {
     let env = world(&[]);
     std::fs::write(env.home().join("asks.py"), ASKS).unwrap();
     let config = env.home().join(".config/decklog/config.toml");
     let command = serde_json::json!(["python3", env.home().join("asks.py")]);
     std::fs::write(config, format!("[agents.asks]\ncommand = {command}\nprotocol = \"acp\"\n")).unwrap();
+    env
+}
+
+#[test]
+fn who_asks_for_leave_is_answered_by_the_user_and_it_is_recorded() {
+    let env = asking_agent();
     let mut screen = Screen::new(&env, "shell asks");
     screen.wait_for(READY);
     for (key, told) in [("y", "allow_once"), ("a", "allow_always"), ("n", "reject_once")] {

@@ -209,7 +209,8 @@ fn tls_is_known_and_held_to_the_name_that_it_says() {
     }
 }
 
-/// What of a log has not what conn.log and dns.log must have, in the types that Zeek's JSON has.
+/// What of a log has not what conn.log and dns.log must have, in the types that Zeek's JSON has; and openings, which Zeek
+/// does not write.
 fn unreadable(log: &Path) -> String {
     const FILTER: &str = r#"select((
         ([.ts, .duration, .orig_bytes, .resp_bytes, ."id.orig_p", ."id.resp_p"] | all(type == "number" and . >= 0))
@@ -217,7 +218,7 @@ fn unreadable(log: &Path) -> String {
         and (.uid | test("^C[0-9A-Za-z]{17}$"))
         and (.proto | IN("tcp", "udp", "icmp"))
         and (.service == null or (.service | IN("dns", "http", "ssh", "ssl")))
-        and (.conn_state | IN("S0", "S1", "S2", "S3", "SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH"))
+        and (.conn_state | IN("S0", "S1", "S2", "S3", "SF", "REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH", "SH", "SHR", "OTH", "OPEN"))
         and (.query == null or ([.query, .qtype_name, .rcode_name] + (.answers // []) | all(type == "string")))
         and all(.[]; . != null and . != "-")
     ) | not)"#;

@@ -71,6 +71,67 @@ fn capabilities_are_those_that_are_configured() {
     }
 }
 
+/// Opens a socket of each family that is named, as `FAMILY:PROTOCOL`, and then asks for another way to open them.
+const SOCKETS: &str = r#"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(int count, char **words) {
+#ifdef __x86_64__
+    if (count == 1) {
+        long call = 102;
+        __asm__ volatile("int $0x80" : "+a"(call) : "b"(1L), "c"(0L) : "memory", "r8", "r9", "r10", "r11");
+        puts("made as 32 bits make it");
+        return 0;
+    }
+#endif
+    for (int at = 1; at < count; at++) {
+        char *end;
+        long family = strtol(words[at], &end, 10), protocol = strtol(end + 1, NULL, 10);
+        int fd = -1;
+        int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET };
+        for (int type = 0; type < 4 && fd < 0; type++)
+            fd = syscall(SYS_socket, family, types[type], protocol);
+        printf("%s %s\n", words[at], fd < 0 ? strerrorname_np(errno) : "open");
+    }
+    syscall(425, 1, NULL);
+    printf("io_uring %s\n", strerrorname_np(errno));
+    return 0;
+}
+"#;
+
+#[test]
+fn no_socket_is_opened_that_the_network_does_not_see() {
+    let env = world(SHELL, "");
+    env.write("sockets.c", SOCKETS.replace("#include <errno.h>", "#define _GNU_SOURCE\n#include <errno.h>"));
+    let (program, source) = (env.work().join("sockets"), env.work().join("sockets.c"));
+    // The linker that Rust needs.
+    let built = std::process::Command::new("cc").arg("-o").args([&program, &source]).status().unwrap();
+    assert!(built.success());
+    // VSOCK, PACKET, ALG and others, one with more bits than a family has, and the machine's own audit.
+    let refused =
+        ["40:0", "17:0", "38:0", "31:0", "30:0", "21:0", "15:2", "44:0", "9:0", "3:0", "4294967336:0", "16:9"];
+    let words = ["1:0", "2:0", "10:0", "16:0"].into_iter().chain(refused).collect::<Vec<_>>().join(" ");
+    let expected = "1:0 open\n2:0 open\n10:0 open\n16:0 open\n".to_owned()
+        + &refused.map(|word| format!("{word} EAFNOSUPPORT\n")).concat()
+        + "io_uring ENOSYS\n";
+    for mode in ["audit", "filter"] {
+        let mut client = Client::new(&env, &["--network", mode]);
+        let mut run = |command: &str| client.call("shell__run", json!({ "command": command })).1;
+        assert_eq!(run(&format!("/workspace/sockets {words}")), expected, "{mode}");
+        assert!(!run("/workspace/sockets").contains("made as 32 bits"), "{mode}");
+        let status = run("grep -E '^(CapBnd|Seccomp):' /proc/self/status");
+        let bound = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or_else(|| panic!("{status}"));
+        assert_eq!(u64::from_str_radix(bound.trim(), 16).unwrap() & 1 << NET_RAW, 0, "{status}");
+        assert!(status.contains("Seccomp:\t2"), "{status}");
+        assert_eq!(client.leave().0, 0);
+    }
+}
+
 #[test]
 fn what_is_mounted_is_read_only_unless_it_is_said_otherwise() {
     let mut env = world(SHELL, "");

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::boxing::world::{LONG, containers, world};
+use crate::boxing::world::{LONG, containers, kill_with_watcher, world};
 use crate::env::{TestEnv, eventually, kill};
 use crate::screen::Screen;
 
@@ -81,18 +81,32 @@ fn a_signal_ends_it_and_its_container() {
 }
 
 #[test]
-fn a_killed_recorder_leaves_what_clean_finds() {
+fn a_container_ends_with_its_recorder() {
     let env = world("", "");
     let mut child = env.start(&boxed(&["--", "sh", "-c", "echo begun >begun; sleep 600"]));
     eventually("the command", || env.work().join("begun").exists().then_some(()));
+    assert_eq!(containers(&env).len(), 1);
     kill(child.id(), "KILL");
+    child.wait().unwrap();
+    eventually("the end of the container", || containers(&env).is_empty().then_some(()));
+    env.decklog(&["run", "--", "true"]).expect(0);
+}
+
+#[test]
+fn what_ends_the_container_may_be_killed_too() {
+    let env = world("", "");
+    let mut child = env.start(&boxed(&["--", "sh", "-c", "echo begun >begun; sleep 600"]));
+    eventually("the command", || env.work().join("begun").exists().then_some(()));
+    kill_with_watcher(child.id());
     child.wait().unwrap();
     let left = containers(&env);
     assert_eq!(left.len(), 1, "{left:?}");
     let preview = env.decklog(&["clean"]).expect(2);
     assert!(preview.stderr.contains(&format!("container {} of", left[0])), "{preview:?}");
-    env.decklog(&["clean", "-y"]).expect(0);
+    // The next container makes room of it as well as `clean` does.
+    env.decklog(&boxed(&["--", "true"])).expect(0);
     assert_eq!(containers(&env), Vec::<String>::new());
+    env.decklog(&["clean", "-y"]).expect(0);
 }
 
 #[test]

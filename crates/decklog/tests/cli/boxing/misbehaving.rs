@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::{Value, json};
 
-use super::world::{Client, containers, notices, odd_server, podman, world};
-use crate::env::{TestEnv, all_bytes, eventually, kill};
+use super::world::{Client, containers, kill_with_watcher, notices, odd_server, podman, world};
+use crate::env::{TestEnv, all_bytes, eventually};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
 const BESIDE: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]\nfs = [\"mcp-server-filesystem\", \"/workspace\"]";
@@ -294,7 +294,7 @@ fn a_directory_of_any_name_is_mounted_and_a_linked_session_root_is_known() {
     let command = "cat here.txt && echo made >made.txt";
     assert_eq!(client.call("shell__run", json!({ "command": command })), (false, "found\n".into()));
     assert_eq!(std::fs::read_to_string(work.join("made.txt")).unwrap(), "made\n");
-    kill(client.recorder(), "KILL");
+    kill_with_watcher(client.recorder());
     client.child.wait().unwrap();
     // It was made below one name of the root, and is found below the other.
     let cleaned = env.decklog(&["--session-root", real.to_str().unwrap(), "clean", "-y"]).expect(0);

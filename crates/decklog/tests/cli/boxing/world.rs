@@ -9,7 +9,7 @@ use std::time::Duration;
 use decklog_testkit::boxes::{self, Boxes};
 use serde_json::{Value, json};
 
-use crate::env::TestEnv;
+use crate::env::{TestEnv, kill};
 
 /// How long anything may take on a machine that is busy.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
@@ -248,4 +248,23 @@ impl Client {
         let output = self.child.wait_with_output().unwrap();
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
     }
+}
+
+/// The process that ends the container of the recorder `pid` when that ends.
+fn watcher(pid: u32) -> u32 {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_watcher = |child: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let command = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+        parent == Some(pid) && memchr::memmem::find(&command, b"\0__container\0").is_some()
+    };
+    pids.find(is_watcher).expect("a watcher")
+}
+
+/// Kills the recorder `pid`, and before it what would end its container.
+pub(crate) fn kill_with_watcher(pid: u32) {
+    kill(watcher(pid), "KILL");
+    kill(pid, "KILL");
 }

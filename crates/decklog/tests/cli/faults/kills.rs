@@ -185,3 +185,35 @@ fn many_at_once_are_as_many_sessions() {
     assert_eq!(std::fs::read_dir(env.root()).unwrap().count(), 64, "nothing else is left");
     env.decklog(&["verify", "--all"]).expect(0);
 }
+
+/// What could still become a token is held back, and nothing before it: neither prose about a key nor a beginning
+/// that the next character has shown to be none.
+#[test]
+fn a_killed_recorder_leaves_all_but_the_unfinished_token() {
+    let env = TestEnv::new();
+    let begin = format!("-----BEGIN {}PRIVATE KEY-----", "RSA ");
+    let before = format!(
+        "{begin} is how a key begins, and prose may follow it for long: (see <here>, and there) @ all.\n\
+         sk-ant- and xoxb- and eyJ are how tokens begin. Password: \n{}\n",
+        "more prose, word after word. ".repeat(300)
+    );
+    let unfinished = format!("{}{}", "gh", "p_Zq3xVb8Lm2");
+    env.write("said", format!("{before}{unfinished}"));
+    let mut decklog = env.start(&["run", "--", "sh", "-c", "cat said; exec sleep 1000"]);
+    let stream = || {
+        let dir = env.sessions().first()?.join("turns");
+        let files = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+        let stream = files.into_iter().find(|path| path.to_string_lossy().contains("-stream"))?;
+        std::fs::read_to_string(stream).ok()
+    };
+    let held = eventually("all before the token", || stream().filter(|text| text.len() >= before.len()));
+    assert_eq!(held, before);
+    kill(decklog.id(), "KILL");
+    decklog.wait().unwrap();
+    assert_eq!(stream().unwrap(), before);
+    let shown = eventually("the session is free", || {
+        let ran = env.decklog(&["show", "@"]);
+        ran.stdout.contains("crashed").then_some(ran.stdout)
+    });
+    assert!(shown.contains("turn 1 has no end: the last bytes of its streams may be missing"), "{shown}");
+}

@@ -27,11 +27,13 @@ enum Step {
 
 /// Reads a trace of `strace -f -y`.
 fn steps(trace: &str, session: &Path) -> Vec<Step> {
-    let journal = format!("{}/journal.jsonl>", session.display());
+    // The first event is written before the session has its name.
+    let journal = "/journal.jsonl>";
+    let staging = format!("<{}/.staging/", session.parent().unwrap().display());
     let (dir, root) = (format!("<{}>", session.display()), format!("<{}>", session.parent().unwrap().display()));
     let step = |line: &str| {
         let call = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
-        if call.starts_with("write(") && call.contains(&journal) {
+        if call.starts_with("write(") && call.contains(journal) {
             // The last number before the end of the call: how much was to be written, which a write to a file is.
             let end = call.rfind(") = ").or(call.rfind(" <unfinished"))?;
             let bytes = call[..end].rsplit(", ").next()?.trim().parse().ok()?;
@@ -41,8 +43,10 @@ fn steps(trace: &str, session: &Path) -> Vec<Step> {
             return Some(Step::Write(bytes, milestone));
         }
         match call {
-            _ if call.starts_with("fdatasync(") && call.contains(&journal) => Some(Step::Sync),
-            _ if call.starts_with("fsync(") && call.contains(&dir) => Some(Step::Names(true, false)),
+            _ if call.starts_with("fdatasync(") && call.contains(journal) => Some(Step::Sync),
+            _ if call.starts_with("fsync(") && (call.contains(&dir) || call.contains(&staging)) => {
+                Some(Step::Names(true, false))
+            }
             _ if call.starts_with("fsync(") && call.contains(&root) => Some(Step::Names(false, true)),
             _ if call.starts_with("execve(") && call.contains(r#"["sh", "-c""#) => Some(Step::Agent),
             _ => None,

@@ -42,7 +42,7 @@ pub(crate) fn on_a_terminal(env: &TestEnv, arguments: &[&str]) -> Vec<u8> {
 /// The same, with `answer` typed.
 pub(crate) fn answered(env: &TestEnv, arguments: &[&str], answer: &str) -> Vec<u8> {
     let words: Vec<String> = arguments.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
-    let run = format!("timeout --foreground -s KILL 60 '{}' {}", env!("CARGO_BIN_EXE_decklog"), words.join(" "));
+    let run = format!("timeout --foreground -s KILL 60 '{}' {}", env.program.display(), words.join(" "));
     let mut command: Command = env.command("script");
     command.args(["-qec", &run, "/dev/null"]).env("TERM", "xterm-256color").env("PAGER", "cat");
     command.stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -181,3 +181,52 @@ fn in_what_several_turns_changed() {
         }
     }
 }
+
+/// Of files, directories and links; tracked, new and moved.
+#[test]
+fn in_names_of_files() {
+    let env = TestEnv::new();
+    let tokens: Vec<String> = TOKENS.iter().map(|(start, rest)| format!("{start}{rest}")).collect();
+    env.write(&format!("tracked-{}", tokens[0]), "1\n");
+    env.write(&format!("moved-{}", tokens[4]), "some\nlines\nto\nmove\n");
+    env.git(&["add", "-A"]);
+    env.git(&["commit", "-qm", "names"]);
+    let [new, dir, link, quoted] = [&tokens[1], &tokens[2], &tokens[3], &tokens[5]];
+    let script = format!(
+        "echo 2 > 'new {new}'; mkdir -p 'd/{dir}'; echo 3 > 'd/{dir}/inside'; ln -s nowhere 'l-{link}'; \
+         echo 4 > \"$(printf 'q\\303\\251 \"%s\"\\nx' '{quoted}')\"; mv moved-* moved; echo 5 > plain; echo more >> tracked-*"
+    );
+    env.decklog(&["run", "--", "sh", "-c", &script]).expect(0);
+    found_nowhere(&env, &tokens);
+    let shown = env.decklog(&["show", "@"]).expect(0).stdout;
+    assert!(shown.contains("withheld: new [redacted:github-pat] (its name holds a secret (github-pat))"), "{shown}");
+    assert!(shown.contains("withheld: d/[redacted:anthropic-key]/inside"), "{shown}");
+    let patch = env.decklog(&["diff", "@"]).expect(0).stdout;
+    assert!(patch.contains("b/plain") && patch.contains("b/moved"), "{patch}");
+    assert!(tokens.iter().all(|token| !patch.contains(token)), "{patch}");
+    env.decklog(&["verify", "--secrets", "@"]).expect(0);
+}
+
+#[test]
+fn in_records_of_older_rules() {
+    let env = TestEnv::new();
+    let token = format!("{}{}", TOKENS[0].0, TOKENS[0].1);
+    let text = "x".repeat(token.len());
+    env.decklog(&["run", "--", "sh", "-c", &format!("echo {text}; echo {text} > file")]).expect(0);
+    let clean = env.decklog(&["verify", "--secrets", "@", "--json"]).expect(0).json();
+    assert_eq!(clean[0]["secrets"], serde_json::json!([]));
+    assert!(env.decklog(&["verify", "@", "--json"]).expect(0).json()[0].get("secrets").is_none());
+    // As rules that did not know the token left it: nothing else about the record is wrong.
+    for name in ["001-stream.jsonl", "001.patch"] {
+        let file = env.session().join("turns").join(name);
+        let held = std::fs::read_to_string(&file).unwrap();
+        assert!(held.contains(&text), "{name}: {held}");
+        std::fs::write(&file, held.replace(&text, &token)).unwrap();
+    }
+    env.decklog(&["verify", "@"]).expect(0);
+    let found = env.decklog(&["verify", "--secrets", "@"]).expect(1).stdout;
+    for name in ["turns/001-stream.jsonl", "turns/001.patch"] {
+        assert!(found.contains(&format!("{name}: holds a secret (github-token)")), "{found}");
+    }
+    assert!(!found.contains(&token), "{found}");
+}

@@ -56,14 +56,25 @@ fn loops_of_codeloops_in_both_spellings() {
         .unwrap()
         .iter()
         .map(|head| {
-            (
-                head["outcome"].as_str().unwrap(),
-                head["exit_code"].as_i64().unwrap(),
-                head["iterations"].as_u64().unwrap(),
-            )
+            (head["outcome"].as_str().unwrap(), head["exit_code"].as_i64(), head["iterations"].as_u64().unwrap())
         })
         .collect();
-    assert_eq!(told, [("interrupted", 130, 1), ("interrupted", 130, 2), ("success", 0, 2)]);
+    assert_eq!(told, [("unknown", None, 1), ("interrupted", Some(130), 2), ("success", Some(0), 2)]);
+    assert_eq!(env.decklog(&["ls", "--outcome", "unknown", "--json"]).expect(0).json().as_array().unwrap().len(), 1);
+    let shown = env.decklog(&["show", "@"]).expect(0).stdout;
+    assert!(shown.contains("import · unknown\n") && !shown.contains("exit"), "{shown}");
+    for (format, words) in
+        [("atif", "\"outcome\":\"unknown\""), ("markdown", "- outcome: `unknown`"), ("otlp", "unknown")]
+    {
+        let exported = env.decklog(&["export", "@", "--format", format]).expect(0).stdout;
+        let exported =
+            if format == "atif" { serde_json::from_str::<Value>(&exported).unwrap().to_string() } else { exported };
+        assert!(exported.contains(words), "{format}: {exported}");
+        assert!(
+            !exported.contains("error.type") && !exported.contains("decklog.session.exit_code"),
+            "{format}: {exported}"
+        );
+    }
     // What the critic said at the end is nothing for a collector.
     let trace = env.decklog(&["export", "@2", "--format", "otlp"]).expect(0).stdout;
     let root = &serde_json::from_str::<Value>(&trace).unwrap()["resourceSpans"][0]["scopeSpans"][0]["spans"][0];
@@ -96,7 +107,7 @@ fn the_database_of_codeloops() {
     assert_eq!(counts(&import(&env, &["--all"])), [("imported", 2)]);
     assert_eq!(state(&env.home().join(".local/share/codeloops")), before);
     let heads = env.decklog(&["ls", "--json"]).expect(0).json();
-    assert_eq!((&heads[0]["outcome"], &heads[0]["turns"]), (&json!("interrupted"), &json!(1)));
+    assert_eq!((&heads[0]["outcome"], &heads[0]["turns"]), (&json!("unknown"), &json!(1)));
     assert_eq!(
         (&heads[1]["outcome"], &heads[1]["turns"], &heads[1]["iterations"]),
         (&json!("success"), &json!(2), &json!(1))

@@ -86,6 +86,30 @@ fn a_transcript_that_grows_is_read_anew_and_one_that_shrinks_is_left() {
     assert!(before.iter().all(|(path, was)| state(&env.root()).get(path) == Some(was)));
 }
 
+/// What cannot be read is a failure, what is read and no history is none.
+#[test]
+fn a_place_that_cannot_be_read_is_a_failure() {
+    let env = TestEnv::new();
+    put(&env, &format!("{PROJECT}/{A}.jsonl"), said(A, 1, None, "first") + &text(A, 2, "m1", "one"));
+    put(&env, &format!("{PROJECT}/odd.jsonl"), "no JSON\n");
+    put(&env, ".local/share/opencode/opencode.db", format!("SQLite format 3\0{}", "x".repeat(5000)));
+    let report = import(&env, &["--all"]);
+    assert_eq!(counts(&report), [("imported", 1)]);
+    assert_eq!(report["troubles"].as_array().unwrap().len(), 2, "{report:#}");
+    // A link to itself, in the place of what other tools keep: a directory that cannot be listed, whoever asks.
+    for place in [".codex/sessions", ".gemini/tmp", ".local/share/codeloops", ".local/share/outrig/sessions"] {
+        let link = env.home().join(place);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        let said = env.decklog(&["import", "--all"]).expect(2);
+        assert!(said.stderr.contains(&link.display().to_string()), "{place}: {}", said.stderr);
+        assert!(said.stdout.contains("0 sessions imported, 1 unchanged"), "{}", said.stdout);
+        env.decklog(&["import", "--all", "--dry-run"]).expect(2);
+        std::fs::remove_file(&link).unwrap();
+    }
+    env.decklog(&["import", "--all"]).expect(0);
+}
+
 #[test]
 fn a_resumed_conversation_is_one_session() {
     let env = TestEnv::new();

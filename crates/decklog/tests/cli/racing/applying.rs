@@ -7,8 +7,8 @@ use crate::screen::Screen;
 
 const MANY: &str = "echo more >>a.txt; echo more >>m.txt; echo more >>z.txt; echo done";
 
-/// A world in which the user's own filter, through which git writes `m.txt`, stops half-way: in the user's tree, once the
-/// agents are done. Then `a.txt` is written, and `z.txt` is not.
+/// A world in which the user's own filter, through which git writes `m.txt`, stops half-way, once the agents are done. Then
+/// new files are being written aside.
 fn stopping() -> TestEnv {
     let env = world(&[("ada", "text", MANY), ("idle", "text", "echo done")]);
     let (mid, go) = (env.home().join("mid"), env.home().join("go"));
@@ -35,18 +35,23 @@ const RACE: [&str; 7] = ["race", "ada", "idle", "--check", "touch \"$HOME/armed\
 
 fn wait_for_the_middle(env: &TestEnv) {
     eventually("the middle", || env.home().join("mid").exists().then_some(()));
-    assert_eq!((env.read("a.txt").as_str(), env.read("z.txt").as_str()), ("one\nmore\n", "one\n"), "it is no middle");
+    is(env, "one\n", "");
 }
 
 fn go_on(env: &TestEnv) {
     std::fs::write(env.home().join("go"), "").unwrap();
 }
 
-fn is_whole(env: &TestEnv) {
+/// Sees that all files have this content, and that git sees nothing else.
+fn is(env: &TestEnv, content: &str, status: &str) {
     for file in ["a.txt", "m.txt", "z.txt"] {
-        assert_eq!(env.read(file), "one\nmore\n", "{file}");
+        assert_eq!(env.read(file), content, "{file}");
     }
-    assert_eq!(env.git(&["status", "--porcelain"]), " M a.txt\n M m.txt\n M z.txt\n");
+    assert_eq!(env.git(&["status", "--porcelain"]), status);
+}
+
+fn is_whole(env: &TestEnv) {
+    is(env, "one\nmore\n", " M a.txt\n M m.txt\n M z.txt\n");
 }
 
 #[test]
@@ -77,15 +82,21 @@ fn a_decklog_that_is_killed_meanwhile_leaves_no_half_of_it() {
     kill(decklog.id(), "KILL");
     decklog.wait().unwrap();
     go_on(&env);
-    // git takes a file away before it writes it.
-    let whole = || std::fs::read_to_string(env.work().join("z.txt")).is_ok_and(|text| text == "one\nmore\n");
-    eventually("all of it", || whole().then_some(()));
-    is_whole(&env);
+    is(&env, "one\n", "");
     env.decklog(&["clean", "--older-than", "100d", "-y"]).expect(0);
     assert!(left(&env).is_empty(), "{:?}", left(&env));
     assert!(!worktrees(&env).exists() || worktrees(&env).read_dir().unwrap().next().is_none());
     let head = &env.decklog(&["ls", "--json"]).expect(0).json()[0];
     assert_eq!((&head["status"], &head["outcome"]), (&"completed".into(), &"interrupted".into()));
     assert!(env.decklog(&["diff", "@", "--turn", "1"]).expect(0).stdout.contains("+more"));
+    is(&env, "one\n", "");
+    // The next one takes away what it had written aside.
+    let ours = || {
+        let names = env.work().read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".decklog")).count()
+    };
+    assert_eq!(ours(), 1);
+    env.decklog(&[&RACE[..], &["Add a line."]].concat()).expect(0);
     is_whole(&env);
+    assert_eq!(ours(), 0);
 }

@@ -1,6 +1,7 @@
 //! Who is let in, and what every answer says besides its content.
 
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
 
 use super::client::{Client, raw};
 use super::server::{Ui, serve};
@@ -190,7 +191,8 @@ fn other_sites_cannot_ask() {
     {
         assert_eq!(status(&client, "GET", "/api/v1/sessions", headers), 200, "{headers:?}");
     }
-    client.send("POST", "/api/v1/discard", &[("origin", &ours)], discard.as_bytes()).expect(200);
+    let headers = [("origin", ours.as_str()), ("content-type", "application/json")];
+    client.send("POST", "/api/v1/discard", &headers, discard.as_bytes()).expect(200);
     assert!(env.sessions().is_empty());
 }
 
@@ -255,4 +257,53 @@ fn a_root_without_sessions_is_served() {
     assert_eq!(client.json("/stats"), printed(&env, &["stats"]));
     client.get("/").expect(200);
     assert!(!env.root().exists(), "nothing is made until a session is");
+}
+
+#[test]
+fn what_changes_something_is_json() {
+    let env = recorded();
+    let (_ui, client) = serve(&env);
+    let body = format!("{{\"ids\":[\"{}\"]}}", id(&env.session()));
+    for kind in [
+        "",
+        "text/plain",
+        "text/plain;charset=UTF-8",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "text/json",
+        "application/jsonp",
+        "application/json, text/plain",
+        "text/plain; x=application/json",
+    ] {
+        let answer = client.send("POST", "/api/v1/discard", &[("content-type", kind)], body.as_bytes());
+        assert_eq!(answer.status, 415, "{kind}: {}", answer.text());
+    }
+    let twice = [("content-type", "application/json"), ("Content-Type", "text/plain")];
+    client.send("POST", "/api/v1/discard", &twice, body.as_bytes()).expect(415);
+    assert_eq!(env.sessions().len(), 1);
+    let headers = [("content-type", "Application/JSON; charset=utf-8")];
+    client.send("POST", "/api/v1/discard", &headers, body.as_bytes()).expect(200);
+    assert!(env.sessions().is_empty());
+}
+
+#[test]
+fn strangers_cannot_shut_out_who_is_let_in() {
+    let env = recorded();
+    let (ui, client) = serve(&env);
+    let mut events = client.follow("/live", None);
+    assert_eq!(events.next().unwrap().kind, "root");
+    // More than are ever open at a time, of which none says what it wants.
+    let connect = |_| TcpStream::connect(("127.0.0.1", ui.port)).unwrap();
+    let mut strangers: Vec<TcpStream> = (0..600).map(connect).collect();
+    for stranger in &mut strangers {
+        // The oldest have been closed.
+        let _ = stranger.write_all(b"GET / HTTP/1.1\r\n");
+    }
+    client.get("/").expect(200);
+    client.json("/sessions");
+    // Who was there before is there still.
+    env.decklog(&["run", "--", "true"]).expect(0);
+    assert_eq!(events.next().unwrap().kind, "root");
+    drop(strangers);
+    client.json("/sessions");
 }
