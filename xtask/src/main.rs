@@ -5,7 +5,9 @@
 
 mod bench;
 mod docs;
+mod faults;
 mod needs;
+mod rules;
 mod steps;
 mod test;
 mod tree;
@@ -22,9 +24,14 @@ Usage: cargo xtask <TASK>
   test                    do that, then run every check there is
   docs [--check]          write docs/cli.md from the program's own help; or compare
   tree                    look for machine paths, package hosts and secrets in the tracked files
+  rules                   take the rules for secrets from the newest gitleaks that a package ships
   ui [--check]            build the page that `decklog ui` serves; or compare
   bench [--quick] [NAME…] measure against the yardsticks, and write docs/bench.md
-                          --quick: only see that the measuring works";
+                          --quick: only see that the measuring works
+  faults [--quick] [--seed N] [--kills N] [--kinds KIND,…] [--minutes N] [--debug] [--only TRIAL] [VERB…]
+                          run every verb under kills, failing calls, full disks, and write docs/faults.md
+                          --quick: a sample in three minutes, on the debug build; writes nothing
+                          --only: one trial by its name, such as run/kill/1000001";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -37,9 +44,11 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["tree"] => tree::check(),
+        ["rules"] => rules::write(),
         ["ui"] => ui::write(),
         ["ui", "--check"] => ui::check(),
         ["bench", rest @ ..] => bench::build_and_run(rest),
+        ["faults", rest @ ..] => faults::run(rest),
         [bench::MEASURE, rest @ ..] => bench::run(rest),
         [bench::PEAK, report, program, rest @ ..] => bench::measure::report_peak(report, program, rest),
         [bench::SQL, rest @ ..] => bench::query::sql(rest),

@@ -26,6 +26,9 @@ const NEEDS: &[Need] = &[
     need("script", "bsdutils", 1),
     need("zstd", "zstd", 2),
     need("ps", "procps", 2),
+    // The clock that a program sees: its library is used, and the package is what is checked.
+    need("/var/lib/dpkg/info/faketime.list", "faketime", 1),
+    need("chattr", "e2fsprogs", 2),
     // The box.
     need("podman", "podman", 60),
     need("runc", "runc", 12),
@@ -42,6 +45,9 @@ const NEEDS: &[Need] = &[
     need("curl", "curl", 1),
     need("ssh", "openssh-client", 6),
     need("openssl", "openssl", 2),
+    // Servers behind a filter.
+    need("/usr/sbin/nginx", "nginx-light", 3),
+    need("/usr/sbin/haproxy", "haproxy", 5),
     // The page.
     need("chromium", "chromium", 320),
     need("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core", 3),

@@ -162,7 +162,7 @@ fn session(
     }
     let outcome = [Outcome::Success, Outcome::Success, Outcome::Success, Outcome::Failed, Outcome::Interrupted]
         [texts.rng.usize(..5)];
-    let exit_code = i32::from(outcome != Outcome::Success);
+    let (outcome, exit_code) = (Some(outcome), Some(i32::from(outcome != Outcome::Success)));
     let (iterations, summary, confidence) = (None, None, None);
     let duration_secs = f64::from(texts.rng.u16(..3000));
     writer.append(SessionEnd { outcome, iterations, summary, confidence, picked: None, duration_secs, exit_code })?;

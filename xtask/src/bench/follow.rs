@@ -81,7 +81,7 @@ fn mark(number: usize) -> String {
 
 fn end(mut writer: decklog_journal::SessionWriter) -> Result<()> {
     writer.append(sessions::turn_end())?;
-    let outcome = Outcome::Success;
+    let outcome = Some(Outcome::Success);
     writer.append(SessionEnd {
         outcome,
         iterations: None,
@@ -89,7 +89,7 @@ fn end(mut writer: decklog_journal::SessionWriter) -> Result<()> {
         confidence: None,
         picked: None,
         duration_secs: 1.0,
-        exit_code: 0,
+        exit_code: Some(0),
     })?;
     Ok(())
 }

@@ -100,13 +100,13 @@ fn many(bench: &Bench, count: usize) -> Result<PathBuf> {
         writer.append(turn_end())?;
         let summary = Some("The test passes now: the parser took an empty line for the end.".into());
         writer.append(SessionEnd {
-            outcome: Outcome::Success,
+            outcome: Some(Outcome::Success),
             iterations: None,
             summary,
             confidence: None,
             picked: None,
             duration_secs: 44.0,
-            exit_code: 0,
+            exit_code: Some(0),
         })?;
     }
     Ok(root)
