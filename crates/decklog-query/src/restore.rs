@@ -149,7 +149,7 @@ fn staging_in(parent: &Path) -> io::Result<Staging> {
     sweep(parent)?;
     for _ in 0..TRIES {
         let dir = tempfile::Builder::new().prefix(STAGING).tempdir_in(parent)?;
-        let lock = match File::open(dir.path()) {
+        let lock = match open_dir(dir.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             lock => lock?,
         };
@@ -163,6 +163,13 @@ fn staging_in(parent: &Path) -> io::Result<Staging> {
     Err(io::Error::other("another process removes the directory again and again"))
 }
 
+/// Opens a directory, through no link.
+fn open_dir(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
 /// Removes the directories that killed processes left in `parent`.
 fn sweep(parent: &Path) -> io::Result<()> {
     for entry in parent.read_dir()?.flatten() {
@@ -170,7 +177,7 @@ fn sweep(parent: &Path) -> io::Result<()> {
         if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
-        let Ok(lock) = File::open(entry.path()) else { continue };
+        let Ok(lock) = open_dir(&entry.path()) else { continue };
         let holds_a_tree = |inside: std::fs::ReadDir| inside.flatten().all(|entry| entry.file_name() == TREE);
         if lock.try_lock().is_ok() && entry.path().read_dir().is_ok_and(holds_a_tree) {
             let _ = std::fs::remove_dir_all(entry.path());

@@ -299,13 +299,14 @@ fn times_of_a_session_never_run_back() {
 }
 
 /// Sources that open files by other means than `files::open_in`, and what they open.
-const OTHER_OPENS: [(&str, &str); 11] = [
+const OTHER_OPENS: [(&str, &str); 12] = [
     ("decklog-journal/src/files.rs", "the one place"),
     ("decklog-journal/src/beside.rs", "the session directory itself, to wait for its file system"),
     ("decklog-journal/src/remove.rs", "directories, relative to open ones, through no link"),
     ("decklog-journal/src/portable/unpack.rs", "the session root, to wait for its file system"),
     ("decklog-journal/src/store/make.rs", "the session root, to wait for its file system"),
     ("decklog-query/src/index/db.rs", "the index, in the cache directory"),
+    ("decklog-query/src/restore.rs", "the directory in which a tree is written, beside where it goes"),
     ("decklog-run/src/import/sqlite.rs", "a copy of another tool's database, in a temporary directory"),
     ("decklog-run/src/orchestrate/race/place.rs", "the directory of a race's worktrees"),
     ("decklog-run/src/sandbox/inside.rs", "files of the user's that an agent in a container is given"),
