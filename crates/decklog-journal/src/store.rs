@@ -62,9 +62,17 @@ pub enum StoreError {
         /// What it said.
         error: io::Error,
     },
-    /// A session directory that was asked for holds a session already.
-    #[error("{} holds a session already: give another --session-dir, or discard that one first", .0.display())]
-    Occupied(PathBuf),
+    /// A session directory that was asked for holds a session already, or an entry with a name that sessions use.
+    #[error(
+        "{} holds a session already, or a part of one ({name}): give another --session-dir, or discard that one first",
+        .dir.display()
+    )]
+    Occupied {
+        /// The directory.
+        dir: PathBuf,
+        /// The entry.
+        name: String,
+    },
     /// The new session could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),

@@ -6,14 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{IdFor, Place, SessionStore, StoreError, current_head, is_unborn};
+use crate::artifacts::{self, LOGS_DIR, OBJECTS_DIR, RESUME_DIR, TURNS_DIR};
 use crate::bulk::BulkWriter;
 use crate::event::{SessionStart, Source};
 use crate::files;
-use crate::head::HEAD_FILE;
 use crate::id::SessionId;
 use crate::lock::{self, Held, SessionLock};
 use crate::redact::Redactor;
-use crate::session::JOURNAL_FILE;
 use crate::writer::{SessionWriter, WriterOptions};
 
 /// The directory under the root in which sessions are made: `PID-hhhh`, by the process that makes one. It is there only
@@ -175,9 +174,15 @@ impl Target {
         let created = !dir.exists();
         files::make_private_dirs(dir).map_err(io)?;
         let dir = dir.canonicalize().map_err(io)?;
-        for name in [HEAD_FILE, JOURNAL_FILE, lock::LOCK_FILE] {
-            if dir.join(name).symlink_metadata().is_ok() {
-                return Err(StoreError::Occupied(dir));
+        // What has such a name later is known to be of this session.
+        let is_taken = |name: &std::ffi::OsStr| {
+            [TURNS_DIR, RESUME_DIR, LOGS_DIR, OBJECTS_DIR].iter().any(|dir| name == *dir)
+                || artifacts::is_ours("", name.as_encoded_bytes())
+        };
+        for entry in std::fs::read_dir(&dir).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            if is_taken(&name) {
+                return Err(StoreError::Occupied { dir, name: name.to_string_lossy().into_owned() });
             }
         }
         Ok(Self { dir, created })

@@ -73,9 +73,9 @@ fn a_directory_holds_one_session() {
     let dir = world.beside("mine");
     let make = || world.store.create(&Place::Dir(dir.clone()), options(), None, |id, _| session_start(id));
     let writer = make().unwrap();
-    assert!(matches!(make(), Err(StoreError::Occupied(_))));
+    assert!(matches!(make(), Err(StoreError::Occupied { .. })));
     drop(writer);
-    assert!(matches!(make(), Err(StoreError::Occupied(_))));
+    assert!(matches!(make(), Err(StoreError::Occupied { .. })));
     assert_eq!(world.store.list(&SessionFilter::default()).unwrap().sessions.len(), 1);
     let id = world.store.ids().unwrap().remove(0);
     remove(&world.store.entry(&id)).unwrap();
@@ -96,6 +96,25 @@ fn what_cannot_be_made_leaves_nothing() {
     assert_eq!(std::fs::read_dir(world.store.root()).unwrap().count(), 0);
     let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["journal.jsonl"], "what is not ours stays");
+}
+
+#[test]
+fn a_directory_with_names_of_a_session_is_left_alone() {
+    for name in
+        ["turns/001-prompt.md", "resume/001-ada.md", "logs/fetch.stderr", "objects/ab/0123", ".reserve", "journal.torn"]
+    {
+        let world = World::new();
+        let dir = world.beside("theirs");
+        let file = dir.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "theirs").unwrap();
+        let refused = world.store.create(&Place::Dir(dir.clone()), options(), None, |id, _| session_start(id));
+        let error = refused.map(drop).unwrap_err().to_string();
+        assert!(error.contains(&format!("({})", name.split('/').next().unwrap())), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs");
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        assert!(world.store.ids().unwrap().is_empty());
+    }
 }
 
 #[test]
