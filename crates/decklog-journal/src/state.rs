@@ -69,6 +69,7 @@ impl State {
                 notice.code == RECORDING_FAILED
             }
             (Some(Status::Completed), EventBody::SessionEnd(end)) => end.outcome != Some(Outcome::Success),
+            (Some(Status::Checkpointed), EventBody::Checkpoint(again)) => again.exit_code.is_some_and(|code| code != 0),
             (Some(Status::Checkpointed | Status::Completed), _) => false,
             (Some(Status::Active), body) => match body {
                 EventBody::TurnStart(start) => start.turn == self.last_turn.saturating_add(1),

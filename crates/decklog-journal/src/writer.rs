@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::append::{Durability, JournalWriter, Trouble};
 use crate::artifacts::{self, ArtifactWriter, RESERVE_FILE, RESUME_DIR, TURNS_DIR};
-use crate::event::{ArtifactRef, Event, EventBody, Notice, Resumed, SessionEnd, SessionStart};
+use crate::event::{ArtifactRef, Checkpoint, Event, EventBody, Notice, Resumed, SessionEnd, SessionStart};
 use crate::files::{self, Access, open_in};
 use crate::fit;
 use crate::head::{Head, HeadFold, RECORDING_FAILED};
@@ -156,8 +156,8 @@ impl SessionWriter {
         Ok(writer)
     }
 
-    /// Corrects the end of the completed session in `dir`: decklog fails with `exit_code`, though the end it recorded is
-    /// a success. For what fails after that, such as printing the result.
+    /// Corrects the end, or the checkpoint, of the session in `dir`: decklog fails with `exit_code`, though what it
+    /// recorded is a success. For what fails after that, such as printing the result.
     ///
     /// An end that cannot be corrected is taken away: the session is then one whose recorder died.
     ///
@@ -167,14 +167,16 @@ impl SessionWriter {
         let journal = dir.join(JOURNAL_FILE);
         let events = ReverseReader::open(&journal).map_err(|error| WriteError::Io { path: journal, error })?;
         let mut ends = events.flatten().flatten().filter_map(|event| match event.body {
-            EventBody::SessionEnd(end) => Some(end),
+            EventBody::SessionEnd(end) => {
+                Some(SessionEnd { outcome: Some(Outcome::Failed), exit_code: Some(exit_code), ..end }.into())
+            }
+            EventBody::Checkpoint(end) => Some(Checkpoint { exit_code: Some(exit_code), ..end }.into()),
             _ => None,
         });
-        let Some(end) = ends.next() else {
+        let Some::<EventBody>(end) = ends.next() else {
             return Err(WriteError::Load { path: dir.to_owned(), error: crate::session::LoadError::Empty });
         };
         let (mut writer, _) = Self::reopen(dir, options)?;
-        let end = SessionEnd { outcome: Some(Outcome::Failed), exit_code: Some(exit_code), ..end };
         match writer.append(end) {
             Err(_) if writer.lost > 0 => {
                 writer.release_reserve();

@@ -54,19 +54,18 @@ pub(crate) fn run(args: &Args, context: &Context) -> CliResult {
     let handed = hand_off(&store, &id, (&agent.name, outgoing.as_ref()), &setup, &signals, &mut story)?;
     story.finish();
     let command = format!("decklog resume {id} --agent {}", agent.name);
-    if context.json {
-        context.print_json(&serde_json::json!({
-            "id": id,
-            "agent": agent.name,
-            "packet": handed.packet.path,
-            "packet_json": handed.json.path,
-            "command": command,
-        }))?;
-    } else {
-        context.print(format!("{command}\n"))?;
-        context.say(format!("what it will read: {}", store.entry(&id).join(&handed.packet.path).display()));
-    }
-    Ok(if handed.recorded { 0 } else { 2 })
+    let result = serde_json::json!({
+        "id": id,
+        "agent": agent.name,
+        "packet": handed.packet.path,
+        "packet_json": handed.json.path,
+        "command": command,
+    });
+    let dir = store.entry(&id);
+    let exit_code = if handed.recorded { 0 } else { 2 };
+    let exit_code = context.print_result((&dir, exit_code), &result, &format!("{command}\n"))?;
+    context.say(format!("what it will read: {}", dir.join(&handed.packet.path).display()));
+    Ok(exit_code)
 }
 
 /// Refuses a session that no other agent can take up.
