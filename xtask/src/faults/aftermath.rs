@@ -181,7 +181,10 @@ impl Case<'_> {
         // What a killed restore laid out goes with the next restore in that directory.
         let replaces = matches!(self.scene.verb, "restore" | "race");
         let is_laid_out = |name: &str| {
-            replaces && [".decklog-restore-", ".decklog-try-"].iter().any(|prefix| name.starts_with(prefix))
+            replaces
+                && [".decklog-restore-", ".decklog-try-", ".decklog-tree-"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
         };
         add("work", &world.path("work"), &|name| name.starts_with(".decklog") && !is_laid_out(name));
         add("outside", &world.path("outside"), &|name| name.starts_with('.') || name.ends_with(".tmp"));

@@ -40,8 +40,8 @@ Examples:
   decklog race claude:opus claude:sonnet --pick best --judge codex \"Simplify the parser\"
   decklog race claude claude --pick none --keep \"Try it twice\"
 
-Exit codes: 0 done, 1 the pick left conflicts, or with --pick best nobody who passed changed anything, 2 failed, or nobody came
-through (to the end, and through the checks), 75 all rate-limited, 130 interrupted.")]
+Exit codes: 0 done, 1 the pick left conflicts or could not bring every file, or with --pick best nobody who passed changed anything,
+2 failed, or nobody came through (to the end, and through the checks), 75 all rate-limited, 130 interrupted.")]
 pub(crate) struct Args {
     /// Who races, as claude or claude:MODEL (two or more, the same one twice if you like), and the task last; - reads the
     /// task from stdin
