@@ -116,6 +116,7 @@ fn read(bytes: &[u8], hosts: &mut Vec<String>) -> Result<Option<(usize, Option<S
         if connects.is_none() {
             connects = Some(line.starts_with(b"CONNECT "));
             clear &= read_request_line(line, hosts);
+            fields.is_old = line.ends_with(b" HTTP/1.0");
         } else if line.is_empty() {
             whole = true;
         } else {
@@ -210,6 +211,8 @@ pub(super) struct Fields {
     length: Option<u64>,
     chunked: bool,
     upgrade: bool,
+    /// Whether the request is of HTTP/1.0, which has no chunks: Go's server then reads no body, and others read chunks.
+    is_old: bool,
 }
 
 impl Fields {
@@ -243,6 +246,7 @@ impl Fields {
     fn body(&self, connects: bool) -> Option<Body> {
         match (self.length, self.chunked) {
             (Some(_), true) => None,
+            (None, true) if self.is_old => None,
             (None, true) => Some(Body::Chunks),
             (None | Some(0), false) if connects => Some(Body::Tunnel(b"2")),
             (None | Some(0), false) if self.upgrade => Some(Body::Tunnel(b"101")),

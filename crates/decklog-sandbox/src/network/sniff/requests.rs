@@ -175,6 +175,11 @@ mod tests {
             ("trailers", post("Transfer-Encoding: Chunked\r\n", "1\r\nx\r\n0\r\nX: y\r\n\r\n") + &b, both),
             ("no chunk", post("Transfer-Encoding: chunked\r\n", "0\r\n\r\n") + &b, both),
             ("an upgrade that is refused", post("Upgrade: websocket\r\n", "") + &b, both),
+            (
+                "chunks of HTTP/1.0",
+                post("Transfer-Encoding: chunked\r\n", "0\r\n\r\n").replace("/1.1", "/1.0") + &b,
+                Err(&[]),
+            ),
             ("both lengths", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n") + &b, Err(&[])),
             ("two lengths", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello") + &b, Err(&[])),
             ("a length with a sign", post("Content-Length: +5\r\n", "hello") + &b, Err(&[])),
