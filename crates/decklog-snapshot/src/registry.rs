@@ -84,7 +84,10 @@ fn rename(entries: &OwnedFd, name: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether the entry `name` is that of the worktree at `root`. One whose `gitdir` can never be read is not.
+/// Whether the entry `name` is that of the worktree at `root`.
+///
+/// # Errors
+/// When its `gitdir` cannot be read and it may be that of the worktree.
 fn names(entries: &OwnedFd, name: &Path, all: &Path, root: &Path) -> io::Result<bool> {
     let read = || -> io::Result<Vec<u8>> {
         let entry = beneath::directory(entries.as_fd(), name.as_os_str().as_bytes(), false)?;
@@ -96,7 +99,7 @@ fn names(entries: &OwnedFd, name: &Path, all: &Path, root: &Path) -> io::Result<
     };
     let content = match read() {
         Ok(content) => content,
-        Err(error) if is_passing(&error) => return Err(error),
+        Err(error) if is_passing(&error) || (is_denied(&error) && may_be_named(name, root)) => return Err(error),
         Err(_) => return Ok(false),
     };
     let content = content.strip_suffix(b"\n").unwrap_or(&content);
@@ -115,6 +118,18 @@ fn plain(path: &Path) -> PathBuf {
         }
     }
     plain
+}
+
+/// Whether git can have named the entry of the worktree at `root` like this: by its last part, with a number where that
+/// was taken (`add_worktree` in git's builtin/worktree.c).
+fn may_be_named(name: &Path, root: &Path) -> bool {
+    let last = root.file_name().unwrap_or_default().as_bytes();
+    let number = name.as_os_str().as_bytes().strip_prefix(last);
+    number.is_some_and(|number| number.iter().all(u8::is_ascii_digit))
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Whether an error is one of the system that another attempt may not meet.

@@ -24,7 +24,7 @@ fn worktrees(env: &TestEnv) -> PathBuf {
 }
 
 /// What is left of races: directories of ours, and entries in the repository.
-fn left(env: &TestEnv) -> Vec<String> {
+pub(crate) fn left(env: &TestEnv) -> Vec<String> {
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten();
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
@@ -323,7 +323,7 @@ fn a_withheld_file_that_a_racer_changed_keeps_its_worktree() {
         ran.stderr.lines().filter_map(|line| line.strip_prefix("kept: ")?.split(' ').next()).collect();
     assert_eq!(said, ["sly", "bob"], "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("conf.toml is not in the record").count(), 2, "{}", ran.stderr);
-    // Also when nobody was there to tell of it, of one that was through and of one that was at work.
+    // Also after a kill, of one racer that had finished and of one at work.
     let waits = |what: &str, name: &str| format!("{what}; echo $$ >\"$HOME/{name}.waits\"; exec sleep 1000");
     let env = with_secret(&[
         ("sly", "text", &waits(changes, "sly")),
@@ -350,7 +350,7 @@ fn a_withheld_file_that_a_racer_changed_keeps_its_worktree() {
     }
 }
 
-/// What of a racer's change cannot be brought is told, is no success, and stays where it can be had.
+/// What of a racer's change cannot be brought is reported, is no success, and stays in the worktree.
 #[test]
 fn what_is_not_brought_is_told() {
     let changes = "echo b=2 >>conf.toml; echo mine >>a.txt; (cd \"$OLD\" && eval \"$MEANWHILE\"); echo done";

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::disk::SmallDisk;
-use crate::env::{Ran, TestEnv};
+use super::disk::{SmallDisk, has};
+use crate::env::{Ran, TestEnv, finish};
+use crate::racing::left;
 use crate::relaying::{asked, world};
 
 /// More than goes onto any of the disks here, and not to be compressed.
@@ -79,5 +80,32 @@ fn who_has_no_room_to_work_in_does_not_begin() {
         let left = std::fs::read_dir(disk.0.join("decklog/worktrees")).map_or(0, Iterator::count);
         assert_eq!(left, 0, "{size}");
         env.decklog(&["verify", "@"]).expect(0);
+    }
+}
+
+/// Each call that opens a worktree's directory, or git's entry of it, fails once: the next `clean` removes what stayed.
+#[test]
+fn a_worktree_that_cannot_be_opened_at_first_is_removed_later() {
+    if !has("strace") {
+        return;
+    }
+    for error in ["EACCES", "EIO"] {
+        let mut count = 0;
+        loop {
+            let env = world(&[("ada", "text", SMALL), ("bob", "text", SMALL)]);
+            let trace = env.home().join("trace");
+            let mut command = env.command("timeout");
+            command.args(["-s", "KILL", "100", "strace", "-f", "-qq", "-P", "1-ada", "-e", "trace=openat", "-o"]);
+            command.arg(&trace).args(["-e", &format!("inject=openat:error={error}:when={}", count + 1)]);
+            command.arg(&env.program).args(["race", "ada", "bob", "--pick", "none", "Add a line."]);
+            let ran = finish(command);
+            if !std::fs::read_to_string(&trace).unwrap().contains("(INJECTED)") {
+                break;
+            }
+            count += 1;
+            env.decklog(&["clean", "--crashed", "-y"]).expect(0);
+            assert!(left(&env).is_empty(), "{error} {count}: {:?}: {}", left(&env), ran.stderr);
+        }
+        assert!(count > 0, "{error} was never injected");
     }
 }
