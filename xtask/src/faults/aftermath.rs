@@ -180,12 +180,7 @@ impl Case<'_> {
         add("root", &world.root(), &|name| !decklog_journal::SessionId::is_valid(name));
         // What a killed restore laid out goes with the next restore in that directory.
         let replaces = matches!(self.scene.verb, "restore" | "race");
-        let is_laid_out = |name: &str| {
-            replaces
-                && [".decklog-restore-", ".decklog-try-", ".decklog-tree-"]
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix))
-        };
+        let is_laid_out = |name: &str| replaces && super::is_staging(name);
         add("work", &world.path("work"), &|name| name.starts_with(".decklog") && !is_laid_out(name));
         add("outside", &world.path("outside"), &|name| name.starts_with('.') || name.ends_with(".tmp"));
         // A worktree is kept, and named, when the record lacks what is in it.

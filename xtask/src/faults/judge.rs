@@ -213,7 +213,7 @@ impl Case<'_> {
         let Some(baseline) = self.baseline else { return Ok(Outcome::Done) };
         let work = tree(&self.world.path("work"), ".git");
         let visible = |tree: &Tree| -> Tree {
-            let is_staging = |path: &PathBuf| path.to_string_lossy().starts_with(".decklog-restore-");
+            let is_staging = |path: &PathBuf| super::is_staging(&path.to_string_lossy());
             tree.iter()
                 .filter(|(path, _)| !is_staging(path))
                 .map(|(path, bytes)| (path.clone(), bytes.clone()))

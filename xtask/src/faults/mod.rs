@@ -38,6 +38,11 @@ const QUICK: f64 = 2.3;
 /// Trials that run at the same time.
 const WORKERS: usize = 2;
 
+/// Whether decklog names the directories so in which it prepares the files of a restoration or an export.
+fn is_staging(name: &str) -> bool {
+    [".decklog-restore-", ".decklog-try-", ".decklog-tree-"].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// What the command line asks for.
 struct Options {
     quick: bool,
