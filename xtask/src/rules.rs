@@ -154,7 +154,7 @@ const OMITTED: &[(&str, &str)] = &[
     ("looker-client-id", ID),
     ("facebook-access-token", "it begins with a number of no fixed form; access tokens are found as EAA…"),
     ("kubernetes-secret-yaml", "it spans lines of any kind; tokens in base64 are found by themselves"),
-    ("maxmind-license-key", "what tells it is at its end, and a match begins with its keyword"),
+    ("maxmind-license-key", "what distinguishes it is at its end, and a match begins with its keyword"),
     ("pkcs12-file", "it is about the names of files, not about text"),
 ];
 
@@ -186,7 +186,7 @@ struct Rule {
     named: bool,
 }
 
-/// Writes the rules anew.
+/// Writes the rules.
 pub(crate) fn write() -> Result<()> {
     let text = fetch()?;
     let config: Config = toml::from_str(&text)?;

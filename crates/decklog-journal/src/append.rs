@@ -172,7 +172,7 @@ impl JournalWriter {
         }
         let before = (start, self.next_seq, std::mem::replace(&mut self.sum, line.sum));
         match &body {
-            // What corrects it stands behind it: both are withdrawn.
+            // What corrects it follows it: both are withdrawn.
             EventBody::SessionEnd(_) => drop(self.before_end.get_or_insert(before)),
             EventBody::Resumed(_) => self.before_end = None,
             _ => {}

@@ -103,7 +103,7 @@ pub(crate) fn before_set_aside(name: &str) -> Option<&str> {
     plain.strip_suffix(ORPHAN)
 }
 
-/// The turn whose file `name` is, and the number of the event that names it where its name tells.
+/// The turn whose file `name` is, and the number of the event that names it, where its name has that number.
 pub(crate) fn parse_turn_file(name: &str) -> Option<(u32, Option<u64>)> {
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
     let turn = name[..digits].parse().ok().filter(|_| digits >= 3)?;

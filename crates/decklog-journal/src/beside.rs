@@ -43,7 +43,7 @@ impl Unsynced {
         let mut files: Vec<PathBuf> = self.artifacts.iter().map(PathBuf::from).collect();
         let now = SystemTime::now();
         if objects {
-            // After the clock was set back, no time tells which objects are new.
+            // After the clock was set back, modification times do not show which objects are new.
             let since = if now < self.since + SLACK { SystemTime::UNIX_EPOCH } else { self.since };
             let new = new_objects(dir, since).map_err(|error| (dir.join(OBJECTS_DIR), error))?;
             files.extend(new);

@@ -201,7 +201,7 @@ impl Clear<'_> {
             };
             empty &= ours;
         }
-        // The journal tells which session this is while anything of it is left, and the lock keeps others away. Foreign
+        // The journal identifies the session while anything of it is left, and the lock keeps others away. Foreign
         // files may stay in the directory, but it is no session any more.
         last.sort();
         for name in last {

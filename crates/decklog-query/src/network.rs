@@ -62,7 +62,7 @@ fn one() -> u64 {
 type Flow = (String, u64);
 
 impl Line {
-    /// Whether something began, of which another line tells how it ended.
+    /// Whether it is an opening; another line has the end.
     fn is_opening(&self) -> bool {
         self.conn_state == "OPEN"
     }
@@ -80,7 +80,7 @@ impl Line {
     }
 }
 
-/// The record in a line. Where half of a record stands before a whole one in it, as after a full disk: the whole one, and
+/// The record in a line. Where half of a record precedes a whole one in it, as after a full disk: the whole one, and
 /// that there was something else.
 fn parse(bytes: &[u8]) -> (Option<Line>, bool) {
     /// How every record begins; inside of one, the quotes would be escaped.

@@ -1,4 +1,4 @@
-//! Search by reading: a text as it stands, signs and all, or a regular expression, in the texts of every session; and what a
+//! Search by reading: a literal text, punctuation included, or a regular expression, in the texts of every session; and what a
 //! query asks for, where there is no index.
 //!
 //! Sessions are read in parallel, newest first, until there are enough hits. A line of a journal that cannot hold what is

@@ -189,7 +189,7 @@ pub struct StatsFold {
     day: Option<(Date, Timestamp, Timestamp)>,
 }
 
-/// The bit of a member that stands for a place in [`StatsFold::shares`].
+/// The bit of a member that marks an index into [`StatsFold::shares`].
 const IS_SHARE: u32 = 1 << 31;
 
 /// Sessions in a piece.

@@ -178,7 +178,7 @@ fn answers(lookup: &mut Lookup) -> (Vec<String>, Vec<String>) {
 }
 
 /// Does `damage` to each file of the index, and asks: the answers are the right ones. Where it can be healed, the next question
-/// is answered by a file that is whole and that nobody makes anew again.
+/// is answered by a file that is whole and is not rebuilt again.
 fn damaged(what: &str, mut damage: impl FnMut(&Path)) {
     let world = World::new();
     let (expected, _) = answers(&mut world.lookup());
@@ -306,7 +306,7 @@ fn an_index_that_is_locked_or_cannot_be_made_is_done_without() {
         drop(db);
         assert_eq!(answers(&mut world.lookup()), (expected.clone(), Vec::new()));
     }
-    // Somebody else is making it anew.
+    // Another process is rebuilding it.
     let file = world.files().swap_remove(0);
     std::fs::write(&file, "x".repeat(9000)).expect("written");
     let lock = std::fs::File::create(format!("{}.lock", file.display())).expect("a lock");

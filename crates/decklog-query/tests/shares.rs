@@ -66,7 +66,7 @@ fn over() -> Value {
 
 fn store(dir: &std::path::Path) -> SessionStore {
     let store = SessionStore::open(dir.join("root"));
-    // A relay: each told its model in its own way.
+    // A relay: each agent reports its model in its own way.
     let relay = [
         begin(1, "claude"),
         usage(1, Some("opus"), 100, Some(1.0)),

@@ -1,4 +1,4 @@
-//! What is at a path of a working tree, by its metadata: tells whether it is still the same file without reading it.
+//! What is at a path of a working tree, by its metadata: whether it is still the same file, without reading it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -81,7 +81,7 @@ impl FileStat {
         if self.0.stx_nlink == 1 { self.0.stx_blocks.saturating_mul(512) } else { 0 }
     }
 
-    /// Whether nobody touched it in between.
+    /// Whether it is unchanged in between.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.is_same_content(other) && is_equal(self.0.stx_ctime, other.0.stx_ctime)
     }

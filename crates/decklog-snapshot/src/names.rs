@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{FileScanner, WithheldReason};
 
-/// For each path, whether it holds a secret. `prefix` is put before the names the scanner is told.
+/// For each path, whether it holds a secret. `prefix` is put before the names that the scanner gets.
 pub(crate) fn secrets_in_names<'a>(
     prefix: &[u8],
     paths: impl Iterator<Item = &'a [u8]> + Clone,

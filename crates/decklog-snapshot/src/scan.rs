@@ -125,7 +125,7 @@ impl Inspector {
         &self.root
     }
 
-    /// What is put before the names the scanner is told.
+    /// What is put before the names that the scanner gets.
     pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix
     }

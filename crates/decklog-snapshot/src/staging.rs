@@ -4,7 +4,7 @@
 //! It lies in the working tree because a rename works only within a mount; for files of another mount there is one
 //! there too. A new file has the group and the access list that its place gives it. When the program is killed, the
 //! directory stays until the next replacement: git and snapshots ignore new files in it, and see old ones. An old file
-//! is removed only when it is as it was found.
+//! is removed only when it is unchanged.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -151,7 +151,7 @@ impl Staging {
         Ok(parked)
     }
 
-    /// Sees that a parked file is as it was found.
+    /// Checks that a parked file is unchanged.
     pub(crate) fn check(&self, parked: &Parked) -> io::Result<()> {
         let stat = FileStat::at(self.areas[parked.area].fd.as_fd(), Path::new(&parked.name))?;
         match (stat, self.parked.get(parked)) {
@@ -167,7 +167,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes a parked file, which must be as it was found.
+    /// Removes a parked file, which must be unchanged.
     pub(crate) fn discard(&mut self, parked: &Parked) -> io::Result<()> {
         self.check(parked)?;
         rustix::fs::unlinkat(&self.areas[parked.area].fd, &parked.name, AtFlags::empty())?;
@@ -301,7 +301,7 @@ pub(crate) fn sweep(directory: BorrowedFd<'_>) -> io::Result<()> {
             let process = number.and_then(|number| number.parse().ok()).and_then(Pid::from_raw);
             process.is_some_and(|process| rustix::process::test_kill_process(process) == Err(Errno::SRCH))
         };
-        // A directory goes only when it is empty, as it was made.
+        // A directory is removed only when it is empty, as at its creation.
         for (prefix, flags) in [(preflight::TRY, AtFlags::REMOVEDIR), (ROOM, AtFlags::empty())] {
             if is_left(prefix) {
                 let _ = rustix::fs::unlinkat(directory, &*name, flags);
@@ -365,7 +365,7 @@ mod tests {
 
     use super::*;
 
-    /// A parked file that somebody has open and writes to is not removed, and what holds it is named.
+    /// A parked file that another program has open and writes to is not removed, and what holds it is named.
     #[test]
     fn what_was_written_to_a_parked_file_stays() {
         let dir = tempfile::tempdir().expect("a directory");

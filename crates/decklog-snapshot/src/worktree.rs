@@ -64,7 +64,7 @@ impl Discovered {
         Ok(Self { directory, found })
     }
 
-    /// The repository, as it was found.
+    /// The repository that was discovered.
     #[must_use]
     pub fn repository(&self) -> Option<&Repository> {
         self.found.as_ref().map(|found| &found.repository)

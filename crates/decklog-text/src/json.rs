@@ -102,7 +102,7 @@ pub fn repair(bytes: &[u8]) -> Option<Vec<u8>> {
 struct Repaired<'a> {
     source: &'a [u8],
     out: Vec<u8>,
-    /// Bytes of `source` that `out` stands for.
+    /// Bytes of `source` that `out` was decoded from.
     copied: usize,
 }
 

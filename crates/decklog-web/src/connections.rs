@@ -1,4 +1,4 @@
-//! Connections: bounded in number and in time, so that nobody can shut out whoever is signed in.
+//! Connections: bounded in number and in time, so that no client can shut out signed-in users.
 //!
 //! Must not know: what is asked, and what a cookie looks like.
 
@@ -38,7 +38,7 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
     /// From the head of a request until its body is whole.
     pub(crate) body: Duration,
-    /// How long whoever reads an answer may take nothing of what is ready.
+    /// How long a client may read nothing of a response that is ready.
     pub(crate) stall: Duration,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Whoever is at the other end is known.
+    /// The client has authenticated.
     pub(crate) fn sign_in(&self) {
         self.is_signed_in.store(true, Ordering::Relaxed);
     }
@@ -166,7 +166,7 @@ async fn answer(socket: TcpStream, open: Open, router: Router, limits: Limits) {
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(Unstalled::new(socket, limits.stall)), service);
     tokio::select! {
-        // Whoever goes away in the middle of something needs no answer.
+        // A client that disconnects in the middle of something needs no answer.
         _ = served => {}
         () = connection.close.notified() => {}
     }
@@ -385,7 +385,7 @@ mod tests {
     /// What comes until the server closes.
     fn rest(mut socket: std::net::TcpStream) -> String {
         let mut all = Vec::new();
-        // Whoever is thrown out may be reset.
+        // A connection that the server closes may be reset.
         let _ = socket.read_to_end(&mut all);
         String::from_utf8_lossy(&all).into_owned()
     }
@@ -422,7 +422,7 @@ mod tests {
             let client = connect(address, "GET /much HTTP/1.1\r\nhost: x\r\n\r\n");
             let (socket, _) = listener.accept().await.expect("a connection");
             let open = Arc::new(Table::default()).open(4).expect("room");
-            // It comes back, although nothing is read and nobody hangs up.
+            // It returns, although the client neither reads nor disconnects.
             answer(socket, open, router, Limits { stall: Duration::from_millis(50), ..limits() }).await;
             drop(client);
         });

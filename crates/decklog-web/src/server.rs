@@ -189,7 +189,7 @@ async fn admitted(State((door, limits)): State<(Arc<Guard>, Limits)>, request: R
     response
 }
 
-/// Answers a request of somebody who is known, all of which comes in time.
+/// Answers a request of an authenticated client, all of which arrives in time.
 async fn run(request: Request, next: Next, limits: Limits) -> Response {
     let is_late = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| Body::new(Timely::new(body, limits.body, Arc::clone(&is_late))));

@@ -125,7 +125,7 @@ pub(crate) struct Views {
     store: SessionStore,
     cache: PathBuf,
     state: Mutex<State>,
-    /// What searches found damaged: the thread that keeps texts indexed makes it anew.
+    /// What searches found damaged: the thread that keeps texts indexed rebuilds it.
     damaged: Mutex<Option<IndexError>>,
 }
 
@@ -255,7 +255,7 @@ impl Views {
     }
 
     /// Brings the index of words up to date, telling how far that is. It is read meanwhile as far as it has come. What a search
-    /// found damaged is made anew first; until then searches read the sessions.
+    /// found damaged is rebuilt first; until then searches read the sessions.
     pub(crate) fn index_texts(&self, now: Timestamp, progress: &mut dyn FnMut(Progress)) -> Result<(), IndexError> {
         let mut lookup = Lookup::served(self.cache.clone(), self.store.clone());
         {
@@ -277,7 +277,7 @@ impl Views {
         refreshed
     }
 
-    /// Whether a part of the index of words is to be made anew.
+    /// Whether a part of the index of words is to be rebuilt.
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }

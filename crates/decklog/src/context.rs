@@ -251,7 +251,7 @@ impl Context {
     }
 
     /// Prints the result of the session in `dir`, as JSON or as `text`, after its end is recorded; gives decklog's exit
-    /// code, which is `exit_code` unless that fails. The record is then corrected. Nobody reading is no failure.
+    /// code, which is `exit_code` unless that fails. The record is then corrected. A closed pipe is no failure.
     pub(crate) fn print_result(
         &self,
         (dir, exit_code): (&Path, i32),

@@ -1,6 +1,6 @@
 //! Waiting on a terminal that can go away: for input, and between two outputs.
 //!
-//! A terminal that is gone reports a hangup for ever and reads as empty at once, so whoever waits for a key without looking for
+//! A terminal that is gone reports a hangup for ever and reads as empty at once, so a loop that waits for a key without looking for
 //! that uses a whole core and never ends.
 
 use std::io::BufRead as _;

@@ -32,7 +32,7 @@ pub(crate) fn report(incomplete: &IncompleteRestore, context: &Context) {
     context.say(format!("to go back: {}", paint.bold(&incomplete.go_back)));
 }
 
-/// Asks whether to go back at once, where there is a terminal; `false`: not wanted, or nobody can be asked. An interrupt
+/// Asks whether to go back at once, where there is a terminal; `false`: not wanted, or there is no terminal to ask on. An interrupt
 /// that came before the question is answered by it; a signal that comes meanwhile says no.
 pub(crate) fn is_wanted(signals: &Signals, context: &Context) -> bool {
     if !context.in_is_terminal || !context.err_is_terminal || context.json {
@@ -80,7 +80,7 @@ pub(crate) fn plan(
     })
 }
 
-/// Says what is changed, and goes back at once where the user wants it. What goes wrong is told: how the program ends is
+/// Says what is changed, and goes back at once where the user wants it. What goes wrong is printed: how the program ends is
 /// recorded by now.
 pub(crate) fn offer(
     incomplete: &IncompleteRestore,

@@ -75,7 +75,7 @@ impl Coded {
         rule.max_length.div_ceil(3) * 4
     }
 
-    /// What a window stands for, as far as the rule's charset and length reach; and whether more characters
+    /// What a window decodes to, as far as the rule's charset and length reach; and whether more characters
     /// would add nothing to it.
     pub(super) fn decode(&self, rule: &Rule, window: &[u8]) -> (Vec<u8>, bool) {
         let mut bytes = Vec::with_capacity(window.len() * 3 / 4 + 1);

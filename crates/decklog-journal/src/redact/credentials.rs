@@ -84,7 +84,7 @@ pub fn looks_like_credential(name: &str, value: &[u8]) -> bool {
         }
 }
 
-/// Whether a value that stands beside the name of a token looks random: it has a letter and a digit, and is no name
+/// Whether a value next to the name of a token looks random: it has a letter and a digit, and is no name
 /// of words in one case.
 pub(super) fn is_mixed(value: &[u8]) -> bool {
     let (lower, upper) = (value.iter().any(u8::is_ascii_lowercase), value.iter().any(u8::is_ascii_uppercase));
@@ -93,7 +93,7 @@ pub(super) fn is_mixed(value: &[u8]) -> bool {
     value.iter().any(u8::is_ascii_digit) && (lower || upper) && !is_name && !is_path(value)
 }
 
-/// Whether a value that stands beside the name of a password could be one: no word, path, number or URL, nothing
+/// Whether a value next to the name of a password could be one: no word, path, number or URL, nothing
 /// that a shell or a template replaces, and more than one kind of characters.
 pub(super) fn could_be_password(value: &[u8]) -> bool {
     let code = value.starts_with(b"*") || value.starts_with(b"&") || memchr::memmem::find(value, b"::").is_some();

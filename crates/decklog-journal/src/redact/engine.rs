@@ -335,7 +335,7 @@ impl Engine {
         trim_edges(left, text, range).map_or(Verdict::No, Verdict::Secret)
     }
 
-    /// Tries a rule on what the base64 at `at` stands for.
+    /// Tries a rule on what the base64 at `at` decodes to.
     fn try_coded(&self, state: &mut State, coded: &Coded, text: &[u8], at: usize, end: bool) -> Verdict {
         let (i, here, ahead) = (coded.rule, state.pos + at as u64, &text[at..]);
         if state.memo[i].matched > here {

@@ -60,7 +60,7 @@ fn journal(dir: &Path, redactor: &Redactor, found: &mut Vec<Finding>) -> io::Res
     Ok(())
 }
 
-/// Looks into one file, as what it stands for when it is compressed. One that is not there holds nothing.
+/// Looks into one file, decompressed when it is compressed. One that is not there holds nothing.
 fn look(dir: &Path, path: &str, redactor: &Redactor, found: &mut Vec<Finding>) {
     let is_patch = path.ends_with(TurnFile::Patch.suffix());
     let rule = files::open_regular(&dir.join(path)).and_then(|file| {

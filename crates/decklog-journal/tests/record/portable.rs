@@ -308,7 +308,7 @@ fn little_that_stands_for_much_is_refused_before_it_is_written() {
     assert!(bomb.len() < 200_000);
     let length = Some(bomb.len() as u64);
     for limits in [
-        // Told by the manifest, or, of an archive whose length is not known, on the way.
+        // Known from the manifest, or, for an archive of unknown length, while it is unpacked.
         Limits { packed: length, ..Limits::default() },
         Limits::default(),
         Limits { bytes: 90 << 20, ratio: u64::MAX, ..Limits::default() },

@@ -1,4 +1,4 @@
-//! Removing sessions: whole or not at all, whoever else removes or reads at the same time.
+//! Removing sessions: whole or not at all, while other processes remove or read it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -24,7 +24,7 @@ fn two_removals_at_once_both_succeed() {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         for result in results {
-            // One that comes while the other holds the lock is told so; none fails for what is gone.
+            // One that comes while the other holds the lock gets that error; none fails for what is gone.
             assert!(matches!(result, Ok(_) | Err(decklog_journal::remove::RemoveError::Lock { .. })), "{result:?}");
         }
         assert_eq!(count(&world), 0);

@@ -236,7 +236,7 @@ fn every_state_with_every_event() {
     }
 }
 
-/// What failed after the last line was written is told by further lines, and by no others.
+/// What failed after the last line was written is recorded by these lines, and by no others.
 #[test]
 fn an_end_can_be_corrected() {
     let start: EventBody = session_start("20260501T134412-3f2a".parse().unwrap()).into();

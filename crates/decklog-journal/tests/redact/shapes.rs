@@ -1,6 +1,6 @@
 //! Tokens as their services issue them: each is replaced whole, however it travels.
 //!
-//! A shape is written in pieces, so that no token stands here: `C…` letters and digits, `H…` lower-case
+//! A shape is written in pieces, so that no token is in this file: `C…` letters and digits, `H…` lower-case
 //! hexadecimal, `U…` capitals and the digits of base32, `L…` lower-case letters and digits, `B…` base64, `D…`
 //! digits, with a length behind; all else is itself, with `~` between pieces.
 
@@ -36,7 +36,7 @@ const SHAPES: &str = "\
     access-~production-~H8-~H4-~H4-~H4-~H12 A3-~U6-~U11-~U5-~U5-~U5 A3-~U6-~U6-~U5-~U5-~U5-~U5 test~_~H35 live~_~H35 live~_pub_~H31 \
     eyJ~rIjoi~C90= FLWP~UBK_TEST-~H32-X";
 
-/// Those that name themselves only together with what stands before them: `before|token|after`.
+/// Those that name themselves only together with the text before them: `before|token|after`.
 const IN_CONTEXT: &[&str] = &[
     "C14|.atlas~v1.~C64|",
     "DB_PASSWORD=|hunter2~hunter2|\n",

@@ -37,7 +37,7 @@ impl<'a> Inline<'a> {
         }
     }
 
-    /// A text that stands in an artifact alone.
+    /// A text that is only in an artifact.
     fn beside(&mut self, artifact: &mut Option<ArtifactRef>) -> Option<String> {
         artifact.as_ref()?;
         let mut whole = String::new();
@@ -45,7 +45,7 @@ impl<'a> Inline<'a> {
         Some(whole)
     }
 
-    /// A text that stands in an artifact, or in its line where there is none.
+    /// A text that is in an artifact, or in its line where there is none.
     fn either(&mut self, line: &mut String, artifact: &mut Option<ArtifactRef>) -> Option<String> {
         if artifact.is_none() && line.is_empty() {
             return None;

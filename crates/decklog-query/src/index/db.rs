@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// How often a lock that another holds is tried again.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// Device and inode of a file: tells it from another that takes its name.
+/// Device and inode of a file: distinguishes it from another that takes its name.
 pub(super) type Identity = (u64, u64);
 
 /// A database, and the file that it was opened from.
@@ -80,7 +80,7 @@ pub(crate) fn tidy(db: &Connection) -> rusqlite::Result<()> {
     checkpoint(db).map(drop)
 }
 
-/// Moves what was written from the log to where it belongs. Whether all of it was moved: nobody else was reading it.
+/// Moves what was written from the log to where it belongs. `false`: another connection reads it.
 fn checkpoint(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint (TRUNCATE)", [], |row| row.get::<_, i64>(0)).map(|busy| busy == 0)
 }
@@ -99,9 +99,9 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Makes the database at `path` anew with `build`, which is given the name of a file beside it, to be filled; the old one
+/// Rebuilds the database at `path` with `build`, which is given the name of a file beside it, to be filled; the old one
 /// stays until the new one is whole. `damaged` is the file that was found to be damaged, `None` when it could not be opened.
-/// Nothing is done when somebody has replaced it meanwhile. What an interrupted rebuild left is continued.
+/// Does nothing when another process has replaced it meanwhile. What an interrupted rebuild left is continued.
 ///
 /// # Errors
 /// [`IndexError::Rebuilding`] while another process is at it; else why it could not be made.

@@ -1,6 +1,6 @@
 //! Questions over many sessions, answered from the index, or by reading every session where that cannot be used.
 //!
-//! Which of the two is decided here alone. A file of the index that turns out to be damaged is made anew, once for each
+//! Which of the two is decided here alone. A file of the index that turns out to be damaged is rebuilt, once for each
 //! question; while another process does so, or the index is locked, or cannot be written, the sessions are read.
 //!
 //! Must not know: the terminal, where the cache directory is.
@@ -34,7 +34,7 @@ enum Texts {
     AsIndexed,
 }
 
-/// Tells how far bringing something up to date has come.
+/// Reports the progress of an update.
 pub type Tell<'a> = &'a mut dyn FnMut(Stage, Progress);
 
 /// The sessions under one root, to be asked.
@@ -43,7 +43,7 @@ pub struct Lookup {
     store: SessionStore,
     cache: PathBuf,
     is_mapped: bool,
-    /// Whether whoever asks keeps texts indexed: then no question waits for that.
+    /// Whether the caller keeps texts indexed: then no query waits for that.
     is_served: bool,
     rows: Option<RowIndex>,
     texts: Option<TextIndex>,
@@ -57,7 +57,7 @@ impl Lookup {
         Self { store, cache, is_mapped: true, is_served: false, rows: None, texts: None, problem: None }
     }
 
-    /// The same, for questions again and again by somebody who calls [`Self::refresh_texts`] on a `Lookup` of its own.
+    /// The same, for repeated queries by a caller that calls [`Self::refresh_texts`] on a `Lookup` of its own.
     #[must_use]
     pub fn served(cache: PathBuf, store: SessionStore) -> Self {
         Self { is_mapped: false, is_served: true, ..Self::new(cache, store) }
@@ -76,7 +76,7 @@ impl Lookup {
         Ok(self.ask(now, Texts::Unneeded, tell, |_, _| Ok(()))?.1)
     }
 
-    /// What tells the present state of the root from every other, and from an index made anew.
+    /// Identifies the present state of the root, and of the index: a rebuilt one has another.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -92,7 +92,7 @@ impl Lookup {
         self.ask(now, Texts::UpToDate, tell, |_, _| Ok(())).map(drop)
     }
 
-    /// Makes what a search could not use anew, which may take minutes. `error` is what [`Self::problem`] told.
+    /// Rebuilds what a search could not use, which may take minutes. `error` is what [`Self::problem`] gave.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -187,7 +187,7 @@ impl Lookup {
         }
     }
 
-    /// Asks the index, brought up to date; each file of it that is damaged is made anew once.
+    /// Asks the index, brought up to date; each file of it that is damaged is rebuilt once.
     fn ask<T>(
         &mut self,
         now: Timestamp,

@@ -2,7 +2,7 @@
 //! directory. It is derived: whatever it says, the sessions said, and it is brought up to date before it is asked.
 //!
 //! Three files per session root: one of rows, brought up to date by every list, and two shards of texts, brought up to date
-//! by searches. All can be deleted at any time. One that is damaged is made anew beside the old one, by whoever finds it so;
+//! by searches. All can be deleted at any time. The process that finds one damaged rebuilds it beside the old one;
 //! everybody else reads the sessions meanwhile.
 //!
 //! Must not know: the terminal, where the cache directory is. Nothing here writes into a session.
@@ -47,7 +47,7 @@ pub enum IndexError {
     /// The database of a shard of texts refused.
     #[error("the index of texts cannot be used: {1}")]
     Texts(usize, rusqlite::Error),
-    /// A file of it was damaged, and another process is making it anew.
+    /// A file of it was damaged, and another process is rebuilding it.
     #[error("the index is being rebuilt")]
     Rebuilding,
     /// It was deleted while it was read, and there is another.
@@ -72,7 +72,7 @@ impl IndexError {
         self.damage().is_some()
     }
 
-    /// The same, where it is a shard's that told it.
+    /// The same, where the error is a shard's.
     fn of_shard(self, shard: usize) -> Self {
         match self {
             Self::Database(error) => Self::Texts(shard, error),

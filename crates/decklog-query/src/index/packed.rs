@@ -50,7 +50,7 @@ const MOST: usize = 1 << 24;
 /// Bytes of the sum at the end of a packed row.
 const SUM: usize = size_of::<u64>();
 
-/// A sum over `bytes` that notices what a disk does to them, and nobody who wants to deceive: FNV's, of eight bytes at a time.
+/// A checksum of `bytes` against faults of a disk, not against an attacker: FNV, eight bytes at a time.
 pub(super) fn sum(bytes: &[u8], number: i64, started_at: i64) -> u64 {
     let mix = |sum: u64, more: u64| (sum ^ more).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
     let start = mix(mix(0xcbf2_9ce4_8422_2325, number.cast_unsigned()), started_at.cast_unsigned());

@@ -98,7 +98,7 @@ impl RowIndex {
         freshness::refresh(self, now, progress)
     }
 
-    /// Makes the index anew where its file is damaged: see [`db::rebuild`].
+    /// Rebuilds the index where its file is damaged: see [`db::rebuild`].
     ///
     /// # Errors
     /// [`IndexError`].

@@ -86,7 +86,7 @@ impl Shard {
         Ok(Self { db, store: store.clone(), opened: file })
     }
 
-    /// Makes a shard anew where its file is damaged: see [`db::rebuild`]. `fill` brings the new one up to date.
+    /// Rebuilds a shard where its file is damaged: see [`db::rebuild`]. `fill` brings the new one up to date.
     pub(super) fn rebuild(
         path: &Path,
         store: &SessionStore,

@@ -85,7 +85,7 @@ impl TextIndex {
         self.shards[which].opened
     }
 
-    /// Makes the shard `which` anew where its file is damaged: see [`super::db::rebuild`]. `rows` must be up to date.
+    /// Rebuilds the shard `which` where its file is damaged: see [`super::db::rebuild`]. `rows` must be up to date.
     ///
     /// # Errors
     /// [`IndexError`].

@@ -157,7 +157,7 @@ fn read(dir: &Path) -> Contents {
     contents
 }
 
-/// Whether the agent of a turn can write histories of `tool`. A name that somebody chose says nothing: whatever it runs may be
+/// Whether the agent of a turn can write histories of `tool`. A configured name proves nothing: whatever it runs may be
 /// that tool.
 fn can_write(start: &TurnStart, tool: Tool) -> bool {
     let own = [Tool::Claude, Tool::Codex, Tool::Gemini, Tool::Opencode];

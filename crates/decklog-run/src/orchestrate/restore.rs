@@ -88,7 +88,7 @@ pub struct IncompleteRestore {
     pub damaged: Vec<String>,
     /// The command that puts everything back.
     pub go_back: String,
-    /// The session that has the tree as it was.
+    /// The session that records the tree before the restoration.
     #[serde(skip)]
     pub id: SessionId,
     /// The turn after which the tree was so; 0: before turn 1.

@@ -573,7 +573,7 @@ fn to_undo(turns: &[Turn]) -> Option<&Turn> {
     let mut standing = Vec::new();
     for turn in turns {
         if turn.agent == AGENT && turn.command.first().is_some_and(|word| word == UNDO) {
-            // What was done in part, or taken back, leaves what stood before.
+            // What was done in part, or taken back, leaves the remark before it.
             if turn.command.len() == 1 && turn.outcome == Some(TurnOutcome::Success) {
                 standing.pop();
             }

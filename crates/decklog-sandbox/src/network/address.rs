@@ -13,7 +13,7 @@ pub(crate) struct Net {
 }
 
 /// What no connection goes to, whatever a name resolves to: loopback, "this network", link-local, multicast, reserved
-/// and broadcast; and where a cloud tells machines what they are trusted with, which is also among addresses that are
+/// and broadcast; and where a cloud gives machines their credentials, which is also among addresses that are
 /// shared by providers, or local to a site.
 const REFUSED: [Net; 14] = [
     Net::v4(0, 0, 8),

@@ -130,7 +130,7 @@ impl<F: Fn(&str) -> bool> Judge<F> {
         }
         match claim {
             Claim::One(_) => Ok(()),
-            // No rule denies a client that names nobody, but none allows it either.
+            // No rule denies a client that names no host, but none allows it either.
             Claim::Missing | Claim::Encrypted(_) if self.gate == Gate::Denied => Ok(()),
             Claim::Missing | Claim::Encrypted(_) | Claim::Unclear(_) => Err(Stop::Cut(None)),
         }

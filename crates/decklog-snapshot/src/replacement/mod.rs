@@ -3,7 +3,7 @@
 //! git writes the new files into a staging directory first, so that a full disk, a quota or a failing git changes nothing.
 //! Then old and new files change places by renames, which need no room and which are taken back when one of them fails.
 //! Only where there is no room for both are the old files removed first; their content is in the snapshot just taken, and
-//! comes back from it. No file is removed or overwritten that is not as it was found, or as it was put there. After a
+//! comes back from it. No file is removed or overwritten that changed since it was found, or was put there. After a
 //! failure each path is compared with what it was and what it was to be.
 
 mod failure;
@@ -76,7 +76,7 @@ pub(crate) struct Step<'a> {
     pub(crate) before: Option<FileStat>,
     /// The file or link that takes its place.
     after: Option<FileStat>,
-    /// Whether it is not as it was found, by our doing.
+    /// Whether this replacement changed it.
     is_touched: bool,
 }
 

@@ -32,7 +32,7 @@ impl Replacement<'_> {
         Ok(sizes.into_iter().fold(0, u64::saturating_add))
     }
 
-    /// Bytes that are free, if that can be told.
+    /// Bytes that are free, if known.
     pub(super) fn free(&self) -> Option<u64> {
         let disk = rustix::fs::fstatvfs(&self.top).ok()?;
         let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };

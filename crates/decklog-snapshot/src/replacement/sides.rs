@@ -1,4 +1,4 @@
-//! The paths as they were and as they are to be, each in an index of git's, which tells what differs and writes files.
+//! The paths before and after the replacement, each in a git index, by which git compares and writes files.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ impl Replacement<'_> {
         for undo in log.into_iter().rev() {
             let (step, done) = match undo {
                 Undo::RemoveDirectory { path } => {
-                    // Somebody may have put a file there. An empty directory is no part of a tree.
+                    // Another program may have put a file there. An empty directory is no part of a tree.
                     let _ = beneath::parent(self.top.as_fd(), &path)
                         .map(|(directory, name)| rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR));
                     continue;

@@ -26,7 +26,7 @@ struct One {
     /// How many things `verify` finds wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     faults: Option<usize>,
-    /// `false`: the archive says that it was not whole when it was packed. Told where nothing is unpacked.
+    /// `false`: the archive says that it was not whole when it was packed. Set where nothing is unpacked.
     #[serde(skip_serializing_if = "Option::is_none")]
     verified: Option<bool>,
 }
@@ -36,7 +36,7 @@ pub(crate) fn is_archive(path: &Path) -> bool {
     path.is_file() && File::open(path).is_ok_and(portable::is_archive)
 }
 
-/// Unpacks the archive at `path`, seen from `cwd`, within `limits`, or tells what that would do.
+/// Unpacks the archive at `path`, seen from `cwd`, within `limits`, or reports what that would do.
 pub(crate) fn unpack(
     path: &Path,
     cwd: &Path,

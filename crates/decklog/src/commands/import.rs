@@ -196,7 +196,7 @@ impl Bar {
     }
 }
 
-/// Imports whatever is new or grew, each second, until it is told to stop. Says whether something failed in the last look.
+/// Imports whatever is new or grew, each second, until a signal stops it. Says whether something failed in the last look.
 fn watch(
     importer: &Importer<'_>,
     roots: &[Root],

@@ -29,7 +29,7 @@ Examples:
   cd \"$(decklog restore @2@1)\"           the second newest session, after turn 1
 
 On stdout: the directory. In place, the present tree is recorded first, as a session of its own, and
-the command that goes back is told. Files that are ignored, or withheld from snapshots, are not touched; where one
+the command that goes back is printed. Files that are ignored, or withheld from snapshots, are not touched; where one
 could not be read, the exit code is 2.")]
 pub(crate) struct Args {
     /// A session and a turn: ID@N is the tree after turn N, ID@0 the one before turn 1, ID alone the one after

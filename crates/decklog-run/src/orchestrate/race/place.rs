@@ -121,7 +121,7 @@ impl Places {
     }
 
     /// Of `withheld`, the files in the worktree of the racer `at`, from 0, that were changed since [`Self::number`], which is
-    /// when racers begin: no record holds them. Where that cannot be told, they are among them.
+    /// when racers begin: no record holds them. Files for which that is unknown are among them.
     pub(super) fn changed(&self, at: usize, withheld: &[Withheld]) -> Vec<Withheld> {
         let began = fs::symlink_metadata(self.dir.join(OWNER_FILE)).map(|meta| changed_at(&meta)).ok();
         let is_changed = |file: &&Withheld| match newest(&self.path(at).join(&file.path)) {
@@ -330,7 +330,7 @@ fn salvage(store: &SessionStore, places: &Places, sweeping: Sweeping<'_>) -> Res
     let past = store.load(id).map_err(|error| error.to_string())?;
     let patches = if past.head.status == Status::Active { record(store, &past, places, sweeping)? } else { Vec::new() };
     let turns = unsaved(&store.entry(id)).map_err(|error| error.to_string())?;
-    // What was withheld when the turn began, and changed since, only the worktree tells.
+    // What was withheld when the turn began, and changed since, is in the worktree alone.
     let is_changed = |at: usize, number: u32| {
         let turn = past.turns.iter().find(|turn| turn.turn == number);
         turn.is_some_and(|turn| !places.changed(at, &turn.withheld).is_empty())

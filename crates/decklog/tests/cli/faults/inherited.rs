@@ -64,7 +64,7 @@ fn a_child_works_on_the_repository_around_its_own_directory() {
             assert!(!tops.is_empty() && tops.lines().all(|top| (top == expected) == in_place), "{what}: {tops}");
             // A racer's commit is on no branch of the user's.
             assert_eq!(head(&env, &dir) != before, in_place, "{what}");
-            assert!(!linked || head(&env, &env.work()) == other, "{what}: the other worktree is as it was");
+            assert!(!linked || head(&env, &env.work()) == other, "{what}: the other worktree is unchanged");
             assert_eq!(dir.join("made.txt").exists(), in_place, "{what}");
             let inherited = std::fs::read_to_string(env.home().join("inherited")).unwrap_or_default();
             for name in ["GIT_DIR=", "GIT_WORK_TREE=", "GIT_INDEX_FILE=", "GIT_PREFIX=", "GIT_COMMON_DIR="] {

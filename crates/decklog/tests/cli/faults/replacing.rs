@@ -241,7 +241,7 @@ fn a_directory_of_another_owner() {
     assert_eq!(files(&env), before);
 }
 
-/// An export that fails leaves its directory as it was.
+/// An export that fails leaves its directory unchanged.
 #[test]
 fn an_export_that_fails_leaves_nothing() {
     for what in ["kill -KILL $$", "GIT \"$@\"; kill -KILL $$", "GIT \"$@\"; exit 1"] {
@@ -342,7 +342,7 @@ fn strings(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// The call by which files change places fails, once or for good: all are put back, or what is told is true, and the way
+/// The call by which files change places fails, once or for good: all are put back, or what is reported is true, and the way
 /// back is one.
 #[test]
 fn files_that_change_places_in_part() {

@@ -96,7 +96,7 @@ fn a_place_that_cannot_be_read_is_a_failure() {
     let report = import(&env, &["--all"]);
     assert_eq!(counts(&report), [("imported", 1)]);
     assert_eq!(report["troubles"].as_array().unwrap().len(), 2, "{report:#}");
-    // A link to itself, in the place of what other tools keep: a directory that cannot be listed, whoever asks.
+    // A link to itself, in the place of what other tools keep: a directory that no user can list.
     for place in [".codex/sessions", ".gemini/tmp", ".local/share/codeloops", ".local/share/outrig/sessions"] {
         let link = env.home().join(place);
         std::fs::create_dir_all(link.parent().unwrap()).unwrap();
